@@ -1,0 +1,63 @@
+"""The pages around ``userapi``: what this site is, and the visitor's session in Redis."""
+
+import logging
+from pathlib import Path
+from shlex import quote
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.debug import SafeExceptionReporterFilter
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import require_safe
+
+from sessions_redis.exceptions import SessionStoreUnavailable
+
+logger = logging.getLogger("django.request")
+
+mask = SafeExceptionReporterFilter().cleanse_setting
+
+
+@require_safe
+@cache_control(no_store=True)
+def landing(request: HttpRequest) -> HttpResponse:
+    """Show the visitor's session. Looking neither creates nor prolongs it."""
+    try:
+        stored = request.session.inspect()
+    except SessionStoreUnavailable as error:
+        logger.warning("The landing page cannot show a session. %s", error)
+        response = render(request, "config/landing.html", {"is_redis_away": True}, status=503)
+        response["Retry-After"] = "5"
+        return response
+    context = {"stored": stored}
+    if stored:
+        context["fields"] = [(name, mask(name, value)) for name, value in stored.fields.items()]
+        context["command"] = f"{redis_cli()} HGETALL {quote(stored.redis_key)}"
+    return render(request, "config/landing.html", context)
+
+
+def redis_cli() -> str:
+    """How to call ``redis-cli``; without the URL, which may hold a password."""
+    url = urlsplit(settings.SESSION_REDIS["LOCATION"])
+    sockets = {"unix": url.path, "embedded": f"{url.path}/valkey.sock"}
+    if url.scheme in sockets:
+        return f"redis-cli -s {quote(sockets[url.scheme])}"
+    return 'redis-cli -u "$REDIS_URL"'
+
+
+@require_safe
+def docs(request: HttpRequest) -> HttpResponse:
+    """The README as it is written. Read here, so that it needs no network."""
+    try:
+        readme = Path(settings.BASE_DIR, "README.md").read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise Http404("README.md is not installed beside manage.py.") from error
+    return render(request, "config/docs.html", {"readme": readme})
+
+
+@require_safe
+@cache_control(max_age=86400, public=True)
+def favicon(request: HttpRequest) -> HttpResponse:
+    """For browsers that show JSON or the admin, which name no icon and so ask for this address."""
+    return render(request, "config/favicon.svg", content_type="image/svg+xml")

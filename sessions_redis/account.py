@@ -1,0 +1,77 @@
+"""
+The sessions of who asks: what self-service pages and APIs stand on.
+
+Each function takes a request whose user is signed in. Somebody else's session is absent here, so
+nobody learns from an answer whether an id exists.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.contrib.auth import logout
+from django.http import HttpRequest
+
+from sessions_redis import registry
+from sessions_redis.commands import session_id
+from sessions_redis.devices import device_of
+from sessions_redis.registry import LiveSession
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSession:
+    """
+    One place where the user is signed in. ``current``: the one that asks.
+
+    ``device``: in words. ``ip``: as last seen, ``None`` if not known. Times are aware, in UTC.
+    """
+
+    id: str
+    current: bool
+    device: str
+    ip: str | None
+    created: datetime
+    updated: datetime
+    expires: datetime
+
+
+def sessions_of(request: HttpRequest) -> list[OwnSession]:
+    """The user's sessions, the newest first."""
+    return [_own(request, live) for live in registry.of_user(request.user)]
+
+
+def session_of(request: HttpRequest, id: str) -> OwnSession | None:
+    """The user's session of this id; ``None`` if there is none, or it is somebody else's."""
+    live = registry.find(id)
+    if live is None or live.user_pk != registry.user_pk_of(request.user):
+        return None
+    return _own(request, live)
+
+
+def end(request: HttpRequest, session: OwnSession) -> bool:
+    """
+    End one of the user's sessions. ``False`` if it has ended meanwhile.
+
+    The one that asks is ended by Django's logout, so that its cookie goes as well.
+    """
+    if session.current:
+        logout(request)
+        return True
+    return registry.end(session.id)
+
+
+def end_others(request: HttpRequest) -> int:
+    """End all of the user's sessions but the one that asks, and return how many those were."""
+    return registry.end_all_of(request.user, request.session.session_key)
+
+
+def _own(request: HttpRequest, live: LiveSession) -> OwnSession:
+    session_key = request.session.session_key
+    return OwnSession(
+        id=live.id,
+        current=session_key is not None and live.id == session_id(session_key),
+        device=device_of(live.user_agent),
+        ip=live.ip,
+        created=live.created,
+        updated=live.updated,
+        expires=live.expires,
+    )

@@ -1,0 +1,10 @@
+"""The registry in the Django admin, as the section "Sessions"."""
+
+from django.contrib import admin
+
+from sessions_redis.admin.sessions import SessionAdmin
+from sessions_redis.models import Session
+
+__all__ = ["SessionAdmin"]
+
+admin.site.register(Session, SessionAdmin)

@@ -1,0 +1,81 @@
+"""A session in words, as the columns of the list and the rows of its page."""
+
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from django.contrib import admin
+from django.utils.formats import date_format
+from django.utils.html import avoid_wrapping, format_html, format_html_join
+from django.utils.safestring import mark_safe
+from django.utils.timesince import timesince, timeuntil
+from django.utils.timezone import localtime, now
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from sessions_redis.devices import device_of
+from sessions_redis.models import Session
+
+MINUTE = timedelta(minutes=1)
+
+if TYPE_CHECKING:
+    SessionModelAdmin = admin.ModelAdmin[Session]
+else:
+    SessionModelAdmin = admin.ModelAdmin
+
+
+class ColumnsAdmin(SessionModelAdmin):
+    """The part of the section that finds the words. Times are exact where they are pointed at."""
+
+    @admin.display(description=gettext_lazy("ID"))
+    def short_id(self, session: Session) -> str:
+        if not session.is_own:
+            return session.short_id
+        return format_html('{} <span class="own">{}</span>', session.short_id, _("(yours)"))
+
+    @admin.display(description=gettext_lazy("user"))
+    def user(self, session: Session) -> str:
+        if session.user_url is None:
+            return session.owner
+        return format_html('<a href="{}">{}</a>', session.user_url, session.owner)
+
+    @admin.display(description=gettext_lazy("device"))
+    def device(self, session: Session) -> str:
+        return device_of(session.user_agent)
+
+    @admin.display(description=gettext_lazy("IP address"), empty_value="-")
+    def address(self, session: Session) -> str:
+        # A long one may be broken where its groups end, and is still copied as it is.
+        return format_html_join(mark_safe("<wbr>"), "{}", _groups(session.ip or ""))
+
+    @admin.display(description=gettext_lazy("created"))
+    def began(self, session: Session) -> str:
+        created = localtime(session.created)
+        day = avoid_wrapping(date_format(created, "DATE_FORMAT"))
+        time = avoid_wrapping(date_format(created, "TIME_FORMAT"))
+        return _moment(created, f"{day} {time}")
+
+    @admin.display(description=gettext_lazy("last saved"))
+    def saved(self, session: Session) -> str:
+        if now() - session.updated < MINUTE:
+            return _moment(session.updated, _("just now"))
+        ago = _("%(time)s ago") % {"time": timesince(session.updated)}
+        return _moment(session.updated, ago)
+
+    @admin.display(description=gettext_lazy("expires in"), ordering="expires")
+    def expires_in(self, session: Session) -> str:
+        if session.expires - now() < MINUTE:
+            return _moment(session.expires, _("in less than a minute"))
+        left = _("in %(time)s") % {"time": timeuntil(session.expires)}
+        return _moment(session.expires, left)
+
+
+def _groups(ip: str) -> Iterator[tuple[str]]:
+    """The parts of an address: IPv6's groups with their colons, IPv4 whole."""
+    return ((part,) for part in re.findall("[^:]*:+|[^:]+", ip))
+
+
+def _moment(moment: datetime, words: str) -> str:
+    exact = date_format(localtime(moment), "DATETIME_FORMAT")
+    return format_html('<span title="{}">{}</span>', exact, words)

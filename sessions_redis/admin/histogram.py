@@ -1,0 +1,218 @@
+"""
+The picture above the list: how many sessions have how much time left.
+
+Every scale that might fit is counted in one round trip, and the one that fits is drawn.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import inf, log
+
+from django.conf import settings
+from django.utils.translation import gettext, ngettext_lazy
+
+from sessions_redis import registry
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+# Seconds that the picture may span. The age of this site's cookies is another.
+SPANS = (
+    15 * MINUTE, HOUR, 6 * HOUR, DAY, 7 * DAY, 14 * DAY, 30 * DAY, 90 * DAY, 360 * DAY,
+)  # fmt: skip
+
+# Seconds that one bar may stand for where they divide the span, and how many bars there should be.
+WIDTHS = (
+    1, 2, 5, 10, 15, 30, MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 30 * MINUTE,
+    HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 3 * DAY, 7 * DAY, 15 * DAY,
+    30 * DAY,
+)  # fmt: skip
+BARS, FEWEST, MOST = 24, 12, 48
+
+# A scale fits if it has this share of the sessions. Those beyond it share one more bar.
+SHARE = 0.95
+
+# Heights in CSS pixels: of the highest bar, and of one that stands for a single session.
+HEIGHT, LOWEST = 80, 2
+
+# What of a bar's place is left free.
+GAP = 0.16
+
+UNITS = (
+    (DAY, ngettext_lazy("%(num)d day", "%(num)d days", "num")),
+    (HOUR, ngettext_lazy("%(num)d hour", "%(num)d hours", "num")),
+    (MINUTE, ngettext_lazy("%(num)d minute", "%(num)d minutes", "num")),
+    (1, ngettext_lazy("%(num)d second", "%(num)d seconds", "num")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """The sessions that have more than ``low`` and at most ``high`` seconds left."""
+
+    low: float
+    high: float
+    signed_in: int
+    anonymous: int
+
+    @property
+    def total(self) -> int:
+        return self.signed_in + self.anonymous
+
+    @property
+    def label(self) -> str:
+        if self.high == inf:
+            return gettext("more than %(time)s") % {"time": duration(self.low)}
+        if not self.low:
+            return gettext("up to %(time)s") % {"time": duration(self.high)}
+        return gettext("%(low)s to %(high)s") % {
+            "low": duration(self.low),
+            "high": duration(self.high),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One part of a bar as SVG writes it; ``y`` and ``height`` in pixels from the top."""
+
+    x: str
+    width: str
+    y: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What stands for ``count``: anonymous sessions on top of those with a user."""
+
+    count: Count
+    signed_in: Block
+    anonymous: Block
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A time on the axis. ``anchor`` keeps the outermost labels inside."""
+
+    x: str
+    label: str
+    anchor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """``counts`` rise in time left; if some sessions are beyond the scale, they come last."""
+
+    counts: tuple[Count, ...]
+
+    height = HEIGHT
+
+    @property
+    def signed_in(self) -> int:
+        return sum(count.signed_in for count in self.counts)
+
+    @property
+    def anonymous(self) -> int:
+        return sum(count.anonymous for count in self.counts)
+
+    @property
+    def total(self) -> int:
+        return self.signed_in + self.anonymous
+
+    @property
+    def highest(self) -> int:
+        return max(count.total for count in self.counts)
+
+    def bars(self) -> Iterator[Bar]:
+        place = 100 / len(self.counts)
+        for number, count in enumerate(self.counts):
+            x, width = _percent((number + GAP / 2) * place), _percent((1 - GAP) * place)
+            signed_in = self._height(count.signed_in)
+            anonymous = self._height(count.anonymous)
+            yield Bar(
+                count,
+                Block(x, width, HEIGHT - signed_in, signed_in),
+                Block(x, width, HEIGHT - signed_in - anonymous, anonymous),
+            )
+
+    def ticks(self) -> Iterator[Tick]:
+        """The start and end of the scale, and times between that are one number of one unit."""
+        place = 100 / len(self.counts)
+        bounds = [count.low for count in self.counts]
+        if self.counts[-1].high != inf:
+            bounds.append(self.counts[-1].high)
+        last = len(bounds) - 1
+        parts = next((parts for parts in (4, 3, 5, 2) if _divides(parts, last, bounds[-1])), 1)
+        for number in range(0, last + 1, last // parts):
+            anchor = "start" if not number else "end" if number == len(self.counts) else "middle"
+            label = duration(bounds[number]) if number else gettext("now")
+            yield Tick(_percent(number * place), label, anchor)
+
+    def _height(self, count: int) -> int:
+        return max(LOWEST, round(count / self.highest * HEIGHT)) if count else 0
+
+
+def histogram() -> Histogram:
+    """All sessions as they are now. One round trip."""
+    spans = {*SPANS, max(BARS, int(settings.SESSION_COOKIE_AGE))}
+    scales = [scale_of(span) for span in sorted(spans)]
+    bounds = [*sorted({bound for scale in scales for bound in scale}), inf]
+    return fitting(scales, bounds, *registry.by_time_left(bounds))
+
+
+def scale_of(span: int) -> list[float]:
+    """From 0 to ``span`` seconds in about `BARS` equal steps, of a round length if there is one."""
+    round_widths = [width for width in WIDTHS if span % width == 0]
+    width = min(round_widths, key=lambda width: abs(log(span / width / BARS)))
+    if not FEWEST <= span / width <= MOST:
+        return [span * step / BARS for step in range(BARS + 1)]
+    return [float(bound) for bound in range(0, span + 1, width)]
+
+
+def fitting(
+    scales: Sequence[Sequence[float]],
+    bounds: Sequence[float],
+    signed_in: Sequence[int],
+    anonymous: Sequence[int],
+) -> Histogram:
+    """
+    The smallest of ``scales`` that has nearly all sessions, or the largest there is.
+
+    ``signed_in`` and ``anonymous``: how many lie between each of ``bounds`` and the next.
+    """
+
+    def counted(low: float, high: float) -> Count:
+        part = slice(bisect_left(bounds, low), bisect_left(bounds, high))
+        return Count(low, high, sum(signed_in[part]), sum(anonymous[part]))
+
+    total = counted(0, inf).total
+    for scale in scales:
+        end = scale[-1]
+        if counted(0, end).total >= SHARE * total:
+            break
+    counts = [counted(low, high) for low, high in pairwise(scale)]
+    beyond = counted(end, inf)
+    return Histogram((*counts, beyond) if beyond.total else tuple(counts))
+
+
+def duration(seconds: float) -> str:
+    """In words, by the largest unit and the one that follows: "1 day, 12 hours"."""
+    whole = round(seconds)
+    first = next((place for place, (unit, _) in enumerate(UNITS) if unit <= whole), len(UNITS) - 1)
+    parts: list[str] = []
+    for unit, words in UNITS[first : first + 2]:
+        number, whole = divmod(whole, unit)
+        if number:
+            parts.append(words % {"num": number})
+    return ", ".join(parts)
+
+
+def _divides(parts: int, bars: int, span: float) -> bool:
+    step = span / parts
+    unit = next((unit for unit, _ in UNITS if unit <= step), 1)
+    return bars % parts == 0 and step % unit == 0
+
+
+def _percent(share: float) -> str:
+    return f"{share:.3f}%"

@@ -1,0 +1,57 @@
+"""What the pages of the section say when there is nothing to show: Redis is away, or no index."""
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+from sessions_redis.exceptions import SessionStoreUnavailable
+
+logger = logging.getLogger("sessions_redis")
+
+# Seconds after which a browser may try again while Redis is away.
+RETRY_AFTER = "5"
+
+View = Callable[..., HttpResponse]
+
+
+def says_so(view: View) -> View:
+    """
+    A view of the section that answers with a page of the admin where the registry cannot.
+
+    Away: status 503. Not configured, as without ``INDEX``: 200, for that is how the site is set up.
+    """
+
+    @wraps(view)
+    def answer(model_admin: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return view(model_admin, request, *args, **kwargs)
+        except SessionStoreUnavailable as error:
+            logger.warning("The admin cannot show sessions. %s", error)
+            response = _page(model_admin, request, error, is_away=True)
+            response.status_code = 503
+            response["Retry-After"] = RETRY_AFTER
+            return response
+        except ImproperlyConfigured as error:
+            return _page(model_admin, request, error, is_away=False)
+
+    return answer
+
+
+def _page(
+    model_admin: Any, request: HttpRequest, error: Exception, *, is_away: bool
+) -> TemplateResponse:
+    request.current_app = model_admin.admin_site.name
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": model_admin.opts.app_config.verbose_name,
+        "opts": model_admin.opts,
+        "media": model_admin.media,
+        "is_away": is_away,
+        "error": error,
+    }
+    return TemplateResponse(request, "admin/sessions_redis/session/unavailable.html", context)

@@ -1,0 +1,250 @@
+"""
+The connection pools: one of the process, and one of each running event loop.
+
+A pool notices by itself that the process was forked. That of a loop is closed when the loop shuts
+down its asynchronous generators, which ``asyncio.run`` and ``async_to_sync`` do before its end.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from types import ModuleType
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import redis
+import redis.asyncio
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import EqualJitterBackoff, NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from sessions_redis import conf
+from sessions_redis.commands import Command
+from sessions_redis.conf import Conf
+
+# redis-py's pools and connections, in either world: it leaves most of their methods untyped.
+Pool = Any
+
+# Seconds. A session is read before the page is made: better a quick 503 than a worker that hangs.
+TIMEOUTS = {"socket_connect_timeout": 1.0, "socket_timeout": 1.0}
+
+# Connections in use at a time, and seconds that one more waits for one to come free.
+POOL = {"max_connections": 50, "timeout": 1.0}
+
+# How often, and after which errors, a command is sent again; seconds between grow up to `cap`.
+RETRIES = 2
+BACKOFF = {"base": 0.01, "cap": 0.1}
+RETRIED = (RedisConnectionError, RedisTimeoutError)
+
+
+class _World(NamedTuple):
+    """The names of the same things in redis-py's two worlds."""
+
+    pool: Any
+    retry: Any
+    fake_client: str
+
+
+SYNC = _World(redis.BlockingConnectionPool, Retry, "FakeRedis")
+ASYNC = _World(redis.asyncio.BlockingConnectionPool, AsyncRetry, "FakeAsyncRedis")
+
+
+class _Pools:
+    """The connection pools of one configuration in this process, made when first needed."""
+
+    def __init__(self, settings: Conf) -> None:
+        self.conf = settings
+        self._of_process: dict[bool, Pool] = {}
+        self._of_loop: dict[asyncio.AbstractEventLoop, dict[bool, Pool]] = {}
+        self._lock = Lock()
+
+    def of_process(self, commands: Sequence[Command[Any]]) -> Pool:
+        repeats = self._readied(commands)
+        pool = self._of_process.get(repeats)
+        if pool is None:
+            with self._lock:
+                pool = self._of_process.get(repeats) or build(self.conf, SYNC, repeats=repeats)
+                self._of_process[repeats] = pool
+        return pool
+
+    async def of_loop(self, commands: Sequence[Command[Any]]) -> Pool:
+        repeats = self._readied(commands)
+        loop = asyncio.get_running_loop()
+        pools = self._of_loop.get(loop)
+        if pools is None:
+            for ended in [known for known in list(self._of_loop) if known.is_closed()]:
+                del self._of_loop[ended]
+            pools = self._of_loop[loop] = {}
+            await _until_shutdown(loop, self._closing(loop))
+        pool = pools.get(repeats)
+        if pool is None:
+            pool = pools[repeats] = build(self.conf, ASYNC, repeats=repeats)
+        return pool
+
+    def can_revive(self, commands: Sequence[Command[Any]]) -> bool:
+        """
+        Whether it is worth running ``commands`` again: the embedded server was away and is back.
+
+        It ends with the process that started it, which need not be this one.
+        """
+        if self.conf.scheme != "embedded" or not all(one.repeatable for one in commands):
+            return False
+        _embedded().ensure(_directory(self.conf))
+        return True
+
+    def close(self) -> None:
+        """Close the process's connections; those of event loops are closed with their loops."""
+        for pool in self._of_process.values():
+            pool.disconnect()
+
+    def _readied(self, commands: Sequence[Command[Any]]) -> bool:
+        repeats = all(command.repeatable for command in commands)
+        # What must not be sent twice cannot wait for a failure to bring the server back.
+        if not repeats and self.conf.scheme == "embedded":
+            _embedded().ensure(_directory(self.conf))
+        return repeats
+
+    async def _closing(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            for pool in self._of_loop.pop(loop, {}).values():
+                await pool.disconnect()
+
+
+async def _until_shutdown(loop: asyncio.AbstractEventLoop, generator: AsyncGenerator[None]) -> None:
+    """Start ``generator``, which waits in a ``yield`` until ``loop`` shuts its generators down."""
+    await anext(generator)
+    # The loop itself holds its generators weakly.
+    for ended in [known for known in list(_waiting) if known.is_closed()]:
+        del _waiting[ended]
+    _waiting.setdefault(loop, []).append(generator)
+
+
+_waiting: dict[asyncio.AbstractEventLoop, list[AsyncGenerator[None]]] = {}
+
+
+def build(settings: Conf, world: _World, *, repeats: bool) -> Any:
+    """
+    A pool of connections of ``world``, none made yet. ``repeats``: lost requests are sent again.
+
+    Raises ``ImproperlyConfigured`` if redis-py refuses the settings or a package is missing.
+    """
+    if settings.scheme == "memory":
+        fakeredis, server = _memory(settings.location)
+        return getattr(fakeredis, world.fake_client)(server=server).connection_pool
+    url = settings.location
+    if settings.scheme == "embedded":
+        url = f"unix://{quote(str(_embedded().ensure(_directory(settings))))}"
+    return _pool_at(url, settings, world, repeats=repeats)
+
+
+def _pool_at(url: str, settings: Conf, world: _World, *, repeats: bool) -> Any:
+    try:
+        pool = world.pool.from_url(url, **_options(settings, world, repeats=repeats))
+        # Made and thrown away: redis-py looks at the options when it makes a connection.
+        connection = pool.connection_class(**pool.connection_kwargs)
+        if connection.encoder.decode_responses:
+            raise ValueError(  # noqa: TRY301 - told as redis-py's own
+                "sessions are read as bytes, so decode_responses must stay off"
+            )
+    except (TypeError, ValueError, RedisError) as error:
+        raise ImproperlyConfigured(
+            f"redis-py does not take what SESSION_REDIS says: {error}. "
+            'Look at "LOCATION" (its part behind the ?) and "OPTIONS".'
+        ) from error
+    return pool
+
+
+def check() -> None:
+    """
+    Build a pool as the settings say, without connecting.
+
+    Raises ``ImproperlyConfigured`` if redis-py refuses them or a package is missing.
+    """
+    settings = conf.current()
+    if settings.scheme == "embedded":
+        _embedded().binary()
+        _pool_at("unix:///any", settings, SYNC, repeats=True)
+    else:
+        build(settings, SYNC, repeats=True)
+
+
+def _options(settings: Conf, world: _World, *, repeats: bool) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        **TIMEOUTS,
+        **POOL,
+        "retry": Retry(EqualJitterBackoff(**BACKOFF), RETRIES),
+        # redis-py before 6 does not send again after an error that is not named here.
+        "retry_on_error": list(RETRIED),
+        **(settings.options or {}),
+    }
+    if not repeats:
+        options |= {"retry": Retry(NoBackoff(), 0), "retry_on_error": []}
+    for name in TIMEOUTS:
+        if not isinstance(options[name], int | float | None):
+            raise TypeError(f"the option {name} takes seconds, not {options[name]!r}")
+    given = options["retry"]
+    if not isinstance(given, Retry | AsyncRetry):
+        raise TypeError(f"the option retry takes a redis.retry.Retry, not {given!r}")
+    # One OPTIONS for both worlds; redis-py has no public way from one to the other.
+    options["retry"] = world.retry(given._backoff, given._retries)
+    return options
+
+
+def _embedded() -> ModuleType:
+    """The server that comes along. Imported when needed: it takes what only Unix has."""
+    try:
+        from sessions_redis import embedded  # noqa: PLC0415
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            f"embedded:// works on Linux and macOS only ({error}). Set REDIS_URL (that is, "
+            'SESSION_REDIS["LOCATION"]) to a Redis server.'
+        ) from error
+    return embedded
+
+
+def _directory(settings: Conf) -> Path:
+    return Path(settings.location.partition("://")[2])
+
+
+@cache
+def _memory(location: str) -> tuple[Any, Any]:  # noqa: ARG001 - one server for each location
+    """fakeredis, and its server in this process that goes by ``location``."""
+    try:
+        import fakeredis  # noqa: PLC0415 - an extra
+        import lupa  # noqa: F401, PLC0415 - without it fakeredis runs no scripts
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            'SESSION_REDIS["LOCATION"] is memory://, which needs fakeredis with Lua: '
+            f'pip install "django-sessions-redis[test]" ({error}).'
+        ) from error
+    return fakeredis, fakeredis.FakeServer()
+
+
+_pools: _Pools | None = None
+
+
+def current() -> _Pools:
+    global _pools  # noqa: PLW0603 - the process's pools; made anew when the setting changes
+    settings = conf.current()
+    if _pools is None or _pools.conf is not settings:
+        _pools = _Pools(settings)
+    return _pools
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    global _pools  # noqa: PLW0603
+    if setting == "SESSION_REDIS" and _pools is not None:
+        _pools.close()
+        _pools = None
+
+
+setting_changed.connect(_forget)

@@ -1,0 +1,255 @@
+"""
+Each thing asked of Redis, as a value: what to send, and how to read the reply.
+
+A command is one round trip and, where it writes, one atomic step on the server, which sets the
+time to live of all it writes. Nothing here does I/O: `clients` runs commands.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Generic, TypeVar
+
+from sessions_redis import scripts
+from sessions_redis.fields import CREATED, Changes
+from sessions_redis.scripts import Script
+
+T = TypeVar("T")
+
+Argument = bytes | str | int
+
+# Redis counts expiry in milliseconds since 1970 and Lua is exact to 53 bits; 300 years are plenty
+# and keep an absurd age from leaving a hash without its TTL.
+MAX_TTL = 300 * 365 * 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Command(Generic[T]):
+    """
+    ``parts``: the command's words. ``source``: the text of the script that it names by digest.
+
+    ``read`` makes the answer of the reply; ``read_wrong_type`` makes it where Redis says that the
+    key is no hash. A command that is not ``repeatable`` does more when carried out twice, so it
+    is not sent again when its reply is lost.
+    """
+
+    parts: tuple[Argument, ...]
+    read: Callable[[Any], T]
+    source: str | None = None
+    read_wrong_type: Callable[[], T] | None = None
+    repeatable: bool = True
+
+    @property
+    def with_source(self) -> tuple[Argument, ...]:
+        """The words to send where the server does not know the script."""
+        return ("EVAL", self.source or "", *self.parts[2:])
+
+
+@dataclass(frozen=True, slots=True)
+class Keyspace:
+    """The names in Redis. ``indexed``: whether the indexes are kept."""
+
+    prefix: str
+    indexed: bool = True
+
+    def session(self, session_id: str) -> str:
+        return f"{self.prefix}:{session_id}"
+
+    @property
+    def index(self) -> str:
+        return f"{self.prefix}:index"
+
+    @property
+    def signed_in(self) -> str:
+        """The index of all sessions that have a user."""
+        return f"{self.index}:signed-in"
+
+    @property
+    def anonymous(self) -> str:
+        """The index of all sessions that have none."""
+        return f"{self.index}:anonymous"
+
+    @property
+    def users(self) -> str:
+        """What the name of every user's index starts with; the primary key follows."""
+        return f"{self.prefix}:user:"
+
+    def user(self, user_pk: str) -> str:
+        return f"{self.users}{user_pk}"
+
+
+class WrongType:
+    """What lies under the session's name is no hash."""
+
+
+def session_id(session_key: str) -> str:
+    """
+    The digest that stands for the session key everywhere but in the cookie: 32 hex digits.
+
+    From the digest nobody gets back to the key, so whoever reads Redis cannot take over a session.
+    """
+    return sha256(session_key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def load(keyspace: Keyspace, id: str) -> Command[Mapping[bytes, bytes] | WrongType | None]:
+    """The session's fields; ``None`` if there is no such session."""
+    return Command(("HGETALL", keyspace.session(id)), _live_fields, read_wrong_type=WrongType)
+
+
+def exists(keyspace: Keyspace, id: str) -> Command[bool]:
+    # Not EXISTS: a hash without its date of creation is what a half-done deletion leaves.
+    return Command(("HEXISTS", keyspace.session(id), CREATED), bool, read_wrong_type=lambda: False)
+
+
+def create(keyspace: Keyspace, id: str, ttl: float, changes: Changes) -> Command[bool]:
+    """``False`` if the id is taken. With no ``ttl`` left nothing is written, and that is fine."""
+    return script_command(
+        scripts.CREATE,
+        _keys(keyspace, keyspace.session(id)),
+        (id, _users(keyspace), *_writing(ttl, changes)),
+        bool,
+    )
+
+
+def save(keyspace: Keyspace, id: str, ttl: float, changes: Changes) -> Command[bool]:
+    """``False`` if the session is gone. With no ``ttl`` left the session is deleted."""
+    return script_command(
+        scripts.SAVE,
+        _keys(keyspace, keyspace.session(id)),
+        (id, _users(keyspace), *_writing(ttl, changes)),
+        bool,
+    )
+
+
+def cycle(
+    keyspace: Keyspace, old_id: str, new_id: str, ttl: float, changes: Changes
+) -> Command[bool]:
+    """``False`` if the session is gone. With no ``ttl`` left the session is deleted."""
+    return script_command(
+        scripts.CYCLE,
+        _keys(keyspace, keyspace.session(old_id), keyspace.session(new_id)),
+        (old_id, new_id, _users(keyspace), *_writing(ttl, changes)),
+        bool,
+    )
+
+
+def delete(keyspace: Keyspace, id: str) -> Command[str | None]:
+    """The primary key of the session's user, ``""`` for nobody's; ``None`` if there was none."""
+
+    def read(reply: tuple[int, bytes]) -> str | None:
+        deleted, user = reply
+        return _shown(user) if deleted else None
+
+    return script_command(
+        scripts.DELETE, _keys(keyspace, keyspace.session(id)), (id, _users(keyspace)), read
+    )
+
+
+def note(keyspace: Keyspace, id: str, metadata: Mapping[bytes, bytes]) -> Command[bool]:
+    """Write metadata fields; the time to live stays. ``False`` if the session is gone."""
+    pairs = [part for pair in metadata.items() for part in pair]
+    return script_command(scripts.NOTE, (keyspace.session(id),), tuple(pairs), bool)
+
+
+class NotAnInteger:
+    """The entry to increment holds something else."""
+
+
+class TooLarge:
+    """The entry to increment would leave the 64 bits that Redis counts in."""
+
+
+def increment(
+    keyspace: Keyspace, id: str, name: bytes, by: int
+) -> Command[int | NotAnInteger | TooLarge | None]:
+    """The new value; ``None`` if the session is gone. The time to live stays as it is."""
+    return script_command(
+        scripts.INCREMENT, (keyspace.session(id),), (name, by), _incremented, repeatable=False
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSession:
+    """
+    A session as it lies in Redis, for people to look at.
+
+    ``redis_key``: the hash's name. ``ttl``: seconds left. ``fields``: names and values in text,
+    metadata among them; bytes that are no UTF-8 show as ``\\xNN``.
+    """
+
+    redis_key: str
+    ttl: float
+    fields: Mapping[str, str]
+
+
+def inspect(keyspace: Keyspace, id: str) -> Command[StoredSession | None]:
+    """``None`` if there is no such session."""
+    redis_key = keyspace.session(id)
+
+    def read(reply: tuple[int, Any]) -> StoredSession | None:
+        ttl, fields = reply
+        live = _live_fields(fields)
+        if live is None:
+            return None
+        text = {_shown(name): _shown(value) for name, value in sorted(live.items())}
+        return StoredSession(redis_key, ttl / 1000, text)
+
+    return script_command(scripts.INSPECT, (redis_key,), (), read, read_wrong_type=lambda: None)
+
+
+def script_command(
+    script: Script,
+    keys: tuple[str, ...],
+    args: tuple[Argument, ...],
+    read: Callable[[Any], T],
+    *,
+    repeatable: bool = True,
+    read_wrong_type: Callable[[], T] | None = None,
+) -> Command[T]:
+    return Command(
+        ("EVALSHA", script.sha, len(keys), *keys, *args),
+        read,
+        script.text,
+        read_wrong_type,
+        repeatable,
+    )
+
+
+def _keys(keyspace: Keyspace, *sessions: str) -> tuple[str, ...]:
+    return (*sessions, keyspace.index) if keyspace.indexed else sessions
+
+
+def _users(keyspace: Keyspace) -> str:
+    return keyspace.users if keyspace.indexed else ""
+
+
+def _writing(ttl: float, changes: Changes) -> tuple[Argument, ...]:
+    """The arguments that ``write.lua`` takes."""
+    fields_and_values = [part for pair in changes.written.items() for part in pair]
+    return (
+        int(min(ttl, MAX_TTL) * 1000),
+        int(changes.replaces),
+        int(changes.user is not None),
+        changes.user or "",
+        len(changes.removed),
+        *changes.removed,
+        *fields_and_values,
+    )
+
+
+def _live_fields(reply: Any) -> Mapping[bytes, bytes] | None:
+    # A mapping where the client makes one of HGETALL's reply, else names and values in turn.
+    fields: Mapping[bytes, bytes] = (
+        reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+    )
+    return fields if CREATED in fields else None
+
+
+def _incremented(reply: Any) -> int | NotAnInteger | TooLarge | None:
+    if isinstance(reply, list):
+        return TooLarge() if b"overflow" in reply[0] else NotAnInteger()
+    return int(reply) if reply else None
+
+
+def _shown(raw: bytes) -> str:
+    return raw.decode("utf-8", "backslashreplace")

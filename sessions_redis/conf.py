@@ -1,0 +1,250 @@
+"""
+The ``SESSION_REDIS`` setting: names, defaults, validation.
+
+Read at use, never copied at import; forgotten when a test overrides the setting.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from ipaddress import ip_network
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+# What each scheme is for, in the words of an error message.
+SCHEMES = {
+    "redis": "redis://host:6379/0",
+    "rediss": "rediss://host:6379/0 (TLS)",
+    "unix": "unix:///path/to/redis.sock",
+    "embedded": "embedded:///directory (development)",
+    "memory": "memory:// (tests)",
+}
+
+
+# In TRUSTED_PROXIES: whoever connects by a unix socket, where there is no address.
+UNIX = "unix"
+
+
+@dataclass(frozen=True, slots=True)
+class Conf:
+    """``SESSION_REDIS`` with its defaults filled in. README's table explains each setting."""
+
+    location: str
+    key_prefix: str = "session"
+    options: Mapping[str, Any] | None = None
+    index: bool = True
+    metadata: bool = True
+    trusted_proxies: Sequence[str] = ()
+
+    @property
+    def scheme(self) -> str:
+        return self.location.partition("://")[0]
+
+    @property
+    def shown_location(self) -> str:
+        """``LOCATION`` without its user, password and options: fit for messages and logs."""
+        scheme, _, rest = self.location.partition("://")
+        if scheme == "embedded":
+            return self.location
+        return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong with the setting. ``id`` is that of the system check."""
+
+    id: str
+    message: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}"
+
+
+# Names, the types their values may have, and those types in words.
+_TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "LOCATION": (str, "a URL"),
+    "KEY_PREFIX": (str, "a string"),
+    "OPTIONS": (Mapping, "a dictionary"),
+    "INDEX": (bool, "True or False"),
+    "METADATA": (bool, "True or False"),
+    "TRUSTED_PROXIES": ((list, tuple), "a list of networks"),
+}
+
+# Names that are kept for what is to come; only the value that changes nothing is taken.
+_RESERVED: dict[str, Any] = {"ABSOLUTE_AGE": None, "INDEX_SHARDS": 1}
+
+# What django-redis-sessions called its settings, and what takes their place.
+_OLD_NAMES = {
+    "host": '"LOCATION": "redis://<host>:6379/0"',
+    "port": '"LOCATION": "redis://localhost:<port>/0"',
+    "db": '"LOCATION": "redis://localhost:6379/<db>"',
+    "password": '"LOCATION": "redis://:<password>@localhost:6379/0"',
+    "url": '"LOCATION": "<url>"',
+    "unix_domain_socket_path": '"LOCATION": "unix://<path>"',
+    "prefix": '"KEY_PREFIX": "<prefix>"',
+    "socket_timeout": '"OPTIONS": {"socket_timeout": <seconds>}',
+    "retry_on_timeout": "nothing: lost commands are sent again by default",
+}
+
+
+def current() -> Conf:
+    """The setting as it is now. Raises ``ImproperlyConfigured`` if something is wrong with it."""
+    return _read()
+
+
+def problems(setting: Any) -> Iterator[Problem]:
+    """What is wrong with ``setting``, a value for ``SESSION_REDIS``, as far as its words tell."""
+    if not isinstance(setting, Mapping):
+        yield Problem(
+            "sessions_redis.E001",
+            "SESSION_REDIS is not set." if setting is None else "SESSION_REDIS is no dictionary.",
+            'Write SESSION_REDIS = {"LOCATION": "redis://127.0.0.1:6379/0"} in your settings.',
+        )
+        return
+    old = [name for name in setting if name in _OLD_NAMES]
+    if old:
+        yield _old_style(old)
+    for name, value in setting.items():
+        if name not in old:
+            yield from _problems_of(name, value)
+    if "LOCATION" not in setting and not old:
+        yield Problem(
+            "sessions_redis.E003",
+            'SESSION_REDIS has no "LOCATION".',
+            'Say where Redis is: "LOCATION": "redis://127.0.0.1:6379/0".',
+        )
+
+
+def _old_style(old: list[str]) -> Problem:
+    return Problem(
+        "sessions_redis.E006",
+        f"SESSION_REDIS is written as for django-redis-sessions: {', '.join(map(repr, old))}.",
+        "Here it is: " + "; ".join(f"{name!r} becomes {_OLD_NAMES[name]}" for name in old) + ".",
+    )
+
+
+def _problems_of(name: Any, value: Any) -> Iterator[Problem]:
+    if name in _RESERVED:
+        if value != _RESERVED[name]:
+            yield Problem(
+                "sessions_redis.E004",
+                f'SESSION_REDIS["{name}"] is {value!r}, which this version cannot do.',
+                f"Leave it out, or write {_RESERVED[name]!r}.",
+            )
+    elif name not in _TYPES:
+        close = get_close_matches(str(name).upper(), _TYPES, n=1, cutoff=0.5)
+        yield Problem(
+            "sessions_redis.E002",
+            f"SESSION_REDIS has no setting {name!r}.",
+            f'Did you mean "{close[0]}"?' if close else f"There are {', '.join(_TYPES)}.",
+        )
+    elif not _has_type_of(name, value):
+        yield Problem(
+            "sessions_redis.E003" if name == "LOCATION" else "sessions_redis.E004",
+            f'SESSION_REDIS["{name}"] is {type(value).__name__}, not {_TYPES[name][1]}.',
+            f"Write {_TYPES[name][1]}.",
+        )
+    elif name == "LOCATION":
+        yield from _location_problems(value)
+    elif name == "KEY_PREFIX" and not value:
+        yield Problem(
+            "sessions_redis.E004",
+            'SESSION_REDIS["KEY_PREFIX"] is empty.',
+            'Name what this site\'s keys start with, such as "session".',
+        )
+    elif name == "TRUSTED_PROXIES":
+        yield from _network_problems(value)
+    elif name == "OPTIONS" and value.get("decode_responses"):
+        yield Problem(
+            "sessions_redis.E004",
+            'SESSION_REDIS["OPTIONS"] sets decode_responses, but sessions are read as bytes.',
+            "Leave decode_responses out.",
+        )
+
+
+def _has_type_of(name: str, value: Any) -> bool:
+    return isinstance(value, _TYPES[name][0])
+
+
+def _network_problems(networks: Sequence[Any]) -> Iterator[Problem]:
+    for network in networks:
+        try:
+            if network != UNIX:
+                # Text alone: ip_network() takes numbers and bytes for addresses, too.
+                ip_network(network if isinstance(network, str) else repr(network))
+        except ValueError as error:
+            yield Problem(
+                "sessions_redis.E004",
+                f'SESSION_REDIS["TRUSTED_PROXIES"] has {network!r}: {error}.',
+                f'Name addresses or networks, such as "10.0.0.0/8", or "{UNIX}".',
+            )
+
+
+def _location_problems(location: str) -> Iterator[Problem]:
+    reason = _bad_location(location)
+    if reason:
+        # The URL itself is not repeated: it may hold a password.
+        yield Problem(
+            "sessions_redis.E003",
+            f'SESSION_REDIS["LOCATION"] {reason}.',
+            f"It takes {', '.join(SCHEMES.values())}.",
+        )
+
+
+def _bad_location(location: str) -> str | None:
+    scheme, separator, rest = location.partition("://")
+    if not separator or not re.fullmatch("[A-Za-z][A-Za-z0-9+.-]*", scheme):
+        return "is no URL: it does not start with a scheme and ://"
+    if scheme not in SCHEMES:
+        close = get_close_matches(scheme, SCHEMES, n=1)
+        meant = f" (did you mean {close[0]}://?)" if close else ""
+        return f"has the scheme {scheme}://, which is unknown{meant}"
+    if scheme in {"embedded", "unix"} and not rest:
+        return "names no path"
+    return None if scheme in {"embedded", "memory"} else _bad_url(location, scheme)
+
+
+def _bad_url(location: str, scheme: str) -> str | None:
+    # Python's own words for what is wrong would repeat it.
+    try:
+        url = urlsplit(location)
+    except ValueError:
+        return "cannot be read; percent-encode what is special in user and password"
+    if scheme == "unix":
+        return None
+    try:
+        url.port  # noqa: B018 - raises for what is no port
+    except ValueError:
+        return "names a port that is no number up to 65535"
+    if not url.hostname:
+        return "names no host"
+    try:
+        url.hostname.encode("idna")
+    except UnicodeError:
+        return "names a host that cannot be"
+    database = url.path.strip("/")
+    return None if not database or database.isdecimal() else "names a database that is no number"
+
+
+@cache
+def _read() -> Conf:
+    setting = getattr(settings, "SESSION_REDIS", None)
+    for problem in problems(setting):
+        raise ImproperlyConfigured(str(problem))
+    assert setting is not None  # noqa: S101 - problems() says otherwise
+    return Conf(**{name.lower(): setting[name] for name in _TYPES if name in setting})
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting == "SESSION_REDIS":
+        _read.cache_clear()
+
+
+setting_changed.connect(_forget)

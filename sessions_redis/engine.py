@@ -1,0 +1,372 @@
+"""
+The session engine: ``SESSION_ENGINE = "sessions_redis.engine"``.
+
+Django's contract, sync and async. What takes round trips is written once, as a generator of
+commands that `perform` and `aperform` carry out.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from django.contrib.sessions.backends.base import (
+    VALID_KEY_CHARS,
+    CreateError,
+    SessionBase,
+    UpdateError,
+)
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.crypto import get_random_string
+
+from sessions_redis import commands, conf, registry
+from sessions_redis.clients import Steps, aperform, perform
+from sessions_redis.commands import Keyspace, StoredSession, session_id
+from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.fields import NOTHING, Changes, Entries, field_of
+from sessions_redis.scope import Scope
+
+T = TypeVar("T")
+
+logger = logging.getLogger("django.security.SuspiciousSession")
+
+# New keys tried before giving up. Two of 36**32 do not meet by chance, but a creation that is
+# repeated because its reply was lost finds its own key taken.
+CREATE_ATTEMPTS = 3
+
+
+class SessionStore(SessionBase):
+    """
+    A session in one Redis hash.
+
+    Every method that needs Redis raises `SessionStoreUnavailable` when it is away; nothing is
+    half-written then. Saving, cycling or incrementing a session that was deleted or has expired
+    raises ``UpdateError`` and writes nothing.
+    """
+
+    # Where the session's metadata beside its times comes from; the session middleware sets it.
+    metadata_source: Callable[[], Mapping[bytes, bytes]] = dict
+
+    # What kept this store from Redis last; the session middleware answers for it.
+    failure: SessionStoreUnavailable | None = None
+
+    # Entries, once there are any
+
+    @property
+    def _session_cache(self) -> Entries:
+        # SessionBase takes the AttributeError for "not loaded yet".
+        return self._entries
+
+    @_session_cache.setter
+    def _session_cache(self, mapping: Mapping[Any, Any]) -> None:
+        if not isinstance(mapping, Entries):
+            # As clear() does: what is in this mapping is all there shall be.
+            entries = Entries(self.serializer(), replaces=True, on_damaged=lambda _: None)
+            entries.update(mapping)
+            mapping = entries
+        self._entries = mapping
+
+    @_session_cache.deleter
+    def _session_cache(self) -> None:
+        del self._entries
+
+    # Django's contract
+
+    def load(self) -> Entries:  # type: ignore[override]  # equal to the dict
+        """
+        The session's entries, decoded as they are touched.
+
+        Without such a session: no entries, and the key becomes ``None``, so that a key nobody
+        gave out is never adopted.
+        """
+        return self._perform(self._loading())
+
+    async def aload(self) -> Entries:  # type: ignore[override]
+        return await self._aperform(self._loading())
+
+    def exists(self, session_key: str | None) -> bool:
+        return self._perform(self._existing(session_key))
+
+    async def aexists(self, session_key: str | None) -> bool:
+        return await self._aperform(self._existing(session_key))
+
+    def create(self) -> None:
+        """Give the session a new key and store what it holds, be it nothing."""
+        self._perform(self._creating())
+
+    async def acreate(self) -> None:
+        await self._aperform(self._creating())
+
+    def save(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002 - Django's signature
+        """
+        Write what changed; entries that other requests wrote meanwhile stay.
+
+        After ``clear()`` what the session holds replaces everything. With no key this is
+        ``create()``. Raises ``UpdateError`` if the session is gone, also when nothing changed;
+        with ``must_create``, ``CreateError`` if the key is taken. A value that the serializer
+        refuses raises before anything is written.
+        """
+        self._perform(self._saving(must_create=must_create))
+
+    async def asave(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002
+        await self._aperform(self._saving(must_create=must_create))
+
+    def delete(self, session_key: str | None = None) -> None:
+        """Delete this session, or the one of ``session_key``. Silent if there is none."""
+        self._perform(self._deleting(session_key))
+
+    async def adelete(self, session_key: str | None = None) -> None:
+        await self._aperform(self._deleting(session_key))
+
+    def cycle_key(self) -> None:
+        """
+        Move the session to a new key; the old one is dead at once.
+
+        Entries that other requests wrote before go along. Raises ``UpdateError`` if the session
+        is gone, as it is for the second of two that do this at a time.
+        """
+        self._perform(self._cycling())
+
+    async def acycle_key(self) -> None:
+        await self._aperform(self._cycling())
+
+    @classmethod
+    def clear_expired(cls) -> None:
+        """Drop what has expired from the indexes; the sessions themselves Redis drops alone."""
+        registry.trim()
+
+    @classmethod
+    async def aclear_expired(cls) -> None:
+        await registry.atrim()
+
+    # Beyond Django's contract
+
+    def scope(self, name: str) -> Scope:
+        """The part of the session that belongs to ``name``, as a mapping."""
+        return Scope(self, name)
+
+    def increment(self, key: str, by: int = 1) -> int:
+        """
+        Add ``by`` to the entry ``key`` on the server at once, and return the sum.
+
+        A missing entry counts as 0. Raises ``TypeError`` if the entry holds no integer,
+        ``OverflowError`` if the sum leaves 64 bits, ``UpdateError`` if the session is gone. If the
+        reply is lost `SessionStoreUnavailable` is raised and the addition may have been made; it
+        is never made twice. An entry with a change that is not saved yet, and one of a session
+        that has no key yet, is added to here and written by the save that follows. The session's
+        lifetime is extended by that save, not by this call.
+        """
+        return self._perform(self._incrementing(key, by))
+
+    async def aincrement(self, key: str, by: int = 1) -> int:
+        return await self._aperform(self._incrementing(key, by))
+
+    def inspect(self) -> StoredSession | None:
+        """
+        The session as it lies in Redis now, unsaved changes not in it, for people to look at.
+
+        ``None`` if it is not there. Values are shown as stored: mask what is secret.
+        """
+        return self._perform(self._inspecting())
+
+    async def ainspect(self) -> StoredSession | None:
+        return await self._aperform(self._inspecting())
+
+    def note_metadata(self) -> None:
+        """
+        Write what ``metadata_source`` tells, if the session was loaded and holds something else.
+
+        The session's lifetime stays as it is. Silent if the session is gone.
+        """
+        self._perform(self._noting_metadata())
+
+    async def anote_metadata(self) -> None:
+        await self._aperform(self._noting_metadata())
+
+    # The steps of each
+
+    def _perform(self, steps: Steps[T]) -> T:
+        try:
+            return perform(steps)
+        except SessionStoreUnavailable as error:
+            self.failure = error
+            raise
+
+    async def _aperform(self, steps: Steps[T]) -> T:
+        try:
+            return await aperform(steps)
+        except SessionStoreUnavailable as error:
+            self.failure = error
+            raise
+
+    def _get_new_session_key(self) -> str:
+        # SessionBase asks the server whether the key is taken; creating does that by itself.
+        return get_random_string(32, VALID_KEY_CHARS)
+
+    async def _aget_new_session_key(self) -> str:
+        return self._get_new_session_key()
+
+    def _loading(self) -> Steps[Entries]:
+        if self.session_key is None:
+            return self._new_entries()
+        id = session_id(self.session_key)
+        stored = yield commands.load(_keyspace(), id)
+        if isinstance(stored, commands.WrongType):
+            logger.warning("Session %s is not stored as a hash and is ignored.", id)
+        elif stored is not None:
+            return self._new_entries(stored, id)
+        self._session_key = None
+        return self._new_entries()
+
+    def _loaded(self, *, no_load: bool = False) -> Steps[Entries]:
+        self.accessed = True
+        if not hasattr(self, "_entries"):
+            self._entries = self._new_entries() if no_load else (yield from self._loading())
+        return self._entries
+
+    def _existing(self, session_key: str | None) -> Steps[bool]:
+        if not session_key:
+            return False
+        exists: bool = yield commands.exists(_keyspace(), session_id(session_key))
+        return exists
+
+    def _creating(self) -> Steps[None]:
+        entries = yield from self._loaded(no_load=True)
+        changes = entries.whole(self.metadata_source())
+        for _ in range(CREATE_ATTEMPTS):
+            session_key = self._get_new_session_key()
+            command = commands.create(
+                _keyspace(), session_id(session_key), self.get_expiry_age(), changes
+            )
+            if (yield command):
+                self._session_key = session_key
+                entries.settle(changes)
+                self.modified = True
+                return
+        raise RuntimeError(
+            f"{CREATE_ATTEMPTS} new session keys in a row were taken. Is the system's source of "
+            "randomness broken?"
+        )
+
+    def _saving(self, *, must_create: bool) -> Steps[None]:
+        session_key = self.session_key
+        if session_key is None:
+            yield from self._creating()
+            return
+        entries = yield from self._loaded(no_load=must_create)
+        if self.session_key is None:
+            raise UpdateError(_GONE)
+        changes = (entries.whole if must_create else entries.changes)(self.metadata_source())
+        command = commands.create if must_create else commands.save
+        written = yield command(
+            _keyspace(), session_id(session_key), self.get_expiry_age(), changes
+        )
+        if not written:
+            raise CreateError if must_create else UpdateError(_GONE)
+        entries.settle(changes)
+
+    def _deleting(self, session_key: str | None) -> Steps[None]:
+        session_key = session_key or self.session_key
+        if session_key is not None:
+            yield commands.delete(_keyspace(), session_id(session_key))
+
+    def _cycling(self) -> Steps[None]:
+        entries = yield from self._loaded()
+        if self.session_key is None:
+            yield from self._creating()
+            return
+        session_key = self._get_new_session_key()
+        changes = entries.changes(self.metadata_source())
+        moved = yield commands.cycle(
+            _keyspace(),
+            session_id(self.session_key),
+            session_id(session_key),
+            self.get_expiry_age(),
+            changes,
+        )
+        if not moved:
+            raise UpdateError(_GONE)
+        self._session_key = session_key
+        entries.settle(changes)
+        self.modified = True
+
+    def _incrementing(self, key: str, by: int) -> Steps[int]:
+        if not _is_integer(by):
+            raise TypeError(f"An entry is incremented by an integer, not by {by!r}.")
+        self._require_decimal_serializer()
+        loaded = hasattr(self, "_entries")
+        if self.session_key is None or (loaded and self._entries.is_pending(key)):
+            return self._increment_here(key, by)
+        _require_64_bits(key, by)
+        value = yield commands.increment(
+            _keyspace(), session_id(self.session_key), field_of(key), by
+        )
+        if value is None:
+            raise UpdateError(_GONE)
+        if isinstance(value, commands.NotAnInteger):
+            raise TypeError(_not_an_integer(key))
+        if isinstance(value, commands.TooLarge):
+            raise OverflowError(f"The session entry {key!r} would leave 64 bits by adding {by}.")
+        if loaded:
+            self._entries.settle_entry(key, value)
+        self.accessed = self.modified = True
+        result: int = value
+        return result
+
+    def _increment_here(self, key: str, by: int) -> int:
+        value = self.get(key, 0)
+        if not _is_integer(value):
+            raise TypeError(_not_an_integer(key))
+        total: int = value + by
+        _require_64_bits(key, total)
+        self[key] = total
+        return total
+
+    def _inspecting(self) -> Steps[StoredSession | None]:
+        if self.session_key is None:
+            return None
+        stored: StoredSession | None = yield commands.inspect(
+            _keyspace(), session_id(self.session_key)
+        )
+        return stored
+
+    def _noting_metadata(self) -> Steps[None]:
+        if self.session_key is None or not hasattr(self, "_entries"):
+            return
+        metadata = self._entries.new_metadata(self.metadata_source())
+        if metadata and (yield commands.note(_keyspace(), session_id(self.session_key), metadata)):
+            self._entries.settle(Changes(metadata))
+
+    def _new_entries(self, stored: Mapping[bytes, bytes] = NOTHING, id: str = "") -> Entries:
+        def report(name: bytes) -> None:
+            logger.warning("Session %s: the field %r is damaged and reads as missing.", id, name)
+
+        return Entries(self.serializer(), stored, on_damaged=report)
+
+    def _require_decimal_serializer(self) -> None:
+        if self.serializer().dumps(-12) != b"-12":
+            raise ImproperlyConfigured(
+                "increment() adds on the server, which needs a SESSION_SERIALIZER that writes "
+                f"integers as decimal text; {self.serializer.__qualname__} does not. "
+                "Django's JSONSerializer does."
+            )
+
+
+_GONE = "The session was deleted or has expired."
+
+
+def _keyspace() -> Keyspace:
+    settings = conf.current()
+    return Keyspace(settings.key_prefix, settings.index)
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _not_an_integer(key: str) -> str:
+    return f"The session entry {key!r} holds no integer and cannot be incremented."
+
+
+def _require_64_bits(key: str, value: int) -> None:
+    if not -(2**63) <= value < 2**63:
+        raise OverflowError(f"The session entry {key!r} can only hold 64 bits; {value} has more.")

@@ -1,0 +1,146 @@
+"""
+What is asked of the indexes, and of many sessions at once, as commands. Pure, as `commands`.
+
+Seconds left are given as bounds: more than the first and at most the second; ``inf`` for any.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+from sessions_redis import scripts
+from sessions_redis.commands import Command, Keyspace, script_command
+from sessions_redis.fields import AGENT, CREATED, IP, UPDATED, USER
+
+Bounds = tuple[float, float]
+
+ANY: Bounds = (0, inf)
+
+# A script holds up all other clients, so members are trimmed a thousand at a time.
+TRIM_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """``total``: how many members fit. ``ids``: those asked for. Live or not is not known yet."""
+
+    total: int
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """A live session's metadata as stored. Times in epoch seconds; ``None``: not known."""
+
+    created: int
+    updated: int
+    user_pk: str | None
+    ip: str | None
+    user_agent: str | None
+
+
+def page(
+    index: str,
+    bounds: Bounds = ANY,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    latest_first: bool = True,
+    trim: bool = False,
+) -> Command[Page]:
+    """Ids from ``start`` up to, not with, ``stop``. ``trim``: drop what has expired for good."""
+
+    def read(reply: tuple[int, list[bytes]]) -> Page:
+        total, ids = reply
+        return Page(total, tuple(id.decode() for id in ids))
+
+    count = -1 if stop is None else max(stop - start, 0)
+    arguments = (*map(_text, bounds), start, count, int(latest_first), int(trim))
+    return script_command(scripts.PAGE, (index,), arguments, read)
+
+
+def count(indexes: Sequence[str], bounds: Sequence[float]) -> Command[list[list[int]]]:
+    """For each index, how many members lie between each of the rising bounds and the next."""
+    return script_command(scripts.COUNT, tuple(indexes), tuple(map(_text, bounds)), list)
+
+
+def drop(keyspace: Keyspace, indexes: Sequence[str], ids: Sequence[str]) -> Command[int]:
+    """Remove the members of ``ids`` whose session is gone; the server looks again."""
+    return script_command(scripts.DROP, tuple(indexes), (keyspace.session(""), *ids), int)
+
+
+def trim(index: str) -> Command[int]:
+    """Remove some members that have expired; ask again until there are none."""
+    return script_command(scripts.TRIM, (index,), (TRIM_AT_ONCE,), int)
+
+
+def end_all(keyspace: Keyspace, user_pk: str, spared_id: str = "") -> Command[list[str]]:
+    """End all sessions of a user at one moment, but for one; the ids of those that were ended."""
+    return script_command(
+        scripts.END_ALL,
+        (keyspace.user(user_pk), keyspace.index),
+        (keyspace.session(""), keyspace.users, user_pk, spared_id),
+        lambda ids: [id.decode() for id in ids],
+    )
+
+
+def end_many(keyspace: Keyspace, ids: Sequence[str]) -> Command[list[tuple[str, str]]]:
+    """End these sessions at one moment; id and user of those there were, ``""`` for nobody."""
+
+    def read(reply: list[bytes]) -> list[tuple[str, str]]:
+        users = [user.decode("utf-8", "backslashreplace") for user in reply[1::2]]
+        return list(zip([id.decode() for id in reply[::2]], users, strict=True))
+
+    indexes, users = ((keyspace.index,), keyspace.users) if keyspace.indexed else ((), "")
+    return script_command(scripts.END_MANY, indexes, (keyspace.session(""), users, *ids), read)
+
+
+def now() -> Command[float]:
+    """The server's clock in epoch seconds."""
+    return Command(("TIME",), lambda reply: int(reply[0]) + int(reply[1]) / 1e6)
+
+
+def metadata(keyspace: Keyspace, id: str) -> Command[Metadata | None]:
+    """``None`` if there is no such session."""
+    fields = (CREATED, UPDATED, USER, IP, AGENT)
+    return Command(
+        ("HMGET", keyspace.session(id), *fields), _metadata, read_wrong_type=lambda: None
+    )
+
+
+def ttl(keyspace: Keyspace, id: str) -> Command[float]:
+    """Seconds left; negative if the session is gone."""
+    return Command(("PTTL", keyspace.session(id)), lambda reply: int(reply) / 1000)
+
+
+def sample(index: str, size: int) -> Command[list[str]]:
+    """Up to ``size`` different members, at random."""
+    return Command(("ZRANDMEMBER", index, size), lambda ids: [id.decode() for id in ids])
+
+
+def memory(keyspace: Keyspace, id: str) -> Command[int | None]:
+    """Bytes that the session takes in the server; ``None`` if it is gone."""
+    return Command(("MEMORY", "USAGE", keyspace.session(id)), lambda reply: reply)
+
+
+def _metadata(reply: list[bytes | None]) -> Metadata | None:
+    created, updated, user, ip, agent = reply
+    if created is None:
+        return None
+    began = _seconds(created)
+    return Metadata(began, _seconds(updated) or began, _shown(user), _shown(ip), _shown(agent))
+
+
+def _seconds(text: bytes | None) -> int:
+    # A damaged time must cost no more than itself: 1970 stands for it. Twelve digits and more
+    # may lie beyond the last date there is.
+    return int(text) if text and text.isdigit() and len(text) < 12 else 0
+
+
+def _shown(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("utf-8", "backslashreplace")
+
+
+def _text(seconds: float) -> Any:
+    return "inf" if seconds == inf else seconds

@@ -1,0 +1,95 @@
+"""
+The section "Sessions" of the Django admin: a model without a table.
+
+Sessions lie in Redis. The admin's pages read them through `registry` and make instances of this
+model of them, for the model brings what the admin builds on: names, permissions and a place in
+its log. Who asks the database for them finds none, and no query is made.
+"""
+
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+from django.db import NotSupportedError, models
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+if TYPE_CHECKING:
+    from sessions_redis.registry import LiveSession
+
+# Digits of a session's id that are shown where there is no room for all 32.
+SHORT = 8
+
+
+class NoRows(models.Manager["Session"]):
+    """
+    Finds nothing and asks no database, in which there is no table.
+
+    So what goes through all models, such as ``dumpdata``, neither fails nor copies sessions.
+    """
+
+    def get_queryset(self) -> models.QuerySet["Session"]:
+        return super().get_queryset().none()
+
+
+class Session(models.Model):
+    """
+    A session as the admin shows it. The primary key is the session's id, never its key.
+
+    ``live``: what it was made of. ``user_name``, ``user_url`` and ``is_own`` say what the viewer
+    may know of its user: a name, where there is such a user; the user's admin page; and whether it
+    is the very session that looks. ``label``: what it is called, where it has ended.
+    """
+
+    id = models.CharField(_("ID"), max_length=32, primary_key=True)
+    user_pk = models.TextField(_("user"), null=True)  # noqa: DJ001 - as LiveSession has it
+    ip = models.GenericIPAddressField(_("IP address"), null=True)
+    user_agent = models.TextField(_("user agent"), null=True)  # noqa: DJ001
+    created = models.DateTimeField(_("created"))
+    updated = models.DateTimeField(_("last saved"))
+    expires = models.DateTimeField(_("expires"))
+
+    live: "LiveSession"
+    user_name: str | None = None
+    user_url: str | None = None
+    is_own: bool = False
+    label: str | None = None
+
+    objects = NoRows()
+
+    class Meta:
+        managed = False
+        base_manager_name = "objects"
+        default_permissions = ("view", "delete")
+        permissions = (("view_session_entries", _("Can view session entries")),)
+        verbose_name = _("session")
+        verbose_name_plural = _("sessions")
+
+    def __str__(self) -> str:
+        return self.label or f"{self.short_id} ({self.owner})"
+
+    def save(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise NotSupportedError(
+            "A session is not saved through this model, which only shows it. Use SessionStore."
+        )
+
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise NotSupportedError(
+            "A session is not deleted through this model, which only shows it. Use registry.end()."
+        )
+
+    @classmethod
+    def of(cls, live: "LiveSession") -> Self:
+        session = cls(*[getattr(live, field.name) for field in cls._meta.fields])
+        session.live = live
+        session._state.adding = False
+        return session
+
+    @property
+    def short_id(self) -> str:
+        return self.id[:SHORT]
+
+    @property
+    def owner(self) -> str:
+        """Whose it is, in a word: a user's name, the primary key of no user any more, nobody."""
+        if self.user_pk is None:
+            return gettext("anonymous")
+        return self.user_name or gettext("%(pk)s (deleted)") % {"pk": self.user_pk}

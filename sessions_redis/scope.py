@@ -1,0 +1,98 @@
+"""The part of a session that belongs to one name."""
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sessions_redis.engine import SessionStore
+
+_MISSING = object()
+
+
+class Scope(MutableMapping[str, Any]):
+    """
+    A mapping over the entries of a session that belong to ``name``, each a field of its own.
+
+    Any text will do for a name and for a key. The entry ``key`` of the scope ``name`` is the
+    session's entry ``scope:<name>:<key>``, where ``%`` and ``:`` in the name are percent-encoded,
+    so that no two scopes share an entry. Reading and writing load the session and mark it as
+    accessed and modified, as reading and writing the session itself do.
+    """
+
+    def __init__(self, session: "SessionStore", name: str) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"A scope's name is a string, not {type(name).__name__}.")
+        self._session = session
+        self._prefix = f"scope:{name.replace('%', '%25').replace(':', '%3A')}:"
+
+    def _entry(self, key: str) -> str:
+        if not isinstance(key, str):
+            raise TypeError(f"A key in a scope is a string, not {type(key).__name__}.")
+        return self._prefix + key
+
+    def __getitem__(self, key: str) -> Any:
+        try:
+            return self._session[self._entry(key)]
+        except KeyError:
+            raise KeyError(key) from None
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._session[self._entry(key)] = value
+
+    def __delitem__(self, key: str) -> None:
+        try:
+            del self._session[self._entry(key)]
+        except KeyError:
+            raise KeyError(key) from None
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self._entry(key) in self._session
+
+    def __iter__(self) -> Iterator[str]:
+        return self._keys()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return f"<Scope {self._prefix!r}: {dict(self)!r}>"
+
+    def _keys(self) -> Iterator[str]:
+        # django-stubs leaves out both ways to a session's mapping.
+        entries = self._session._get_session()  # type: ignore[attr-defined]
+        found = entries.keys_starting_with(self._prefix)
+        return (key.removeprefix(self._prefix) for key in found)
+
+    # The same for asynchronous code, by the names that Django gave them in SessionBase
+
+    async def aget(self, key: str, default: Any = None) -> Any:
+        return await self._session.aget(self._entry(key), default)
+
+    async def aset(self, key: str, value: Any) -> None:
+        await self._session.aset(self._entry(key), value)
+
+    async def asetdefault(self, key: str, value: Any) -> Any:
+        return await self._session.asetdefault(self._entry(key), value)
+
+    async def apop(self, key: str, default: Any = _MISSING) -> Any:
+        given = () if default is _MISSING else (default,)
+        try:
+            return await self._session.apop(self._entry(key), *given)
+        except KeyError:
+            raise KeyError(key) from None
+
+    async def aupdate(self, entries: Mapping[str, Any]) -> None:
+        await self._session.aupdate({self._entry(key): entries[key] for key in entries})
+
+    async def ahas_key(self, key: str) -> bool:
+        return await self._session.ahas_key(self._entry(key))
+
+    async def akeys(self) -> list[str]:
+        await self._session._aget_session()  # type: ignore[attr-defined]
+        return list(self)
+
+    async def avalues(self) -> list[Any]:
+        return [self[key] for key in await self.akeys()]
+
+    async def aitems(self) -> list[tuple[str, Any]]:
+        return [(key, self[key]) for key in await self.akeys()]

@@ -1,0 +1,12 @@
+-- Adds to an entry that holds an integer, or to nothing, which counts as 0.
+-- KEYS: session
+-- ARGV: field, what to add
+-- Returns the new value in text, '' if the session is gone, or the server's error if the entry is
+-- no integer or would leave 64 bits; nothing was written then.
+
+if type(redis.pcall('HGET', KEYS[1], '@created')) ~= 'string' then return '' end
+local reply = redis.pcall('HINCRBY', KEYS[1], ARGV[1], ARGV[2])
+if type(reply) == 'table' then return {reply.err} end
+redis.call('HSET', KEYS[1], '@updated', redis.call('TIME')[1])
+-- Not the reply itself: Lua's numbers are exact to 53 bits only.
+return redis.call('HGET', KEYS[1], ARGV[1])

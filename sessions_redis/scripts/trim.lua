@@ -1,0 +1,9 @@
+-- Removes members that have expired, a bounded number at a time.
+-- KEYS: index
+-- ARGV: how many at most
+-- Returns how many were removed.
+
+local now = redis.call('TIME')[1]
+local dead = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])
+for _, id in ipairs(dead) do redis.call('ZREM', KEYS[1], id) end
+return #dead

@@ -1,0 +1,63 @@
+"""What sessions there are and what they cost, by counting the indexes and looking at a sample."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sessions_redis import commands, indexes, registry
+from sessions_redis.clients import Steps, aperform, perform
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """
+    ``live``, ``signed_in``, ``anonymous``: sessions that have not expired, by the indexes.
+
+    ``sampled``: how many members of the index of all were looked at. ``bytes_per_session``: what
+    those that are live take in Redis, on average; ``None`` if none is. ``drift``: the share of
+    them, from 0 to 1, whose session is gone; ``None`` if none was looked at.
+    """
+
+    live: int
+    signed_in: int
+    anonymous: int
+    sampled: int
+    bytes_per_session: float | None
+    drift: float | None
+
+
+def measure(sample: int) -> Statistics:
+    """
+    Look at up to ``sample`` sessions. Two round trips, and one for each thousand of the sample.
+
+    Raises ``ImproperlyConfigured`` where ``INDEX`` is off.
+    """
+    return perform(_measure(sample))
+
+
+async def ameasure(sample: int) -> Statistics:
+    return await aperform(_measure(sample))
+
+
+def _measure(sample: int) -> Steps[Statistics]:
+    keyspace = registry.indexed()
+    names = [keyspace.index, keyspace.signed_in, keyspace.anonymous]
+    (live,), (signed_in,), (anonymous,) = yield indexes.count(names, indexes.ANY)
+    ids = yield indexes.sample(keyspace.index, sample)
+    sizes: list[int] = []
+    for start in range(0, len(ids), registry.AT_ONCE):
+        sizes += yield from _sizes(ids[start : start + registry.AT_ONCE])
+    return Statistics(
+        live,
+        signed_in,
+        anonymous,
+        sampled=len(ids),
+        bytes_per_session=sum(sizes) / len(sizes) if sizes else None,
+        drift=(len(ids) - len(sizes)) / len(ids) if ids else None,
+    )
+
+
+def _sizes(ids: Sequence[str]) -> Steps[list[int]]:
+    """What those of ``ids`` that are live take in Redis."""
+    keyspace = registry.indexed()
+    answers = yield [ask(keyspace, id) for id in ids for ask in (commands.exists, indexes.memory)]
+    return [size for live, size in zip(answers[::2], answers[1::2], strict=True) if live and size]

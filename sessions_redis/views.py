@@ -1,0 +1,102 @@
+"""
+"Where you're signed in": a user's own sessions, to look at and to end.
+
+Plain forms, each with a page that asks before anything is ended. To have them look like the rest
+of a site, override ``sessions_redis/base.html``, or single blocks of the other templates.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.cache import cache_control
+from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.http import require_http_methods, require_safe
+
+from sessions_redis import account
+from sessions_redis.exceptions import SessionStoreUnavailable
+
+logger = logging.getLogger("django.request")
+
+View = Callable[..., HttpResponse]
+
+# Seconds after which a browser may try again while Redis is away.
+RETRY_AFTER = "5"
+
+
+def for_users(view: View) -> View:
+    """For who is signed in; kept by no cache; a page with status 503 when Redis is away."""
+    protected = login_required(csrf_protect(view))
+
+    @wraps(view)
+    def answer(request: HttpRequest, **captured: str) -> HttpResponse:
+        try:
+            return protected(request, **captured)
+        except SessionStoreUnavailable as error:
+            logger.warning("A page about the user's sessions cannot be shown. %s", error)
+            return _unavailable()
+
+    return cache_control(no_store=True)(answer)
+
+
+def _unavailable() -> HttpResponse:
+    # Without the request: what a site's base template asks of it (user, messages) needs Redis.
+    page = render_to_string("sessions_redis/unavailable.html")
+    return HttpResponse(page, status=503, headers={"Retry-After": RETRY_AFTER})
+
+
+@require_safe
+@for_users
+def own_sessions(request: HttpRequest) -> HttpResponse:
+    """The list. In its template: ``current``, the session that asks, and ``others``."""
+    sessions = account.sessions_of(request)
+    context = {
+        "current": next((session for session in sessions if session.current), None),
+        "others": [session for session in sessions if not session.current],
+        "user": request.user,
+        "messages": messages.get_messages(request),
+    }
+    return render(request, "sessions_redis/list.html", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@for_users
+def end(request: HttpRequest, session_id: str) -> HttpResponse:
+    """End one session, or ask first. 404 if there is none, or it is somebody else's."""
+    session = account.session_of(request, session_id)
+    if session is None:
+        raise Http404(_("You have no such session."))
+    if request.method != "POST":
+        return render(request, "sessions_redis/confirm_end.html", {"session": session})
+    account.end(request, session)
+    if session.current:
+        return redirect(settings.LOGOUT_REDIRECT_URL or "sessions_redis:list")
+    said = _("Signed out: %(device)s") % {"device": session.device}
+    return _back_to_the_list(request, said)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@for_users
+def end_others(request: HttpRequest) -> HttpResponse:
+    """End all sessions but the one that asks, or ask first."""
+    if request.method != "POST":
+        others = [session for session in account.sessions_of(request) if not session.current]
+        return render(request, "sessions_redis/confirm_end_others.html", {"others": others})
+    ended = account.end_others(request)
+    said = ngettext(
+        "Signed out on %(count)d other device.", "Signed out on %(count)d other devices.", ended
+    ) % {"count": ended}
+    return _back_to_the_list(request, said)
+
+
+def _back_to_the_list(request: HttpRequest, said: str) -> HttpResponse:
+    messages.success(request, said, fail_silently=True)
+    return redirect("sessions_redis:list")

@@ -1,0 +1,48 @@
+import uuid
+
+import pytest
+
+from sessions_redis.engine import SessionStore
+from tests.servers import Server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """The server that the whole suite shares; tests that stop one start their own."""
+    server = Server(tmp_path_factory.mktemp("server"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def prefix():
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(autouse=True)
+def session_redis(settings, server, prefix):
+    """``SESSION_REDIS`` on the shared server under a prefix of the test's own."""
+    settings.SESSION_REDIS = {"LOCATION": server.url, "KEY_PREFIX": prefix}
+    yield settings.SESSION_REDIS
+    with server.client() as client:
+        without_ttl = [key for key in client.scan_iter(f"{prefix}:*") if client.pttl(key) == -1]
+        for key in client.scan_iter(f"{prefix}:*"):
+            client.delete(key)
+    # Promise 3, after every test that did not leave something there itself.
+    assert without_ttl == []
+
+
+@pytest.fixture
+def raw(server):
+    """A client that looks into Redis past the engine."""
+    with server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def live():
+    """A saved session with one entry."""
+    session = SessionStore()
+    session["color"] = "red"
+    session.save()
+    return session

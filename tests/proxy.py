@@ -1,0 +1,87 @@
+"""A proxy between engine and server that counts round trips."""
+
+import socket
+import threading
+import time
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+# Seconds without a word from the client after which it has said all, and waits.
+QUIET = 0.01
+
+
+class Proxy:
+    """
+    Passes bytes on to a server on this machine, and counts how often the client waits for it.
+
+    ``round_trips`` is exact for a client that sends, then reads: it counts the changes from
+    reading to sending, on all connections together. What a client sends in several pieces, as a
+    pipeline of many commands, is one: replies are held back until it is quiet.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._target = ("127.0.0.1", port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets: list[socket.socket] = [self._listener]
+        self._lock = threading.Lock()
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.round_trips = 0
+        self.connections = 0
+
+    def __enter__(self) -> "Proxy":
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            for open_socket in self._sockets:
+                # Wakes the thread that waits for it, which closing alone does not.
+                with suppress(OSError):
+                    open_socket.shutdown(socket.SHUT_RDWR)
+                open_socket.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(self._target)
+            with self._lock:
+                self._sockets += [client, server]
+                self.connections += 1
+            turn = {"waits": False, "spoke": 0.0}
+            for source, target in ((client, server), (server, client)):
+                arguments = (source, target, turn, source is client)
+                threading.Thread(target=self._pass_on, args=arguments, daemon=True).start()
+
+    def _pass_on(
+        self, source: socket.socket, target: socket.socket, turn: dict[str, Any], asks: bool
+    ) -> None:
+        try:
+            while received := source.recv(65536):
+                if asks and not turn["waits"]:
+                    with self._lock:
+                        self.round_trips += 1
+                if asks:
+                    turn["spoke"] = time.monotonic()
+                else:
+                    while (rest := turn["spoke"] + QUIET - time.monotonic()) > 0:
+                        time.sleep(rest)
+                turn["waits"] = asks
+                target.sendall(received)
+        except OSError:
+            return  # closed by the test
+
+    def counted(self, function, *arguments) -> int:
+        """How many round trips ``function(*arguments)`` takes."""
+        before = self.round_trips
+        function(*arguments)
+        return self.round_trips - before

@@ -1,0 +1,70 @@
+"""The section "Sessions" of the admin, for its tests: where its pages are, and what they show."""
+
+import re
+from html import unescape
+from typing import Any
+
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+
+from sessions_redis.commands import session_id
+from sessions_redis.engine import SessionStore
+from sessions_redis.fields import AGENT, IP
+from tests.site import KEPT, site_settings
+
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0"
+
+
+def use_section(settings: Any) -> None:
+    """Let this test's site be the demonstration's, with Django's lifetime of sessions."""
+    for name, value in site_settings().items():
+        if name not in KEPT and getattr(settings, name, None) != value:
+            setattr(settings, name, value)
+    settings.SESSION_COOKIE_AGE = 14 * 86400
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+def url(page: str = "changelist", *args: Any) -> str:
+    return reverse(f"admin:sessions_redis_session_{page}", args=args)
+
+
+def staff(name: str, *permissions: str) -> User:
+    """Somebody of the staff who has these permissions, and whose password is the name."""
+    user = User.objects.create_user(name, f"{name}@example.com", name, is_staff=True)
+    own = Permission.objects.filter(content_type__app_label="sessions_redis")
+    user.user_permissions.set(own.filter(codename__in=permissions))
+    return user
+
+
+def signed_in(user: Any = None, *, seconds: int | None = None, **entries: Any) -> str:
+    """A new session, of ``user`` or its primary key or of nobody; its id."""
+    session = SessionStore()
+    session.metadata_source = lambda: {IP: b"203.0.113.7", AGENT: FIREFOX.encode()}
+    if user is not None:
+        session[SESSION_KEY] = user if isinstance(user, str) else str(user.pk)
+        session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+    if isinstance(user, User):
+        session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.update(entries)
+    if seconds is not None:
+        session.set_expiry(seconds)
+    session.save()
+    return session_id(session.session_key)
+
+
+def own_id(client: Client) -> str:
+    """The id of the session that ``client`` is signed in with."""
+    return session_id(client.session.session_key)
+
+
+def text_of(response: Any) -> str:
+    """What a page says, without its markup."""
+    page = re.sub(r"<(script|style|svg)\b.*?</\1>", "", response.content.decode(), flags=re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", page)).split())
+
+
+def listed(response: Any) -> list[str]:
+    """The ids that a list shows, in order."""
+    return [session.pk for session in response.context["cl"].result_list]

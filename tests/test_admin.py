@@ -1,0 +1,383 @@
+"""The section "Sessions" of the admin: the list, a session's page, and the form that finds one."""
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.contrib.messages import get_messages
+from django.core.management import call_command
+from django.test import Client
+from django.views.debug import ExceptionReporter
+
+from sessions_redis.commands import session_id
+from sessions_redis.engine import SessionStore
+from sessions_redis.models import Session
+from tests.proxy import Proxy
+from tests.section import FIREFOX, listed, own_id, signed_in, staff, text_of, url, use_section
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def section(settings):
+    use_section(settings)
+
+
+@pytest.fixture
+def ada():
+    return User.objects.create_user("ada", "countess@example.com")
+
+
+def said(response):
+    return [str(message) for message in get_messages(response.wsgi_request)]
+
+
+# The list
+
+
+def test_the_section_is_in_the_index(admin_client):
+    """The admin's index has it by its name, to look at and not to add to."""
+    page = admin_client.get("/admin/")
+    assert "Sessions View" in text_of(page)
+    assert url("add") not in page.content.decode()
+
+
+def test_the_list(admin_client, ada):
+    """It shows id, user, device, address, and times; the latest expiry first."""
+    later, sooner = signed_in(ada, seconds=3600 * 24 + 60), signed_in(seconds=14 * 60 + 30)
+    page = admin_client.get(url())
+    assert listed(page) == [own_id(admin_client), later, sooner]
+    text = text_of(page)
+    assert f"{later[:8]} ada Firefox on Linux 203.0.113.7" in text
+    assert f"{sooner[:8]} anonymous Firefox on Linux 203.0.113.7" in text
+    assert "just now in 1 day" in text.replace("\xa0", " ")
+    assert "just now in 14 minutes" in text.replace("\xa0", " ")
+    assert "3 sessions" in text
+    assert f"{own_id(admin_client)[:8]} (yours) admin" in text
+
+
+def test_addresses():
+    """IPv6 may break after colons, IPv4 nowhere; where no address is known there is none."""
+    section = admin.site.get_model_admin(Session)
+    assert section.address(Session(ip="2001:db8::7334")) == "2001:<wbr>db8::<wbr>7334"
+    assert section.address(Session(ip="203.0.113.7")) == "203.0.113.7"
+    assert section.address(Session(ip=None)) == ""
+
+
+def test_times_in_words(admin_client, raw, prefix, ada):
+    """What was saved long ago and what is about to expire are told as such."""
+    id = signed_in(ada, seconds=30)
+    raw.hset(f"{prefix}:{id}", "@updated", int(raw.time()[0]) - 7205)
+    text = text_of(admin_client.get(url())).replace("\xa0", " ")
+    assert "2 hours ago in less than a minute" in text
+
+
+def test_sorted_by_expiry_either_way(admin_client):
+    """The header of the last column turns the order round; other columns cannot be sorted by."""
+    ids = [signed_in(seconds=seconds) for seconds in (100, 200, 300)]
+    own = own_id(admin_client)
+    assert listed(admin_client.get(url(), {"o": "7"})) == [*ids, own]
+    assert listed(admin_client.get(url(), {"o": "-7"})) == [own, *reversed(ids)]
+    for other in ("5", "-1", "junk", ""):
+        assert listed(admin_client.get(url(), {"o": other})) == [own, *reversed(ids)]
+    page = admin_client.get(url()).content.decode()
+    assert 'href="?o=7"' in page
+    assert 'href="?o=5"' not in page
+
+
+def test_pages(admin_client):
+    """A hundred on a page, with a true count; a page that does not exist leads to the list."""
+    ids = [signed_in(seconds=1000 - number) for number in range(205)]
+    first, second, third = (admin_client.get(url(), {"p": page}) for page in (1, 2, 3))
+    assert listed(first) + listed(second) + listed(third) == [own_id(admin_client), *ids]
+    assert [len(listed(page)) for page in (first, second, third)] == [100, 100, 6]
+    assert "206 sessions" in text_of(third)
+    response = admin_client.get(url(), {"p": 4})
+    assert (response.status_code, response.url) == (302, url() + "?e=1")
+
+
+def test_show_all(admin_client):
+    """Where the admin offers to show all on one page, all are shown."""
+    for _ in range(110):
+        signed_in()
+    assert len(set(listed(admin_client.get(url(), {"all": ""})))) == 111
+
+
+FILTERS = {
+    "signed_in=yes": {"own", "ada, an hour", "ada, a day"},
+    "signed_in=no": {"nobody, an hour", "nobody, two days"},
+    "expires=hour": {"ada, an hour", "nobody, an hour"},
+    "expires=day": {"ada, an hour", "nobody, an hour", "ada, a day"},
+    "signed_in=no&expires=day": {"nobody, an hour"},
+    "user=ada": {"ada, an hour", "ada, a day"},
+    "user=ada&expires=hour": {"ada, an hour"},
+    "user=ada&signed_in=no": set(),
+    "user=4711": set(),
+    "q=ada": {"ada, an hour", "ada, a day"},
+    "q=ada&user=ada&expires=hour": {"ada, an hour"},
+    "q=ada&user=4711": set(),
+    "q=id": {"ada, an hour"},
+    "q=id&expires=hour&signed_in=yes": {"ada, an hour"},
+    "q=id&signed_in=no": set(),
+    "q=nobody's id&expires=hour": set(),
+    "q=id&user=4711": set(),
+}
+
+
+@pytest.mark.parametrize("query", FILTERS)
+def test_filters(admin_client, ada, query):
+    """Filters and searches narrow the list, and can be combined."""
+    ids = {
+        own_id(admin_client): "own",
+        (hers := signed_in(ada, seconds=3500)): "ada, an hour",
+        signed_in(ada, seconds=86000): "ada, a day",
+        signed_in(seconds=3500): "nobody, an hour",
+        (nobodys := signed_in(seconds=2 * 86400)): "nobody, two days",
+    }
+    names = {"user=ada": f"user={ada.pk}", "q=nobody's id": f"q={nobodys}", "q=id": f"q={hers}"}
+    parts = [names.get(part, part) for part in query.split("&")]
+    page = admin_client.get(f"{url()}?{'&'.join(parts)}")
+    assert {ids[id] for id in listed(page)} == FILTERS[query]
+    assert page.context["cl"].result_count == len(listed(page))
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["signed_in=maybe", "expires=never", "ip=127.0.0.1", "id__in=1,2", "junk=1", "user_pk__gt=1"],
+)
+def test_unknown_lookups(admin_client, query):
+    """What the list cannot be narrowed to leads back to all of it, in the admin's own way."""
+    response = admin_client.get(f"{url()}?{query}")
+    assert (response.status_code, response.url) == (302, url() + "?e=1")
+    assert admin_client.get(response.url).status_code == 200
+
+
+@pytest.mark.parametrize("term", ["ada", "ADA", "countess@", "  ada ", "pk"])
+def test_searching_for_a_user(admin_client, ada, term):
+    """A user is found by part of the name or e-mail address, or by the primary key."""
+    ids = {signed_in(ada), signed_in(ada)}
+    signed_in()
+    term = str(ada.pk) if term == "pk" else term
+    assert set(listed(admin_client.get(url(), {"q": term}))) == ids
+
+
+@pytest.mark.parametrize("term", ["nobody", "0" * 32, "4711", "9" * 40, '"', "é\n*", "%"])
+def test_searching_in_vain(admin_client, term):
+    """What is nobody's finds nothing, be it junk."""
+    page = admin_client.get(url(), {"q": term})
+    assert (page.status_code, listed(page)) == (200, [])
+
+
+def test_a_search_that_matches_many_users(admin_client, monkeypatch):
+    """No more users are looked up than the page says."""
+    monkeypatch.setattr("sessions_redis.admin.users.CAP", 2)
+    ids = [signed_in(User.objects.create_user(f"user {number}")) for number in range(3)]
+    page = admin_client.get(url(), {"q": "user "})
+    assert set(listed(page)) == set(ids[:2])
+    assert "More than 2 users match." in text_of(page)
+    assert "users match." not in text_of(admin_client.get(url(), {"q": "user 1"}))
+
+
+def test_users(admin_client, ada, django_assert_num_queries):
+    """A user is linked to the user's page, one that is deleted shows as primary key; one query."""
+    signed_in(ada)
+    signed_in("4711")
+    admin_client.get(url())
+    # Who asks, that person's permissions being a superuser's, and the users of the page.
+    with django_assert_num_queries(2):
+        page = admin_client.get(url())
+    assert f'<a href="/admin/auth/user/{ada.pk}/change/">ada</a>' in page.content.decode()
+    assert "4711 (deleted)" in text_of(page)
+
+
+def test_users_are_not_linked_for_who_may_not_see_them(client, ada):
+    """Who has no permission to see users reads the name alone."""
+    client.force_login(staff("viewer", "view_session"))
+    signed_in(ada)
+    page = client.get(url())
+    assert "/admin/auth/user/" not in page.content.decode()
+    assert " ada " in text_of(page)
+
+
+def test_another_site_without_users(rf, ada, admin_user):
+    """In an admin that has no section for users their names are not linked."""
+    site = admin.AdminSite("other")
+    site.register(Session, type(admin.site.get_model_admin(Session)))
+    request = rf.get("/")
+    request.user, request.session = admin_user, SessionStore()
+    id = signed_in(ada)
+    (session,) = site.get_model_admin(Session).get_queryset(request).filter(pk__in=[id])
+    assert (session.user_name, session.user_url) == ("ada", None)
+
+
+def test_round_trips(settings, session_redis, server, admin_client, ada):
+    """A page of 100 takes five round trips, one of them for who asks; a filtered one six."""
+    for number in range(120):
+        signed_in(ada if number % 2 else None, seconds=1000 + number)
+    with Proxy(server.port) as proxy:
+        settings.SESSION_REDIS = {**session_redis, "LOCATION": proxy.url}
+        admin_client.get(url())
+        counts = {
+            query: proxy.counted(admin_client.get, f"{url()}?{query}")
+            for query in ("", "p=2", "o=7", "signed_in=no", "expires=day&p=1", "user=1")
+        }
+    assert counts == {
+        "": 5,  # who asks, the count, the ids, the sessions, the picture
+        "p=2": 5,
+        "o=7": 5,
+        "signed_in=no": 6,  # and the count of all
+        "expires=day&p=1": 6,
+        "user=1": 5,
+    }
+
+
+# A session's page
+
+
+def test_the_page_of_a_session(admin_client, ada):
+    """It shows everything there is to know, and each entry by name, type, size and value."""
+    id = signed_in(ada, cart={"items": [1, 2]}, note="a < b", seconds=3600 * 24 + 60)
+    page = admin_client.get(url("change", id))
+    text = text_of(page).replace("\xa0", " ")
+    for part in (id, "ada", "Firefox on Linux", FIREFOX, "203.0.113.7", "in 1 day"):
+        assert part in text
+    assert 'cart object 15 bytes { "items": [ 1, 2 ] }' in text
+    assert 'note text 7 bytes "a < b"' in text
+    assert "a < b" not in page.content.decode()
+
+
+def test_secrets_are_masked(admin_client, ada):
+    """Values whose names look like secrets are masked by Django's rules, nested ones too."""
+    secrets = {"api_key": "hidden-1", "form": {"password": "hidden-2", "fine": "shown"}}
+    text = text_of(
+        admin_client.get(url("change", signed_in(ada, **secrets, _csrftoken="hidden-3")))
+    )
+    assert "hidden" not in text
+    assert ada.get_session_auth_hash() not in text
+    assert "shown" in text
+    assert text.count("*" * 20) == 6
+
+
+def test_values_need_a_permission(client, ada):
+    """Without the permission to see entries there are names, types and sizes, and no values."""
+    id = signed_in(ada, colour="crimson")
+    viewer = staff("viewer", "view_session")
+    client.force_login(viewer)
+    page = client.get(url("change", id))
+    assert "colour text 9 bytes" in text_of(page)
+    assert "crimson" not in page.content.decode()
+    assert "You do not have the permission to see their values." in text_of(page)
+    client.force_login(staff("reader", "view_session", "view_session_entries"))
+    assert "crimson" in text_of(client.get(url("change", id)))
+
+
+def test_damaged_fields(admin_client, raw, prefix):
+    """A field that cannot be read is shown as damaged."""
+    id = signed_in()
+    raw.hset(f"{prefix}:{id}", "broken", "{")
+    text = text_of(admin_client.get(url("change", id)))
+    assert "broken damaged 1 byte It cannot be read, and is missing for the site." in text
+
+
+def test_a_session_without_entries(admin_client):
+    """It says that there are none."""
+    assert "This session has no entries." in text_of(admin_client.get(url("change", signed_in())))
+
+
+def test_links_from_the_page(admin_client, ada):
+    """It leads to the other sessions of the user, and to where they are all ended."""
+    page = admin_client.get(url("change", signed_in(ada))).content.decode()
+    assert f'href="{url()}?user={ada.pk}"' in page
+    assert f'href="{url("end_all", ada.pk)}"' in page
+    assert "End all sessions of ada" in page
+    assert "End all" not in text_of(admin_client.get(url("change", signed_in())))
+
+
+def test_the_page_knows_the_way_back(admin_client, ada):
+    """From a list that was filtered, back to it."""
+    id = signed_in(ada)
+    page = admin_client.get(url(), {"user": ada.pk})
+    address = f"{url('change', id)}?_changelist_filters=user%3D{ada.pk}"
+    assert address in page.content.decode()
+    assert f'href="{url()}?user={ada.pk}"' in admin_client.get(address).content.decode()
+
+
+@pytest.mark.parametrize("id", ["0" * 32, "junk", "a_5Fb/c", "' OR 1"])
+def test_no_such_session(admin_client, id):
+    """The admin says in its own words that there is none."""
+    for page in ("change", "delete", "history"):
+        response = admin_client.get(url(page, id))
+        assert (response.status_code, response.url) == (302, "/admin/")
+        assert "doesn’t exist. Perhaps it was deleted?" in said(response)[-1]
+
+
+def test_nothing_is_changed_or_added(admin_client, live):
+    """Not even a superuser can."""
+    id = session_id(live.session_key)
+    assert admin_client.get(url("add")).status_code == 403
+    assert admin_client.post(url("add"), {"id": "x"}).status_code == 403
+    assert admin_client.post(url("change", id), {"user_pk": "1"}).status_code == 403
+    assert (
+        'type="submit"'
+        not in admin_client.get(url("change", id)).content.decode().split('id="session_form"')[1]
+    )
+
+
+# Find by session key
+
+
+def test_find_by_session_key(admin_client, live):
+    """The key leads to the page of its session, and is part of no address."""
+    response = admin_client.post(url("find"), {"session_key": f" {live.session_key}\n"})
+    assert response.url == url("change", session_id(live.session_key))
+    assert admin_client.get(response.url).status_code == 200
+
+
+@pytest.mark.parametrize("key", ["", "nobody's", "é" * 50, None])
+def test_find_in_vain(admin_client, key):
+    """The list says that no live session has this key, and does not repeat it."""
+    response = admin_client.post(url("find"), {} if key is None else {"session_key": key})
+    assert (response.url, said(response)) == (url(), ["No live session has this key."])
+
+
+def test_the_digest_is_not_the_key(admin_client, live):
+    """Whoever knows a session's id alone finds nothing with it here."""
+    response = admin_client.post(url("find"), {"session_key": session_id(live.session_key)})
+    assert response.url == url()
+
+
+def test_keys_are_sent_by_post_alone(admin_client, live):
+    """An address with a key in it is refused, and so is a form of another site."""
+    assert admin_client.get(url("find"), {"session_key": live.session_key}).status_code == 405
+    client = Client(enforce_csrf_checks=True)
+    client.cookies = admin_client.cookies
+    assert client.post(url("find"), {"session_key": live.session_key}).status_code == 403
+
+
+def test_keys_are_left_out_of_error_reports(admin_client, live, monkeypatch, caplog):
+    """An error while finding is logged and reported without the key."""
+
+    def fail(id):
+        raise RuntimeError
+
+    monkeypatch.setattr("sessions_redis.registry.find", fail)
+    admin_client.raise_request_exception = False
+    response = admin_client.post(url("find"), {"session_key": live.session_key})
+    assert response.status_code == 500
+    (record,) = [record for record in caplog.records if record.exc_info]
+    report = ExceptionReporter(record.request, *record.exc_info).get_traceback_text()
+    assert "find_view" in report
+    assert live.session_key not in report + record.getMessage()
+
+
+def test_nothing_is_kept_of_the_key(admin_client, live, raw, prefix):
+    """After finding, the key lies neither in Redis nor in the page."""
+    page = admin_client.post(url("find"), {"session_key": live.session_key}, follow=True)
+    assert live.session_key not in page.content.decode()
+    for key in raw.scan_iter(f"{prefix}:*"):
+        if raw.type(key) == b"hash":
+            assert live.session_key.encode() not in b" ".join(raw.hgetall(key).values())
+
+
+def test_checks(settings):
+    """Django's checks have nothing to say about the section."""
+    call_command("check", "admin")

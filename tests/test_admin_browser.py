@@ -1,0 +1,325 @@
+"""The section "Sessions" in a real browser: Debian's Chromium, driven by Playwright."""
+
+import re
+import socket
+from contextlib import contextmanager, suppress
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.contrib.staticfiles.handlers import StaticFilesHandler
+from django.core.servers.basehttp import ThreadedWSGIServer
+from django.db import connections
+from django.test import Client
+from django.test.testcases import LiveServerThread
+from playwright.sync_api import expect, sync_playwright
+
+from sessions_redis import registry
+from sessions_redis.engine import SessionStore
+from tests.browsers import CHROMIUM, LOOKS, sticks_out, too_faint
+from tests.section import FIREFOX, signed_in, url, use_section
+from tests.servers import Server, required
+
+SESSIONS = 250
+PASSWORD = "countess"
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        # Playwright runs an event loop in this thread, beside which the tests use the database.
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        chromium = playwright.chromium.launch(executable_path=required("chromium"), args=CHROMIUM)
+        yield chromium
+        chromium.close()
+
+
+class ClosingServer(ThreadedWSGIServer):
+    """Ends for good: what the browser keeps open is closed, and its threads are waited for."""
+
+    daemon_threads = False
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.open = []
+
+    def get_request(self):
+        connection, address = super().get_request()
+        self.open.append(connection)
+        return connection, address
+
+    def server_close(self):
+        for connection in self.open:
+            with suppress(OSError):  # closed by the browser
+                connection.shutdown(socket.SHUT_RDWR)
+        super().server_close()
+
+
+class SiteThread(LiveServerThread):
+    server_class = ClosingServer
+
+
+@contextmanager
+def running_site(settings):
+    """The address of this test's site, with the settings of this moment."""
+    settings.ALLOWED_HOSTS = ["localhost", "testserver"]
+    database = connections["default"]
+    database.inc_thread_sharing()
+    thread = SiteThread("localhost", StaticFilesHandler, {"default": database})
+    thread.start()
+    thread.is_ready.wait()
+    try:
+        assert thread.error is None
+        yield f"http://localhost:{thread.port}"
+    finally:
+        thread.terminate()
+        database.dec_thread_sharing()
+
+
+@pytest.fixture
+def boss(transactional_db, settings):
+    use_section(settings)
+    return User.objects.create_superuser("boss", "boss@example.com", PASSWORD)
+
+
+@contextmanager
+def browser(chromium, site, settings, user=None):
+    """A page of a new browser, in which ``user`` is signed in to the ``site``."""
+    context = chromium.new_context(base_url=site, user_agent=FIREFOX)
+    context.set_default_timeout(60_000)
+    if user is not None:
+        client = Client(REMOTE_ADDR="127.0.0.1", headers={"user-agent": FIREFOX})
+        client.force_login(user)
+        client.get("/admin/")
+        name = settings.SESSION_COOKIE_NAME
+        value = client.cookies[name].value
+        context.add_cookies([{"name": name, "value": value, "url": site}])
+    try:
+        yield context.new_page()
+    finally:
+        context.close()
+
+
+@pytest.fixture
+def page(chromium, boss, settings):
+    with running_site(settings) as site, browser(chromium, site, settings, boss) as page:
+        yield page
+
+
+def make_sessions(count):
+    """Sessions of two users and of nobody in turn; their ids, the soonest to expire first."""
+    users = [User.objects.create_user(name) for name in ("ada", "grace")]
+    return [
+        signed_in([*users, None][number % 3], seconds=600 + number * 1000, number=number)
+        for number in range(count)
+    ]
+
+
+@pytest.fixture
+def sessions(boss):
+    return make_sessions(SESSIONS)
+
+
+@pytest.fixture
+def few_sessions(boss):
+    return make_sessions(9)
+
+
+def rows(page):
+    return page.locator("#result_list tbody tr")
+
+
+def first_of(page):
+    return rows(page).first.locator("th a").inner_text().split()[0]
+
+
+def live_ids():
+    return {session.id for session in registry.latest(0, 2 * SESSIONS)}
+
+
+def test_looking_around(chromium, boss, settings, sessions):
+    """Signing in, the list, its order, pages, filters and searches, and a session's page."""
+    with running_site(settings) as site, browser(chromium, site, settings) as page:
+        page.goto("/admin/")
+        page.get_by_label("Username").fill("boss")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        row = page.get_by_role("row", name="Sessions")
+        row.get_by_role("link", name="Sessions").click()
+        look_around(page, sessions)
+
+
+def look_around(page, sessions):
+    expect(page).to_have_url(re.compile("/sessions_redis/session/$"))
+    expect(rows(page)).to_have_count(100)
+    expect(page.locator(".paginator")).to_contain_text(f"{SESSIONS + 1} sessions")
+    expect(rows(page).first).to_have_text(re.compile("yours.*boss.*Firefox on Linux.*127.0.0.1"))
+    picture = page.get_by_role("img", name="Sessions by time left")
+    expect(picture).to_be_visible()
+    page.get_by_text("As a table").click()
+    expect(page.get_by_role("columnheader", name="Time left")).to_be_visible()
+
+    page.locator("th.column-expires_in .text a").click()
+    expect(page).to_have_url(re.compile(r"\?o=7$"))
+    assert first_of(page) == sessions[0][:8]
+    page.locator(".paginator").get_by_role("link", name="3", exact=True).or_(
+        page.locator(".paginator").get_by_role("button", name="3", exact=True)
+    ).click()
+    expect(rows(page)).to_have_count(SESSIONS + 1 - 200)
+
+    page.goto(url())
+    page.get_by_role("link", name="Anonymous").click()
+    expect(page.locator(".paginator")).to_contain_text(f"{SESSIONS // 3} sessions")
+    page.get_by_role("link", name="Within an hour").click()
+    expect(page.locator(".paginator")).to_contain_text("1 session")
+
+    page.goto(url())
+    page.locator("#searchbar").fill("ada")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator(".paginator")).to_contain_text("84 sessions")
+    rows(page).last.locator("th a").click()
+    expect(page.locator(".field-id .readonly")).to_have_text(sessions[0])
+    expect(page.get_by_role("row", name="number integer 1 byte 0")).to_be_visible()
+    page.get_by_role("link", name="ada", exact=True).click()
+    expect(page.get_by_label("Username")).to_have_value("ada")
+
+
+def test_ending_one(page, few_sessions):
+    """It asks, "no" leads back to the session, "yes" ends it and says so."""
+    page.goto(url("change", few_sessions[0]))
+    page.get_by_role("button", name="End session").or_(
+        page.get_by_role("link", name="End session")
+    ).click()
+    expect(page.get_by_role("heading", name="End session")).to_be_visible()
+    page.get_by_role("button", name="No, take me back").click()
+    expect(page).to_have_url(re.compile(url("change", few_sessions[0])))
+    assert few_sessions[0] in live_ids()
+    page.goto(url("delete", few_sessions[0]))
+    page.get_by_role("button", name="Yes, I’m sure").click()
+    expect(page.locator(".messagelist .success")).to_have_text("1 session was ended.")
+    assert live_ids() >= set(few_sessions[1:])
+    assert few_sessions[0] not in live_ids()
+
+
+def run_action(page):
+    page.get_by_label("Action:").select_option("delete_selected")
+    page.locator("button[name=index]").click()
+
+
+def test_ending_selected(page, sessions):
+    """Those with a tick, and then all across the pages of a filtered list."""
+    page.goto(f"{url()}?signed_in=no&o=7")
+    for row in range(2):
+        rows(page).nth(row).get_by_role("checkbox").check()
+    run_action(page)
+    expect(page.get_by_role("heading", name="2 sessions")).to_be_visible()
+    page.get_by_role("button", name="Yes, I’m sure").click()
+    expect(page.locator(".messagelist .success")).to_have_text("2 sessions were ended.")
+    assert live_ids().isdisjoint({sessions[2], sessions[5]})
+
+    page.goto(f"{url()}?signed_in=yes&o=7")
+    page.get_by_label("Select all objects on this page for an action").check()
+    page.get_by_text("Select all 168 sessions").click()
+    run_action(page)
+    expect(page.get_by_role("heading", name="168 sessions")).to_be_visible()
+    expect(page.get_by_text("and 68 more")).to_be_visible()
+    expect(page.get_by_text("Your own, the one that you use right now")).to_be_visible()
+    page.get_by_role("button", name="No, take me back").click()
+    expect(rows(page)).to_have_count(100)
+    assert len(live_ids()) == SESSIONS + 1 - 2
+
+
+def test_ending_all_of_a_user(page, few_sessions):
+    """From the user's list; the log names them, and the user's browser is signed out."""
+    page.goto(url())
+    page.locator("#searchbar").fill("grace")
+    page.get_by_role("button", name="Search").click()
+    page.get_by_role("link", name="End all sessions of grace").click()
+    expect(page.get_by_role("heading", name="3 sessions")).to_be_visible()
+    page.get_by_role("button", name="Yes, I’m sure").click()
+    expect(page.locator(".messagelist .success")).to_have_text("3 sessions were ended.")
+    expect(page.locator(".paginator")).to_contain_text("0 sessions")
+    assert LogEntry.objects.filter(object_id__in=few_sessions[1::3]).count() == 3
+    page.goto(url("history", few_sessions[1]))
+    expect(page.get_by_role("cell", name="Ended, with all sessions of grace.")).to_be_visible()
+
+
+def test_finding_by_key(page, few_sessions):
+    """The key leads to its session, and stands in no address that the browser saw."""
+    session = SessionStore()
+    session["colour"] = "crimson"
+    session.save()
+    addresses = []
+    page.on("request", lambda request: addresses.append(request.url))
+    page.goto(url())
+    page.get_by_label("Find by session key:").fill(session.session_key)
+    page.get_by_role("button", name="Find").click()
+    expect(page.get_by_role("row", name="colour")).to_contain_text("crimson")
+    assert not any(session.session_key in address for address in addresses)
+    assert session.session_key not in page.content()
+    page.goto(url())
+    page.get_by_label("Find by session key:").fill("nobody's")
+    page.get_by_role("button", name="Find").click()
+    expect(page.locator(".messagelist .warning")).to_have_text("No live session has this key.")
+
+
+def test_ones_own_session(page, few_sessions):
+    """It is marked; ending it is asked twice, and ends at the form to sign in."""
+    page.goto(url())
+    page.get_by_role("row", name="(yours)").get_by_role("checkbox").check()
+    run_action(page)
+    expect(page.get_by_text("It is your own, the one that you use right now.")).to_be_visible()
+    page.get_by_role("button", name="Yes, I’m sure").click()
+    expect(page.get_by_text("Ending it signs you out here.")).to_be_visible()
+    page.get_by_role("button", name="Yes, sign me out").click()
+    expect(page.get_by_role("button", name="Log in")).to_be_visible()
+    expect(page.get_by_text("1 session was ended.")).to_be_visible()
+    assert live_ids() == set(few_sessions)
+
+
+def check_looks(page, *parts):
+    """Nothing sticks out of the page, and the texts of its ``parts`` can be read."""
+    for width, scheme in LOOKS:
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme=scheme)
+        assert not sticks_out(page), (page.url, width)
+        for part in parts:
+            expect(page.locator(part)).to_be_visible()
+            assert too_faint(page.locator(part)) == {}, (page.url, width, scheme)
+
+
+def test_looks(page, sessions):
+    """Whatever the width, light or dark: list, session, questions, and a list without sessions."""
+    long = signed_in("a-user-of-a-very-long-primary-key" * 4, **{"name" * 40: "value" * 400})
+    page.goto(url())
+    page.get_by_text("As a table").click()
+    check_looks(page, ".sessions-histogram", ".sessions-find")
+    page.goto(f"{url()}?q=nobody")
+    check_looks(page, ".sessions-histogram")
+    page.goto(url("change", long))
+    check_looks(page, ".sessions-entries")
+    page.goto(url("delete", long))
+    check_looks(page, "#content")
+    page.goto(url("end_all", User.objects.get(username="ada").pk))
+    check_looks(page, "#deleted-objects")
+
+
+def test_redis_away(chromium, boss, settings, session_redis, tmp_path):
+    """The section says so in the admin's clothes, and the rest of the admin is as ever."""
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    own = Server(tmp_path)
+    settings.SESSION_REDIS = {**session_redis, "LOCATION": own.url}
+    try:
+        with running_site(settings) as site, browser(chromium, site, settings, boss) as page:
+            page.goto(url())
+            expect(page.get_by_text("There are no sessions now.")).to_be_visible()
+            check_looks(page, ".sessions-histogram")
+            own.stop()
+            assert page.goto(url()).status == 503
+            expect(page.get_by_text("Redis does not answer")).to_be_visible()
+            check_looks(page, "#content-main")
+            page.get_by_role("link", name="Home").click()
+            expect(page.get_by_role("heading", name="Site administration")).to_be_visible()
+    finally:
+        own.process.kill()
+        own.process.wait()

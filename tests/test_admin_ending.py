@@ -1,0 +1,361 @@
+"""Ending sessions in the admin: one, those selected, all of a user."""
+
+import pytest
+from django.contrib.admin.models import DELETION, LogEntry
+from django.contrib.auth.models import User
+from django.contrib.messages import get_messages
+
+from sessions_redis import registry
+from sessions_redis.admin import ending
+from sessions_redis.engine import SessionStore
+from sessions_redis.signals import session_ended
+from tests.section import own_id, signed_in, staff, text_of, url, use_section
+from tests.test_indexes import members
+
+pytestmark = pytest.mark.django_db
+
+YES = {"post": "yes"}
+YES_TWICE = {"post": "yes", "own": "yes"}
+
+
+@pytest.fixture(autouse=True)
+def section(settings):
+    use_section(settings)
+
+
+@pytest.fixture
+def ada():
+    return User.objects.create_user("ada", "countess@example.com")
+
+
+@pytest.fixture
+def ended():
+    """What other apps are told of: ids, users and reasons."""
+    told = []
+
+    def hear(session_id, user_pk, reason, **kwargs):
+        told.append((session_id, user_pk, reason))
+
+    session_ended.connect(hear)
+    yield told
+    session_ended.disconnect(hear)
+
+
+def live_ids():
+    return {session.id for session in registry.latest(0, 10_000)}
+
+
+def said(response):
+    return [str(message) for message in get_messages(response.wsgi_request)]
+
+
+def logged():
+    return [
+        (entry.object_id, entry.object_repr, entry.change_message, entry.user.get_username())
+        for entry in LogEntry.objects.order_by("pk")
+        if entry.action_flag == DELETION
+    ]
+
+
+def selected(*ids, **more):
+    return {"action": "delete_selected", "_selected_action": ids, **more}
+
+
+# One
+
+
+def test_one(admin_client, ada, ended, raw, prefix):
+    """It asks, ends the session with its place in the indexes, logs it, and says so."""
+    id, other = signed_in(ada), signed_in(ada)
+    page = admin_client.get(url("delete", id))
+    assert f"{id[:8]} (ada), 203.0.113.7" in text_of(page)
+    assert "Are you sure you want to end this session?" in text_of(page)
+    assert live_ids() == {id, other, own_id(admin_client)}
+
+    response = admin_client.post(url("delete", id), YES)
+    assert (response.url, said(response)) == (url(), ["1 session was ended."])
+    assert live_ids() == {other, own_id(admin_client)}
+    assert members(raw, f"{prefix}:user:{ada.pk}") == {other}
+    assert logged() == [(id, f"{id[:8]} (ada)", "Ended.", "admin")]
+    assert ended == [(id, str(ada.pk), "admin")]
+
+
+def test_asking_ends_nothing(admin_client, ada):
+    """Neither looking at the page that asks, nor a form that does not say yes, ends anything."""
+    id = signed_in(ada)
+    admin_client.get(url("delete", id), YES_TWICE)
+    admin_client.post(url("delete", id), {})
+    admin_client.get(url("end_all", ada.pk), YES_TWICE)
+    admin_client.post(url("end_all", ada.pk), {})
+    assert id in live_ids()
+
+
+def test_the_way_back(admin_client, ada):
+    """The list is shown again as it was filtered; "no" leads to the session's page."""
+    id = signed_in(ada)
+    kept = "?_changelist_filters=signed_in%3Dyes"
+    page = admin_client.get(url("delete", id) + kept).content.decode()
+    assert f'<a role="button" href="{url("change", id)}{kept}"' in page
+    response = admin_client.post(url("delete", id) + kept, YES)
+    assert response.url == url() + "?signed_in=yes"
+
+
+def test_without_the_list(client, ada):
+    """Who may end sessions, but not look at them, is led to the index."""
+    client.force_login(staff("ender", "delete_session"))
+    assert client.post(url("delete", signed_in(ada)), YES).url == "/admin/"
+
+
+def test_somebody_else_was_faster(admin_client, ada, ended, monkeypatch):
+    """A session that ends while the form is on its way is logged for who ended it alone."""
+    id = signed_in(ada)
+    find = registry.find_many
+
+    def find_and_end(ids):
+        found = find(ids)
+        registry.end(id, reason="somebody else")
+        return found
+
+    monkeypatch.setattr(registry, "find_many", find_and_end)
+    response = admin_client.post(url("delete", id), YES)
+    assert said(response) == ["No session is left to end."]
+    assert logged() == []
+    assert [reason for _, _, reason in ended] == ["somebody else"]
+
+
+# Those selected
+
+
+def test_selected(admin_client, ada, ended):
+    """It names those that were selected, ends them, and logs each."""
+    first, second, other = signed_in(ada), signed_in(), signed_in(ada)
+    page = admin_client.post(url(), selected(first, second, index=0))
+    assert "End selected sessions" in text_of(admin_client.get(url()))
+    assert "2 sessions" in text_of(page)
+    assert f"{second[:8]} (anonymous)" in text_of(page)
+    assert first in live_ids()
+
+    response = admin_client.post(url(), selected(first, second, **YES))
+    assert said(response) == ["2 sessions were ended."]
+    assert live_ids() == {other, own_id(admin_client)}
+    message = "Ended, with others that were selected."
+    assert sorted(logged()) == sorted(
+        [
+            (first, f"{first[:8]} (ada)", message, "admin"),
+            (second, f"{second[:8]} (anonymous)", message, "admin"),
+        ]
+    )
+    assert set(ended) == {(first, str(ada.pk), "admin"), (second, None, "admin")}
+
+
+def test_selected_that_are_gone(admin_client, ada):
+    """Selected sessions that have ended meanwhile are not asked about."""
+    gone, junk = signed_in(ada), "junk"
+    registry.end(gone)
+    response = admin_client.post(url(), selected(gone, junk, index=0))
+    assert (response.url, said(response)) == (url(), ["No session is left to end."])
+
+
+def test_selected_of_a_filtered_list(admin_client, ada):
+    """What the list does not show is not ended, whatever a form says."""
+    id = signed_in(ada)
+    admin_client.post(f"{url()}?signed_in=no", selected(id, **YES))
+    assert id in live_ids()
+    admin_client.post(f"{url()}?user={ada.pk}", selected(id, **YES))
+    assert id not in live_ids()
+
+
+def test_nothing_selected(admin_client):
+    """The admin says that something must be selected."""
+    response = admin_client.post(url(), {"action": "delete_selected", "index": 0})
+    assert "Items must be selected" in said(response)[0]
+
+
+@pytest.mark.parametrize("query", ["", "signed_in=no", "expires=day", "o=7"])
+def test_all_across_pages(admin_client, ended, monkeypatch, query):
+    """All that the filters leave are ended, in batches; the page names the first of them."""
+    monkeypatch.setattr("sessions_redis.admin.listing.AT_ONCE", 50)
+    monkeypatch.setattr(ending, "LOGGED", 70)
+    for number in range(120):
+        signed_in(seconds=1000 + number)
+    own, address = own_id(admin_client), f"{url()}?{query}"
+    total = 121 if query in {"", "o=7"} else 120
+    page = admin_client.post(address, selected(own, select_across="1", index=0))
+    assert f"{total} sessions" in text_of(page)
+    assert f"and {total - 100} more" in text_of(page)
+
+    answer = YES_TWICE if total == 121 else YES
+    response = admin_client.post(address, selected("", select_across="1", **answer))
+    assert said(response) == [f"{total} sessions were ended."]
+    assert live_ids() == (set() if total == 121 else {own})
+    assert len({id for id, _, _ in ended}) == total
+    entries = logged()
+    assert len([id for id, *_ in entries if id]) == 70
+    assert entries[-1][:2] == (None, f"{total - 70} sessions")
+
+
+def test_across_pages_ends_what_comes_up_meanwhile_no_more_than_once(admin_client, monkeypatch):
+    """Sessions that are made while all are ended cannot keep it busy for ever."""
+    monkeypatch.setattr("sessions_redis.admin.listing.AT_ONCE", 5)
+    for _ in range(9):
+        signed_in()
+    end = registry.end_many
+
+    def end_and_make_more(ids, **kwargs):
+        for _ in range(10):
+            signed_in()
+        return end(ids, **kwargs)
+
+    monkeypatch.setattr(registry, "end_many", end_and_make_more)
+    admin_client.post(f"{url()}?signed_in=no", selected("", select_across="1", **YES))
+    assert len(live_ids()) > 10
+
+
+# All of a user
+
+
+def test_all_of_a_user(admin_client, ada, ended):
+    """From the user's list and from a session's page; each is logged."""
+    ids, other = {signed_in(ada) for _ in range(3)}, signed_in()
+    address = url("end_all", ada.pk)
+    page = admin_client.get(url(), {"user": ada.pk})
+    assert f'href="{address}?_changelist_filters=user%3D{ada.pk}"' in page.content.decode()
+    page = admin_client.get(address)
+    assert "Are you sure you want to end all sessions of ada?" in text_of(page)
+    assert "3 sessions" in text_of(page)
+
+    response = admin_client.post(address, YES)
+    assert (response.url, said(response)) == (url(), ["3 sessions were ended."])
+    assert live_ids() == {other, own_id(admin_client)}
+    assert {id for id, *_ in logged()} == ids
+    assert {message for _, _, message, _ in logged()} == {"Ended, with all sessions of ada."}
+    assert set(ended) == {(id, str(ada.pk), "admin") for id in ids}
+
+
+def test_the_button_is_there_for_a_single_user(admin_client, ada):
+    """A search that finds one user offers it, too; one that finds more, or nothing, does not."""
+    signed_in(ada)
+    assert "End all sessions of ada" in text_of(admin_client.get(url(), {"q": "ada"}))
+    User.objects.create_user("adam")
+    assert "End all sessions of" not in text_of(admin_client.get(url(), {"q": "ada"}))
+    assert "End all sessions of" not in text_of(admin_client.get(url(), {"user": "4711"}))
+
+
+@pytest.mark.parametrize("pk", ["a:b", "with spaces", "a/../b_5F?#%", "é\n*"])
+def test_all_of_a_user_of_any_key(admin_client, pk):
+    """Primary keys may be any text."""
+    id = signed_in(pk)
+    page = admin_client.get(url("change", id))
+    address = page.context["end_all_url"]
+    assert f'href="{address}"' in page.content.decode()
+    assert said(admin_client.post(address, YES)) == ["1 session was ended."]
+    assert id not in live_ids()
+
+
+def test_more_than_the_log_names(admin_client, monkeypatch):
+    """The log names a limited number, and counts the others."""
+    monkeypatch.setattr(ending, "LOGGED", 2)
+    for _ in range(5):
+        signed_in("4711")
+    admin_client.post(url("end_all", "4711"), YES)
+    assert [id is not None for id, *_ in logged()] == [True, True, False]
+    assert logged()[-1][1] == "3 sessions"
+
+
+def test_a_user_without_sessions(admin_client, ada):
+    """There is nothing to ask."""
+    response = admin_client.get(url("end_all", ada.pk))
+    assert said(response) == ["No session is left to end."]
+
+
+# One's own
+
+
+def ways(admin_client, user):
+    own = own_id(admin_client)
+    return {
+        "one": (url("delete", own), {}),
+        "selected": (url(), selected(own)),
+        "across": (url(), selected("", select_across="1")),
+        "all of a user": (url("end_all", user.pk), {}),
+    }
+
+
+@pytest.mark.parametrize("way", ["one", "selected", "across", "all of a user"])
+def test_ones_own_session_asks_twice(admin_client, admin_user, way):
+    """It is said on the page, asked again, and then signs out properly."""
+    other = signed_in(admin_user)
+    own = own_id(admin_client)
+    address, form = ways(admin_client, admin_user)[way]
+    first = admin_client.post(address, form)
+    assert "the one that you use right now" in text_of(first)
+    assert 'name="own"' not in first.content.decode()
+
+    second = admin_client.post(address, {**form, **YES})
+    assert "Ending it signs you out here." in text_of(second)
+    assert 'name="own" value="yes"' in second.content.decode()
+    assert own in live_ids()
+    assert logged() == []
+
+    response = admin_client.post(address, {**form, **YES_TWICE})
+    assert "ended." in said(response)[0]
+    assert own not in live_ids()
+    assert (other in live_ids()) == (way in {"one", "selected"})
+    assert {name for *_, name in logged()} == {"admin"}
+    assert admin_client.get(url()).url.startswith("/admin/login/")
+
+
+def test_a_site_that_saves_every_session(settings, admin_client):
+    """Ending one's own session is no error where every request saves the session."""
+    settings.SESSION_SAVE_EVERY_REQUEST = True
+    response = admin_client.post(url("delete", own_id(admin_client)), YES_TWICE)
+    assert response.status_code == 302
+    assert live_ids() == set()
+
+
+# What is left
+
+
+def test_the_history_of_an_ended_session(admin_client, ada):
+    """Who looks for what became of a session finds who ended it."""
+    id = signed_in(ada)
+    assert "doesn’t have a change history" in text_of(admin_client.get(url("history", id)))
+    admin_client.post(url("delete", id), YES)
+    text = text_of(admin_client.get(url("history", id)))
+    assert f"Change history: {id[:8]} (ada)" in text
+    assert "admin Ended." in text
+    assert admin_client.get(url("change", id)).status_code == 302
+
+
+def test_recent_actions(admin_client, ada):
+    """The admin's index shows what was ended last."""
+    id = signed_in(ada)
+    admin_client.post(url("delete", id), YES)
+    assert f"{id[:8]} (ada) Session" in text_of(admin_client.get("/admin/"))
+
+
+def test_an_ended_session_is_refused_at_once(client, admin_client, ada):
+    """The next request of its browser is nobody's."""
+    reader = staff("reader", "view_session")
+    client.force_login(reader)
+    assert client.get(url()).status_code == 200
+    admin_client.post(url("delete", own_id(client)), YES)
+    assert client.get(url()).url.startswith("/admin/login/")
+
+
+def test_the_admins_own_action_is_replaced(admin_client, live):
+    """There is one way to end those selected, not another beside it that deletes."""
+    assert "Delete" not in text_of(admin_client.get(url()))
+
+
+def test_a_session_in_use_does_not_come_back(admin_client, ada):
+    """Promise 2: a request that began before cannot bring an ended session back."""
+    session = SessionStore()
+    session.update({"_auth_user_id": str(ada.pk), "color": "red"})
+    session.save()
+    (id,) = live_ids() - {own_id(admin_client)}
+    session["color"] = "blue"
+    admin_client.post(url("end_all", ada.pk), YES)
+    with pytest.raises(Exception, match="deleted or has expired"):
+        session.save()
+    assert id not in live_ids()

@@ -1,0 +1,124 @@
+"""What stands for a queryset in the admin."""
+
+import pytest
+from django.core.paginator import Paginator
+from django.db import NotSupportedError
+from django.db.models import Q
+
+from sessions_redis import registry
+from sessions_redis.admin import listing as module
+from sessions_redis.admin.listing import Listing
+from sessions_redis.models import Session
+from tests.proxy import Proxy
+from tests.section import signed_in
+
+
+@pytest.fixture
+def proxy(settings, session_redis, server):
+    with Proxy(server.port) as proxy:
+        settings.SESSION_REDIS = {**session_redis, "LOCATION": proxy.url}
+        signed_in("1")
+        list(Listing())
+        yield proxy
+
+
+def ids(listing):
+    return [session.pk for session in listing]
+
+
+def test_reading():
+    """It is counted, sliced, indexed and iterated over like a queryset."""
+    created = [signed_in(seconds=1000 - number) for number in range(5)]
+    listing = Listing()
+    assert ids(listing) == ids(listing.iterator()) == ids(listing.all()) == created
+    assert ids(listing[1:3]) == created[1:3]
+    assert ids(listing[3:]) == created[3:]
+    assert listing[2].pk == created[2]
+    assert (len(listing), listing.count(), bool(listing), listing.exists()) == (5, 5, True, True)
+    assert not Listing().select(signed_in=True).exists()
+    assert ids(listing.order_by("expires")) == created[::-1]
+    assert ids(Paginator(listing, 2).page(2).object_list) == created[2:4]
+
+
+def test_finding():
+    """It finds by primary key, one and many; what is gone or junk is left out."""
+    first, second = signed_in(seconds=100), signed_in(seconds=200)
+    listing = Listing()
+    assert ids(listing.filter(pk__in=[first, second, "junk", first])) == [second, first]
+    assert ids(listing.filter(id__in=[first]).filter(pk__in=[second])) == []
+    assert listing.get(pk=first).pk == listing.get(id=first).pk == first
+    assert ids(listing.filter()) == ids(listing.filter(Q())) == [second, first]
+    with pytest.raises(Session.DoesNotExist):
+        listing.get(pk="0" * 32)
+    assert listing.holds(first)
+    assert not listing.select(within=150).holds(second)
+
+
+def test_users_are_narrowed_down():
+    """Naming users twice leaves those that were named both times."""
+    hers = signed_in("1")
+    signed_in("2")
+    listing = Listing().of_users(["1", "2"], capped=True)
+    assert listing.capped
+    assert ids(listing.of_users(["1", "3"])) == [hers]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda listing: listing.filter(ip="127.0.0.1"),
+        lambda listing: listing.filter(Q(pk="1")),
+        lambda listing: listing.values_list("pk"),
+        lambda listing: listing.update(ip=None),
+        lambda listing: listing.delete(),
+        lambda listing: listing.distinct(),
+    ],
+)
+def test_anything_else_is_refused(use):
+    """What a queryset does beyond that raises, and says why."""
+    with pytest.raises(NotSupportedError, match=r"registry|filtered"):
+        use(Listing())
+    assert not hasattr(Listing(), "__html__")
+
+
+def test_nothing_is_read_before_it_is_looked_at(proxy):
+    """Choosing and ordering asks nobody; what was counted or found once is not asked again."""
+    listing = Listing()
+
+    def choose():
+        return listing.select(signed_in=True).order_by("-expires").of_users(["1"])[:10]
+
+    assert proxy.counted(choose) == 0
+    assert proxy.counted(lambda: [choose().count(), len(choose()), choose().all().exists()]) == 2
+    assert proxy.counted(lambda: [listing.count(), listing.order_by("expires").count()]) == 1
+    assert proxy.counted(lambda: list(listing.of_ids(["0" * 32, "1" * 32]))) == 1
+    assert proxy.counted(lambda: list(listing.of_ids(["junk"]))) == 0
+    assert proxy.counted(lambda: list(listing.of_users([]))) == 0
+
+
+def test_long_ones_are_read_in_parts(monkeypatch):
+    """All sessions of a long listing come, a bounded number at a time."""
+    monkeypatch.setattr(module, "AT_ONCE", 2)
+    created = [signed_in(seconds=1000 - number) for number in range(5)]
+    assert ids(Listing()) == created
+
+
+def sizes_and_ids(batches):
+    batches = [ids(batch) for batch in batches]
+    return [len(batch) for batch in batches], {id for batch in batches for id in batch}
+
+
+def test_batches(monkeypatch):
+    """All of them in batches, by whatever they were chosen, for who ends each before the next."""
+    monkeypatch.setattr(module, "AT_ONCE", 2)
+    created = {signed_in("1") for _ in range(5)}
+    chosen = [Listing().of_users(["1"]), Listing().of_ids(created)]
+    for listing in chosen:
+        assert sizes_and_ids(listing.batches()) == ([2, 2, 1], created)
+
+    ended = set()
+    for batch in Listing().batches():
+        assert len(batch) <= 2
+        ended |= set(ids(batch))
+        registry.end_many(ids(batch))
+    assert ended == created

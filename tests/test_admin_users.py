@@ -1,0 +1,89 @@
+"""Whose sessions they are, for user models of any kind."""
+
+import uuid
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+
+from sessions_redis import registry
+from sessions_redis.admin import users
+from sessions_redis.engine import SessionStore
+from sessions_redis.models import Session
+from tests.people.models import Employee, Member, Person
+from tests.section import signed_in
+
+pytestmark = pytest.mark.django_db
+
+NAMES = ["a:b", "with spaces", "é\n*", "1"]
+
+
+@pytest.fixture
+def person(settings):
+    settings.AUTH_USER_MODEL = "people.Person"
+    return Person.objects.create(email="Ada@example.com")
+
+
+def test_many_users_in_one_query(django_assert_num_queries):
+    """However many there are; keys that are nobody's, and those that can be none, are left out."""
+    found = {str(user.pk): user for user in (User.objects.create_user(n) for n in "abc")}
+    with django_assert_num_queries(1):
+        assert users.users_of([*found, "4711", "junk", "-1", "9" * 30, ""]) == found
+    with django_assert_num_queries(0):
+        assert users.users_of(["junk", "9" * 30]) == users.users_of([]) == {}
+
+
+def test_users_with_uuids(person):
+    """A UUID is found in the form that sessions hold."""
+    assert registry.user_pk_of(person) == str(person.pk)
+    assert users.users_of([str(person.pk), str(uuid.uuid4()), "1"]) == {str(person.pk): person}
+    assert users.search(person.pk.hex).pks == (str(person.pk),)
+    assert users.search("ada@").pks == (str(person.pk),)
+
+
+def test_users_known_by_name(settings):
+    """A primary key may be any text, and a model without an e-mail address is searched by name."""
+    settings.AUTH_USER_MODEL = "people.Member"
+    members = {name: Member.objects.create(name=name) for name in NAMES}
+    assert users.users_of(NAMES) == members
+    assert users.search("spaces").pks == ("spaces", "with spaces")
+
+
+def test_users_known_by_another_object(settings, person, django_assert_num_queries):
+    """A primary key may be a relation, and so may what users sign in with."""
+    settings.AUTH_USER_MODEL = "people.Employee"
+    employee = Employee.objects.create(person=person)
+    with django_assert_num_queries(1):
+        assert users.users_of([str(person.pk), "junk"]) == {str(person.pk): employee}
+    with django_assert_num_queries(0):
+        assert users.search(str(person.pk)).pks == (str(person.pk),)
+        assert users.search("junk").pks == ()
+
+
+def test_a_search_is_capped(monkeypatch):
+    """No more than `CAP` by name, and the one of that primary key beside them."""
+    monkeypatch.setattr(users, "CAP", 3)
+    created = [User.objects.create_user(f"user {number}") for number in range(5)]
+    last = str(created[-1].pk)
+    found = users.search("user")
+    assert (len(found.pks), found.capped) == (3, True)
+    assert users.search("user 1") == users.Matches((str(created[1].pk),))
+    User.objects.filter(pk__in=[user.pk for user in created[:3]]).update(
+        email=f"{last}@example.com"
+    )
+    assert users.search(f"{last}@").capped is False
+    assert users.search(last).pks[0] == last
+
+
+def test_sessions_are_told_whose_they_are(rf, person, django_assert_num_queries):
+    """By the name that users sign in with; there is no link where the admin has no page."""
+    ids = [signed_in(str(person.pk)), signed_in(), signed_in(str(uuid.uuid4()))]
+    request = rf.get("/")
+    request.session = SessionStore()
+    found = [Session.of(live) for live in registry.find_many(ids)]
+    with django_assert_num_queries(1):
+        users.introduce(found, request, admin.site)
+    assert [session.user_name for session in found] == ["Ada@example.com", None, None]
+    assert {session.user_url for session in found} == {None}
+    assert found[1].owner == "anonymous"
+    assert "(deleted)" in found[2].owner

@@ -1,0 +1,304 @@
+"""The system checks: what is seen to be wrong before the first request."""
+
+import base64
+import json
+import pickle
+import sys
+from io import StringIO
+
+import pytest
+from django.core.checks import ERROR, WARNING, run_checks
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+
+from sessions_redis import engine
+from tests.servers import free_port
+
+HERE = "redis://127.0.0.1:6379/0"
+
+
+class SessionStore(engine.SessionStore):
+    """A site's own engine: this module can be named as SESSION_ENGINE."""
+
+
+class PickleSerializer:
+    def dumps(self, obj):
+        return pickle.dumps(obj)
+
+    def loads(self, data):
+        return pickle.loads(data)
+
+
+class TextSerializer:
+    """Makes no bytes."""
+
+    def dumps(self, obj):
+        return json.dumps(obj)
+
+    def loads(self, data):
+        return json.loads(data)
+
+
+class PickySerializer(TextSerializer):
+    """Writes dictionaries alone, as one that wants a whole session may."""
+
+    def dumps(self, obj):
+        return json.dumps(dict(obj)).encode()
+
+
+class LossySerializer:
+    """Brings everything back as text."""
+
+    def dumps(self, obj):
+        return str(obj).encode()
+
+    def loads(self, data):
+        return data.decode()
+
+
+class OneWaySerializer:
+    """Cannot read what it wrote."""
+
+    def dumps(self, obj):
+        return base64.b64encode(json.dumps(obj).encode())
+
+    def loads(self, data):
+        return json.loads(data)
+
+
+class NeedySerializer:
+    """Cannot be made without arguments."""
+
+    def __init__(self, key):
+        """Wants a key."""
+
+
+class NoSerializer:
+    """Neither writes nor reads."""
+
+
+@pytest.fixture
+def said(settings):
+    """What the checks of this app say with these settings."""
+
+    def messages(**changes):
+        for name, value in changes.items():
+            setattr(settings, name, value)
+        return [found for found in run_checks() if (found.id or "").startswith("sessions_redis.")]
+
+    return messages
+
+
+def ids(messages):
+    return [found.id.removeprefix("sessions_redis.") for found in messages]
+
+
+def texts(messages):
+    return [f"{found.msg} {found.hint}" for found in messages]
+
+
+# The settings that are good
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        f"redis://127.0.0.1:{free_port()}/0",
+        "rediss://user:p%40ss@127.0.0.1:1/0",
+        "unix:///no/such.sock",
+    ],
+)
+def test_a_good_setting(said, location):
+    """Nothing is said of a setting that can be used, and no server is asked for that."""
+    assert said(SESSION_REDIS={"LOCATION": location, "OPTIONS": {"socket_timeout": 1}}) == []
+
+
+@pytest.mark.parametrize("location", ["memory://", "embedded:///some/directory"])
+def test_development(said, location):
+    """With DEBUG on, nothing is said of servers that are for development and tests."""
+    assert said(SESSION_REDIS={"LOCATION": location}, DEBUG=True) == []
+
+
+def test_another_serializer(said):
+    """Nothing is said of a serializer that brings back what it was given."""
+    assert said(SESSION_SERIALIZER=f"{__name__}.PickleSerializer") == []
+
+
+# E001 to E006
+
+
+@pytest.mark.parametrize(
+    ("setting", "id", "words"),
+    [
+        (None, "E001", "SESSION_REDIS is not set"),
+        ([], "E001", "SESSION_REDIS is no dictionary"),
+        ({"LOCATION": HERE, "COLOR": 1}, "E002", "no setting 'COLOR'"),
+        ({}, "E003", 'has no "LOCATION"'),
+        ({"LOCATION": "localhost"}, "E003", "is no URL"),
+        ({"LOCATION": HERE, "KEY_PREFIX": ""}, "E004", '"KEY_PREFIX"] is empty'),
+        ({"host": "localhost"}, "E006", "as for django-redis-sessions"),
+    ],
+)
+def test_a_wrong_setting(said, setting, id, words):
+    """What is wrong with SESSION_REDIS is an error with its own id, and with a hint."""
+    (found,) = said(SESSION_REDIS=setting)
+    assert ids([found]) == [id]
+    assert found.level == ERROR
+    assert words in found.msg
+    assert found.hint
+
+
+def test_all_that_is_wrong(said):
+    """Every problem is told, the serializer's too."""
+    setting = {"LOCATON": HERE, "INDEX": 1}
+    found = said(SESSION_REDIS=setting, SESSION_SERIALIZER=f"{__name__}.TextSerializer")
+    assert ids(found) == ["E002", "E004", "E003", "E005"]
+
+
+def test_manage_py_check(settings):
+    """``manage.py check`` stops at what is wrong, and says what and how to mend it."""
+    settings.SESSION_REDIS = {}
+    with pytest.raises(SystemCheckError) as caught:
+        call_command("check", stdout=StringIO(), stderr=StringIO())
+    assert "(sessions_redis.E003)" in str(caught.value)
+    assert 'HINT: Say where Redis is: "LOCATION"' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("location", "options", "words"),
+    [
+        (HERE, {"sockettimeout": 1}, "sockettimeout"),
+        ("unix:///run/redis.sock", {"ssl_ca_certs": "x"}, "ssl_ca_certs"),
+        (HERE, {"max_connections": "many"}, "max_connections"),
+        (HERE, {"protocol": 7}, "protocol"),
+        (f"{HERE}?socket_timeout=long", {}, "socket_timeout"),
+        (f"{HERE}?sockettimeout=1", {}, "sockettimeout"),
+    ],
+)
+def test_options_that_redis_py_refuses(said, location, options, words):
+    """Options that redis-py does not know or take are an error before the first request."""
+    (found,) = said(SESSION_REDIS={"LOCATION": location, "OPTIONS": options})
+    assert ids([found]) == ["E003"]
+    assert found.level == ERROR
+    assert words in found.msg
+    assert '"OPTIONS"' in found.msg
+
+
+def test_options_that_redis_py_refuses_with_the_bundled_server(said):
+    """Options are looked at whatever the server."""
+    setting = {"LOCATION": "embedded:///some/directory", "OPTIONS": {"sockettimeout": 1}}
+    (text,) = texts(said(SESSION_REDIS=setting, DEBUG=True))
+    assert "sockettimeout" in text
+
+
+@pytest.mark.parametrize("retry", [3, "always"])
+def test_a_retry_that_is_none(said, retry):
+    """A retry that is no Retry is an error, not a crash of the check."""
+    (text,) = texts(said(SESSION_REDIS={"LOCATION": HERE, "OPTIONS": {"retry": retry}}))
+    assert "retry" in text
+
+
+def test_decoded_replies_by_the_url(said):
+    """Decoded replies are refused where the URL asks for them, as in OPTIONS."""
+    (text,) = texts(said(SESSION_REDIS={"LOCATION": f"{HERE}?decode_responses=True"}))
+    assert "decode_responses" in text
+
+
+@pytest.mark.parametrize("name", ["socket_timeout", "socket_connect_timeout"])
+def test_a_timeout_in_text(said, name):
+    """A time that is given in text, as the environment has it, is an error."""
+    (text,) = texts(said(SESSION_REDIS={"LOCATION": HERE, "OPTIONS": {name: "2"}}))
+    assert name in text
+
+
+@pytest.mark.parametrize("package", ["fakeredis", "lupa"])
+def test_a_missing_package(said, monkeypatch, package):
+    """A package that the location needs and that is not installed is an error."""
+    import fakeredis  # noqa: F401 - looks for its Lua when imported, for all of the process
+
+    monkeypatch.setitem(sys.modules, package, None)
+    found = said(SESSION_REDIS={"LOCATION": f"memory://without-{package}"}, DEBUG=True)
+    assert ids(found) == ["E003"]
+    assert 'pip install "django-sessions-redis[test]"' in found[0].msg
+
+
+@pytest.mark.parametrize(
+    ("serializer", "words"),
+    [
+        (f"{__name__}.TextSerializer", "makes str of 'text', not bytes"),
+        (f"{__name__}.PickySerializer", "fails on 'text'"),
+        (f"{__name__}.LossySerializer", "brings 1 back as '1'"),
+        (f"{__name__}.OneWaySerializer", "fails on 'text'"),
+        (f"{__name__}.NeedySerializer", "cannot be made"),
+        (f"{__name__}.NoSerializer", "fails on 'text'"),
+        (f"{__name__}.MissingSerializer", "cannot be made"),
+        ("no.such.module.Serializer", "cannot be made"),
+        ("unqualified", "cannot be made"),
+    ],
+)
+def test_a_serializer_that_loses(said, serializer, words):
+    """A serializer that does not bring back what it was given is one error, with the reason."""
+    (found,) = said(SESSION_SERIALIZER=serializer)
+    assert ids([found]) == ["E005"]
+    assert found.level == ERROR
+    assert found.msg.startswith(f"SESSION_SERIALIZER '{serializer}' {words}")
+    assert "JSONSerializer" in found.hint
+
+
+def test_a_serializer_that_is_no_path(said):
+    """A serializer that is given as a class, not by its path, is an error, not a crash."""
+    assert ids(said(SESSION_SERIALIZER=PickleSerializer)) == ["E005"]
+
+
+# W007
+
+
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        ("memory://", "memory://, which is for tests"),
+        ("embedded:///some/directory", "embedded://, which is for development"),
+    ],
+)
+def test_development_in_production(said, location, words):
+    """With DEBUG off, a server for development or tests is a warning."""
+    (found,) = said(SESSION_REDIS={"LOCATION": location})
+    assert ids([found]) == ["W007"]
+    assert found.level == WARNING
+    assert words in found.msg
+    assert "redis://" in found.hint
+
+
+# Whose engine it is
+
+
+@pytest.mark.parametrize("name", ["sessions_redis.engine", __name__])
+def test_an_engine_of_ours(said, name):
+    """The settings are checked for the engine, and for one that a site derives of it."""
+    assert ids(said(SESSION_ENGINE=name, SESSION_REDIS={})) == ["E003"]
+
+
+OTHERS = ["django.contrib.sessions.backends.db", "no.such.engine", "json", "sessions_redis.conf"]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_engine(said, name):
+    """Without our engine, that SESSION_REDIS is set is a warning, whatever it says."""
+    (found,) = said(SESSION_ENGINE=name, SESSION_REDIS={"COLOR": 1})
+    assert ids([found]) == ["W008"]
+    assert found.level == WARNING
+    assert f"SESSION_ENGINE is '{name}'" in found.msg
+    assert 'SESSION_ENGINE = "sessions_redis.engine"' in found.hint
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_engine_without_our_setting(said, settings, name):
+    """Without our engine and our setting nothing is said, though the app is installed."""
+    del settings.SESSION_REDIS
+    assert said(SESSION_ENGINE=name, SESSION_SERIALIZER=f"{__name__}.TextSerializer") == []
+
+
+def test_a_setting_that_is_not_there(said, settings):
+    """With our engine and without the setting, that is an error."""
+    del settings.SESSION_REDIS
+    assert ids(said()) == ["E001"]

@@ -1,0 +1,217 @@
+"""The management commands: who ends sessions, and what there is to know of them, from a shell."""
+
+import json
+import time
+from io import StringIO
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+
+from sessions_redis import registry
+from sessions_redis.commands import session_id
+from sessions_redis.signals import session_ended
+from tests.people.models import Employee, Person
+from tests.servers import free_port
+from tests.test_registry import ids, put_in_index, started
+
+UNKNOWN = "0123456789abcdef" * 2
+
+
+def run(name, *arguments, **options):
+    """What the command writes."""
+    out = StringIO()
+    call_command(name, *arguments, stdout=out, **options)
+    return out.getvalue()
+
+
+@pytest.fixture
+def away(settings, session_redis):
+    settings.SESSION_REDIS = {**session_redis, "LOCATION": f"redis://127.0.0.1:{free_port()}"}
+
+
+@pytest.fixture
+def unindexed(settings, session_redis):
+    settings.SESSION_REDIS = {**session_redis, "INDEX": False}
+
+
+# endsessions
+
+
+@pytest.fixture
+def users(db):
+    """Ada has three sessions, Bob one, and Eve none; somebody is there without a name."""
+    users = {name: User.objects.create_user(name) for name in ("ada", "bob", "eve")}
+    for name in ("ada", "ada", "ada", "bob"):
+        started(str(users[name].pk))
+    started()
+    return users
+
+
+def test_ending_the_sessions_of_users(users):
+    """All sessions of those named end, with their number; nobody else's do."""
+    assert run("endsessions", "ada", "eve") == "ada: 3 sessions\neve: 0 sessions\n"
+    assert registry.of_user(users["ada"]) == []
+    assert len(registry.of_user(users["bob"])) == 1
+    assert run("endsessions", "bob") == "bob: 1 session\n"
+    assert registry.count() == 1
+
+
+def test_a_user_who_is_named_twice(users):
+    """They are ended, and told, once."""
+    assert run("endsessions", "ada", "ada") == "ada: 3 sessions\n"
+
+
+def test_all_but_the_newest(users, raw, prefix):
+    """Each user keeps the session that was created last."""
+    for age, session in enumerate(registry.of_user(users["ada"])):
+        raw.hset(f"{prefix}:{session.id}", "@created", 1_000_000 - age)
+    newest = ids(registry.of_user(users["ada"]))[:1]
+    said = run("endsessions", "ada", "bob", "eve", "--all-but-newest")
+    assert said == "ada: 2 sessions\nbob: 0 sessions\neve: 0 sessions\n"
+    assert ids(registry.of_user(users["ada"])) == newest
+    assert len(registry.of_user(users["bob"])) == 1
+
+
+def test_the_signal_of_the_command(users):
+    """Other apps are told, as of any end through the registry."""
+    ended = []
+
+    def receive(*, user_pk, reason, **kwargs):
+        ended.append((user_pk, reason))
+
+    session_ended.connect(receive)
+    run("endsessions", "bob")
+    session_ended.disconnect(receive)
+    assert ended == [(str(users["bob"].pk), "ended")]
+
+
+def test_unknown_names(users):
+    """All names are looked up before anything is ended; those not known are told."""
+    with pytest.raises(CommandError, match="there is no user 'adam', 'evelyn'") as error:
+        run("endsessions", "ada", "adam", "bob", "evelyn")
+    assert "Nobody was signed out" in str(error.value)
+    assert registry.count() == 5
+
+
+def test_no_names():
+    """Nobody named is a mistake, not everybody."""
+    with pytest.raises(CommandError, match="username"):
+        run("endsessions")
+
+
+def test_users_of_another_kind(db, settings):
+    """Names are those that the site's users sign in with, whatever their primary key is."""
+    settings.AUTH_USER_MODEL = "people.Person"
+    person = Person.objects.create(email="ada@example.com")
+    started(str(person.pk))
+    assert run("endsessions", "ada@example.com") == "ada@example.com: 1 session\n"
+    settings.AUTH_USER_MODEL = "people.Employee"
+    employee = Employee.objects.create(person=person)
+    started(str(employee.pk))
+    with pytest.raises(CommandError, match="no user 'ada'"):
+        run("endsessions", str(person.pk), "ada")
+    assert run("endsessions", str(person.pk)) == f"{person.pk}: 1 session\n"
+
+
+@pytest.mark.parametrize("fixture", ["away", "unindexed"])
+def test_sessions_cannot_be_ended(request, users, fixture):
+    """A failure is told in a sentence, not in a traceback."""
+    request.getfixturevalue(fixture)
+    with pytest.raises(CommandError, match=r"Is it running|Set it to True"):
+        run("endsessions", "ada")
+
+
+# sessionstats
+
+
+def figures():
+    return json.loads(run("sessionstats", "--json"))
+
+
+def test_an_empty_store():
+    """There is nothing to count, and nothing to look at."""
+    assert run("sessionstats").splitlines() == [
+        "live                0",
+        "signed in           0",
+        "anonymous           0",
+        "memory per session  -",
+        "index drift         -",
+    ]
+    assert figures() == {
+        "live": 0,
+        "signed_in": 0,
+        "anonymous": 0,
+        "sampled": 0,
+        "bytes_per_session": None,
+        "drift": None,
+    }
+
+
+def test_statistics(raw, prefix):
+    """Sessions are counted; those looked at say what one takes and how many are gone."""
+    sessions = [started("1"), started("2"), started("2"), started()]
+    said = figures()
+    sizes = [raw.memory_usage(f"{prefix}:{id}") for id in sessions]
+    assert (said["live"], said["signed_in"], said["anonymous"]) == (4, 3, 1)
+    assert (said["sampled"], said["drift"]) == (4, 0)
+    assert said["bytes_per_session"] == sum(sizes) / 4
+
+
+def test_drift(raw, prefix):
+    """The share of the index's members whose session is gone, expired or not."""
+    started("1")
+    gone = [session_id(f"gone-{number}") for number in range(4)]
+    put_in_index(raw, f"{prefix}:index", gone[:2], time.time() + 900)
+    put_in_index(raw, f"{prefix}:index", gone[2:], time.time() - 900)
+    raw.set(f"{prefix}:{gone[0]}", "no session", ex=9)
+    said = figures()
+    assert (said["sampled"], said["drift"]) == (5, 0.8)
+    assert run("sessionstats").splitlines()[-1] == "index drift         80.0% of 5 looked at"
+
+
+def test_everything_is_gone(raw, prefix):
+    """A sample without a live session says nothing of memory."""
+    put_in_index(raw, f"{prefix}:index", [UNKNOWN], time.time() + 900)
+    said = figures()
+    assert (said["drift"], said["bytes_per_session"]) == (1, None)
+
+
+def test_a_smaller_sample():
+    """No more are looked at than asked for."""
+    for _ in range(5):
+        started()
+    assert json.loads(run("sessionstats", "--json", "--sample", "3"))["sampled"] == 3
+    assert json.loads(run("sessionstats", "--json", "--sample", "9999"))["sampled"] == 5
+
+
+def test_the_text_is_aligned(raw, prefix):
+    """Figures stand below one another, thousands apart."""
+    started("1")
+    gone = [session_id(f"gone-{number}") for number in range(1233)]
+    put_in_index(raw, f"{prefix}:index", gone, time.time() + 900)
+    lines = run("sessionstats", "--sample", "1234").splitlines()
+    assert lines[0] == "live                1,234"
+    assert {line[: len("memory per session  ")].rstrip() for line in lines} == {
+        "live",
+        "signed in",
+        "anonymous",
+        "memory per session",
+        "index drift",
+    }
+    assert len({len(line.split(" bytes")[0].split(" of ")[0]) for line in lines}) == 1
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "many"])
+def test_a_sample_of_nothing(size):
+    """A sample has at least one."""
+    with pytest.raises(CommandError, match="sample"):
+        run("sessionstats", "--sample", size)
+
+
+@pytest.mark.parametrize("fixture", ["away", "unindexed"])
+def test_statistics_cannot_be_had(request, fixture):
+    """A failure is told in a sentence, not in a traceback."""
+    request.getfixturevalue(fixture)
+    with pytest.raises(CommandError, match=r"Is it running|Set it to True"):
+        run("sessionstats")

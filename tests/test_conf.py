@@ -1,0 +1,410 @@
+"""The ``SESSION_REDIS`` setting: what is taken, what is refused and in which words."""
+
+from collections import OrderedDict
+from types import MappingProxyType
+from urllib.parse import quote
+
+import hypothesis
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from sessions_redis import conf
+from sessions_redis.conf import Conf, problems
+
+HERE = "redis://127.0.0.1:6379/0"
+
+
+def setting_with(**more):
+    return {"LOCATION": HERE, **more}
+
+
+# What is wrong: the setting, the check's id, words of the message, words of the hint.
+WRONG = {
+    "not set": (None, "E001", ["SESSION_REDIS is not set"], ["LOCATION", "redis://127.0.0.1"]),
+    "a URL": (HERE, "E001", ["no dictionary"], ['SESSION_REDIS = {"LOCATION"']),
+    "a list": ([HERE], "E001", ["no dictionary"], ['SESSION_REDIS = {"LOCATION"']),
+    "unknown": (setting_with(COLOR=1), "E002", ["'COLOR'"], ["LOCATION, KEY_PREFIX, OPTIONS"]),
+    "misspelt": (setting_with(OPTION={}), "E002", ["'OPTION'"], ['Did you mean "OPTIONS"']),
+    "lower case": (setting_with(key_prefix="s"), "E002", ["'key_prefix'"], ['"KEY_PREFIX"']),
+    "no name": ({**setting_with(), 1: 1}, "E002", ["no setting 1"], ["LOCATION"]),
+    "empty": ({}, "E003", ['no "LOCATION"'], ["redis://127.0.0.1:6379/0"]),
+    "no location": ({"INDEX": True}, "E003", ['no "LOCATION"'], ["redis://127.0.0.1:6379/0"]),
+    "location of bytes": ({"LOCATION": b"x"}, "E003", ["bytes, not a URL"], ["a URL"]),
+    "location of None": ({"LOCATION": None}, "E003", ["NoneType, not a URL"], ["a URL"]),
+    "several locations": ({"LOCATION": [HERE]}, "E003", ["list, not a URL"], ["a URL"]),
+    "prefix of bytes": (
+        setting_with(KEY_PREFIX=b"s"),
+        "E004",
+        ['"KEY_PREFIX"', "bytes"],
+        ["string"],
+    ),
+    "no prefix": (setting_with(KEY_PREFIX=""), "E004", ['"KEY_PREFIX"', "empty"], ['"session"']),
+    "options of None": (setting_with(OPTIONS=None), "E004", ['"OPTIONS"', "None"], ["dictionary"]),
+    "options in pairs": (setting_with(OPTIONS=[("a", 1)]), "E004", ["list"], ["a dictionary"]),
+    "decoded": (
+        setting_with(OPTIONS={"decode_responses": True}),
+        "E004",
+        ["decode_responses", "as bytes"],
+        ["Leave decode_responses out"],
+    ),
+    "index of a number": (setting_with(INDEX=1), "E004", ['"INDEX"', "int"], ["True or False"]),
+    "metadata of a number": (setting_with(METADATA=0), "E004", ['"METADATA"', "int"], ["True"]),
+    "one proxy": (setting_with(TRUSTED_PROXIES="::1"), "E004", ["str, not a list"], ["networks"]),
+    "a proxy's name": (
+        setting_with(TRUSTED_PROXIES=["10.0.0.0/8", "unix", "localhost"]),
+        "E004",
+        ["TRUSTED_PROXIES", "'localhost'"],
+        ["10.0.0.0/8"],
+    ),
+    "a network with a host": (
+        setting_with(TRUSTED_PROXIES=("10.0.0.1/8",)),
+        "E004",
+        ["'10.0.0.1/8'", "host bits"],
+        ["networks"],
+    ),
+    "reserved age": (setting_with(ABSOLUTE_AGE=60), "E004", ["ABSOLUTE_AGE", "60"], ["None"]),
+    "reserved shards": (setting_with(INDEX_SHARDS=4), "E004", ["INDEX_SHARDS", "4"], ["write 1"]),
+}
+
+# What is wrong with a location, in words of the message.
+WRONG_LOCATIONS = {
+    "": "does not start with a scheme",
+    "127.0.0.1:6379": "does not start with a scheme",
+    "localhost": "does not start with a scheme",
+    "redis:/localhost": "does not start with a scheme",
+    "http://localhost": "http://, which is unknown",
+    "://localhost": "does not start with a scheme",
+    "rediis://localhost": "did you mean redis://?",
+    "redis+sentinel://a:1,b:2/main/0": "redis+sentinel://, which is unknown",
+    "unix://": "names no path",
+    "embedded://": "names no path",
+    "redis://": "names no host",
+    "rediss://": "names no host",
+    "redis://:6379/0": "names no host",
+    "redis:///0": "names no host",
+    "redis://localhost:port/0": "port that is no number",
+    "redis://localhost:99999/0": "port that is no number",
+    "redis://[::1/0": "cannot be read",
+    "redis://localhost/main": "no number",
+    "redis://localhost/0/1": "no number",
+    "redis://localhost/-1": "no number",
+}
+
+GOOD_LOCATIONS = [
+    "redis://localhost",
+    "redis://localhost/",
+    "redis://localhost:6379",
+    "redis://localhost:6379/15",
+    "redis://:p%40ss@localhost:6379/0",
+    "redis://user:p%2Fss@localhost/0?socket_timeout=1",
+    "redis://[::1]:6379/0",
+    "rediss://redis.example:6380/0?ssl_cert_reqs=none",
+    "unix:///run/redis.sock",
+    "unix://user:pass@/run/redis.sock?db=1",
+    "memory://",
+    "memory://other",
+]
+
+ODD_DIRECTORIES = [
+    "/var/lib/site",
+    "relative/directory",
+    "/with a space",
+    "/100%",
+    "/a%20b",
+    "/a#b",
+    "/a?b=c",
+    "/a@b",
+    "/a://b",
+]
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_problem(name):
+    """Each problem is told with a stable id, what is wrong, and what to write instead."""
+    setting, id, message, hint = WRONG[name]
+    (problem,) = problems(setting)
+    assert problem.id == f"sessions_redis.{id}"
+    assert all(words in problem.message for words in message), problem.message
+    assert all(words in problem.hint for words in hint), problem.hint
+    assert problem.message.startswith("SESSION_REDIS")
+    assert str(problem) == f"{problem.message} {problem.hint}"
+
+
+@pytest.mark.parametrize("network", [1, True, b"\0\0\0\1"])
+def test_a_proxy_that_is_no_text(network):
+    """A network that is given otherwise than in text is refused, whatever it could mean."""
+    (problem,) = problems(setting_with(TRUSTED_PROXIES=[network]))
+    assert problem.id == "sessions_redis.E004"
+
+
+@pytest.mark.parametrize("location", WRONG_LOCATIONS)
+def test_a_location_that_cannot_be_used(location):
+    """What is wrong with a location is told, and what it may be."""
+    (problem,) = problems({"LOCATION": location})
+    assert problem.id == "sessions_redis.E003"
+    assert WRONG_LOCATIONS[location] in problem.message
+    assert problem.hint == (
+        "It takes redis://host:6379/0, rediss://host:6379/0 (TLS), unix:///path/to/redis.sock, "
+        "embedded:///directory (development), memory:// (tests)."
+    )
+
+
+@pytest.mark.parametrize("location", GOOD_LOCATIONS)
+def test_a_location(location):
+    """What redis-py takes for an address is taken, and the bundled server and fakeredis."""
+    assert list(problems({"LOCATION": location})) == []
+    assert Conf(location).scheme == location.partition(":")[0]
+
+
+@pytest.mark.parametrize("directory", ODD_DIRECTORIES)
+def test_a_directory_is_taken_literally(directory):
+    """The bundled server's directory is a path, not a URL: nothing in it is encoded or cut off."""
+    location = f"embedded://{directory}"
+    assert list(problems({"LOCATION": location})) == []
+    assert Conf(location).scheme == "embedded"
+    assert Conf(location).shown_location == location
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("LOCATON", "LOCATION"),
+        ("location", "LOCATION"),
+        ("prefix_key", "KEY_PREFIX"),
+        ("KEYPREFIX", "KEY_PREFIX"),
+        ("OPTION", "OPTIONS"),
+        ("INDEXED", "INDEX"),
+    ],
+)
+def test_the_nearest_name(name, meant):
+    """A name that does not exist is answered with the one that comes nearest."""
+    (problem,) = problems(setting_with(**{name: 1}))
+    assert f'Did you mean "{meant}"?' in problem.hint
+
+
+OLD_STYLE = {
+    "host": ("localhost", "redis://<host>:6379/0"),
+    "port": (6379, "redis://localhost:<port>/0"),
+    "db": (0, "redis://localhost:6379/<db>"),
+    "password": ("s3cret", "redis://:<password>@localhost:6379/0"),
+    "url": (HERE, '"LOCATION": "<url>"'),
+    "unix_domain_socket_path": ("/run/redis.sock", "unix://<path>"),
+    "prefix": ("session", '"KEY_PREFIX": "<prefix>"'),
+    "socket_timeout": (1, '"OPTIONS": {"socket_timeout": <seconds>}'),
+    "retry_on_timeout": (False, "nothing"),
+}
+
+
+@pytest.mark.parametrize("name", OLD_STYLE)
+def test_a_setting_of_django_sessions_redis_kind(name):
+    """A setting as django-redis-sessions has it is told what takes its place, not its value."""
+    value, instead = OLD_STYLE[name]
+    (problem,) = problems({name: value})
+    assert problem.id == "sessions_redis.E006"
+    assert f"as for django-redis-sessions: '{name}'." in problem.message
+    assert f"'{name}' becomes " in problem.hint
+    assert instead in problem.hint
+    assert "s3cret" not in str(problem)
+
+
+def test_an_old_setting_is_one_problem():
+    """All of an old setting is one problem; what else is wrong is told beside it."""
+    old = {name: value for name, (value, _) in OLD_STYLE.items()}
+    (problem,) = problems(old)
+    assert all(f"'{name}' becomes" in problem.hint for name in old)
+    assert [found.id[-4:] for found in problems({**old, "COLOR": 1, "LOCATION": ""})] == [
+        "E006",
+        "E002",
+        "E003",
+    ]
+
+
+def test_all_problems_are_told():
+    """Each thing that is wrong is a problem of its own."""
+    setting = {"LOCATON": HERE, "KEY_PREFIX": "", "INDEX": None, "INDEX_SHARDS": 2}
+    assert [found.id[-4:] for found in problems(setting)] == [
+        "E002",
+        "E004",
+        "E004",
+        "E004",
+        "E003",
+    ]
+
+
+@pytest.mark.parametrize("reserved", [{"ABSOLUTE_AGE": None}, {"INDEX_SHARDS": 1}])
+def test_a_reserved_setting_that_changes_nothing(reserved):
+    """A name that is kept for later is taken with the value that changes nothing."""
+    assert list(problems(setting_with(**reserved))) == []
+
+
+@pytest.mark.parametrize("kind", [dict, OrderedDict, MappingProxyType])
+def test_any_mapping(settings, kind):
+    """The setting and its options may be any mapping."""
+    settings.SESSION_REDIS = kind(setting_with(OPTIONS=kind({"socket_timeout": 1})))
+    assert conf.current().location == HERE
+    assert dict(conf.current().options) == {"socket_timeout": 1}
+
+
+# The setting as it is now
+
+
+def test_the_defaults(settings):
+    """A location is all that has to be said."""
+    settings.SESSION_REDIS = {"LOCATION": HERE}
+    assert conf.current() == Conf(
+        HERE, "session", options=None, index=True, metadata=True, trusted_proxies=()
+    )
+
+
+def test_what_is_set(settings):
+    """What the setting says is what is used."""
+    settings.SESSION_REDIS = {
+        "LOCATION": HERE,
+        "KEY_PREFIX": "site",
+        "OPTIONS": {"socket_timeout": 1},
+        "INDEX": False,
+        "METADATA": False,
+        "TRUSTED_PROXIES": ["::1", "10.0.0.0/8", "unix"],
+        "ABSOLUTE_AGE": None,
+        "INDEX_SHARDS": 1,
+    }
+    assert conf.current() == Conf(
+        HERE,
+        "site",
+        {"socket_timeout": 1},
+        index=False,
+        metadata=False,
+        trusted_proxies=["::1", "10.0.0.0/8", "unix"],
+    )
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_setting_is_told_at_use(settings, name):
+    """Using a wrong setting raises ImproperlyConfigured with its first problem, each time."""
+    settings.SESSION_REDIS = WRONG[name][0]
+    for _ in range(2):
+        with pytest.raises(ImproperlyConfigured) as caught:
+            conf.current()
+        assert str(caught.value) == str(next(problems(WRONG[name][0])))
+
+
+def test_a_setting_that_is_not_there(settings):
+    """Using a setting that is nowhere raises ImproperlyConfigured."""
+    del settings.SESSION_REDIS
+    with pytest.raises(ImproperlyConfigured, match="SESSION_REDIS is not set"):
+        conf.current()
+
+
+def test_the_setting_is_read_once():
+    """As long as the setting stays, what was read of it does too."""
+    assert conf.current() is conf.current()
+
+
+def test_an_overridden_setting_is_read_again():
+    """A test that overrides the setting gets its own, and leaves the former behind."""
+    before = conf.current()
+    with override_settings(SESSION_REDIS={"LOCATION": "memory://other"}):
+        assert conf.current().location == "memory://other"
+    assert conf.current() == before
+
+
+def test_another_setting_is_none_of_its_business():
+    """Overriding another setting forgets nothing."""
+    before = conf.current()
+    with override_settings(SESSION_COOKIE_AGE=1):
+        assert conf.current() is before
+
+
+# Secrets
+
+# A password that would show; with what breaks a URL when it is not percent-encoded.
+PASSWORD = "s3cret"
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+secrets = texts.map(lambda text: text + PASSWORD)
+
+# A busy machine is no failure.
+unhurried = hypothesis.settings(
+    deadline=None, max_examples=100, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+
+
+def encoded(text):
+    return quote(text, safe="")
+
+
+@st.composite
+def addresses(draw):
+    """An address with credentials and options, and what of it may be shown."""
+    scheme = draw(st.sampled_from(["redis", "rediss"]))
+    host = draw(st.sampled_from(["localhost", "10.0.0.1", "[::1]", "redis.example"]))
+    end = draw(st.sampled_from(["", "/", "/0", ":6379", ":6379/0"]))
+    user, password, option = (encoded(draw(part)) for part in (texts, secrets, secrets))
+    query = draw(st.sampled_from(["", f"?password={option}", f"?client_name=a@b&x={option}"]))
+    return f"{scheme}://{user}:{password}@{host}{end}{query}", f"{scheme}://{host}{end}"
+
+
+@unhurried
+@given(addresses())
+def test_the_shown_location_has_no_credentials(address):
+    """Of an address, messages show scheme, host, port and database: no user, password, option."""
+    location, shown = address
+    assert list(problems({"LOCATION": location})) == []
+    assert Conf(location).shown_location == shown
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("redis://user@localhost", "redis://localhost"),
+        ("redis://us@er:p@ss@localhost", "redis://localhost"),
+        ("unix://user:pass@/run/redis.sock?db=1&password=x", "unix:///run/redis.sock"),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+        ("memory://name", "memory://name"),
+    ],
+)
+def test_the_shown_location(location, shown):
+    """A location is shown without user, password and options."""
+    assert Conf(location).shown_location == shown
+
+
+# Where a password breaks the URL: it has a slash as base64 has, a mark, or no host follows.
+BREAKS = [
+    "redis://user:{}",
+    "redis://user:{}/0",
+    "redis://user:1/{}@localhost:6379/0",
+    "redis://:{}@localhost:port/0",
+    "redis://:{}@[::1/0",
+    "redis://user:1?{}@localhost:6379/0",
+    "redis://user:1#{}@localhost:6379/0",
+    "redis://user:{}/x@localhost:6379/0",
+    "redis://user:{}\N{ACCOUNT OF}@localhost",
+    "unix://user:{}",
+    "user:{}@localhost:6379/0?next=http://other",
+    "://user:{}@localhost",
+    "{}",
+]
+
+
+@unhurried
+@given(st.sampled_from(BREAKS), secrets, st.booleans())
+@example("redis://user:{}/0", "", False)
+@example("redis://user:1/{}@localhost:6379/0", "", False)
+@example("redis://user:{}\N{ACCOUNT OF}@localhost", "", False)
+@example("user:{}@localhost:6379/0?next=http://other", "", False)
+def test_no_password_in_a_problem(shape, password, is_encoded):
+    """What is wrong with a location is told without any part of what may be a password."""
+    password += PASSWORD
+    location = shape.format(encoded(password) if is_encoded else password)
+    for problem in problems({"LOCATION": location}):
+        assert PASSWORD not in str(problem)
+
+
+@unhurried
+@given(st.dictionaries(st.sampled_from(["LOCATION", "KEY_PREFIX", "INDEX"]), secrets, min_size=1))
+def test_no_value_in_a_problem(setting):
+    """What is wrong with a setting is told without its value."""
+    assume("://" not in setting.get("LOCATION", ""))
+    assert not any(PASSWORD in str(problem) for problem in problems(setting))

@@ -1,0 +1,354 @@
+"""The demonstration site: its settings, its pages and its administrator."""
+
+import os
+import subprocess
+import sys
+from html import unescape
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+from django.test import Client
+
+from sessions_redis.commands import session_id
+from sessions_redis.engine import SessionStore
+from tests.servers import Server
+from tests.site import ROOT, VARIABLES, site_settings, use_site
+
+PRODUCTION = {
+    "DEBUG": "0",
+    "SECRET_KEY": "7r=yk&r9#q-vb0o&*2m!8x3w@l5t(4z1u6i%e^n+a$c_d-fghj",
+    "ALLOWED_HOSTS": "www.example.com, .example.org",
+    "REDIS_URL": "rediss://user:secret@redis.example.com:6379/0",
+}
+
+
+# Settings
+
+
+def test_in_development_nothing_has_to_be_set():
+    """The embedded server keeps sessions in a folder of the project, and cookies work over HTTP."""
+    found = site_settings()
+    assert found["DEBUG"] is True
+    assert found["SECRET_KEY"]
+    assert found["ALLOWED_HOSTS"] == []
+    assert found["SESSION_REDIS"] == {"LOCATION": f"embedded://{ROOT}/.redis"}
+    assert (found["SESSION_COOKIE_SECURE"], found["CSRF_COOKIE_SECURE"]) == (False, False)
+
+
+def test_the_embedded_data_is_ignored_by_git():
+    """What the embedded server and the admin write lies where git does not look."""
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert {".redis/", "db.sqlite3"} <= set(ignored)
+
+
+def test_sessions_are_as_the_guide_has_them():
+    """The engine, the cookie's name, its 900 seconds, HttpOnly and SameSite=Lax."""
+    found = site_settings()
+    assert found["SESSION_ENGINE"] == "sessions_redis.engine"
+    assert found["SESSION_COOKIE_NAME"] == "session-id"
+    assert found["SESSION_COOKIE_AGE"] == 900
+    assert found["SESSION_COOKIE_HTTPONLY"] is True
+    assert found["SESSION_COOKIE_SAMESITE"] == "Lax"
+
+
+def test_a_server_of_ones_own_in_development():
+    """REDIS_URL alone changes where sessions are kept, and nothing else."""
+    found = site_settings(REDIS_URL="redis://127.0.0.1:6380/1")
+    assert found["SESSION_REDIS"] == {"LOCATION": "redis://127.0.0.1:6380/1"}
+    assert found["DEBUG"] is True
+
+
+def test_production():
+    """With everything given: as given, and no cookie goes over plain HTTP."""
+    found = site_settings(**PRODUCTION)
+    assert found["DEBUG"] is False
+    assert found["SECRET_KEY"] == PRODUCTION["SECRET_KEY"]
+    assert found["ALLOWED_HOSTS"] == ["www.example.com", ".example.org"]
+    assert found["SESSION_REDIS"] == {"LOCATION": PRODUCTION["REDIS_URL"]}
+    assert (found["SESSION_COOKIE_SECURE"], found["CSRF_COOKIE_SECURE"]) == (True, True)
+    assert found["CSRF_TRUSTED_ORIGINS"] == ["https://www.example.com", "https://*.example.org"]
+    assert found["LOGGING"]["root"] == {"handlers": ["console"]}
+
+
+def test_any_host():
+    """ALLOWED_HOSTS=* makes no origin trusted."""
+    found = site_settings(**PRODUCTION | {"ALLOWED_HOSTS": "*"})
+    assert found["ALLOWED_HOSTS"] == ["*"]
+    assert found["CSRF_TRUSTED_ORIGINS"] == []
+
+
+@pytest.mark.parametrize("blank", ["missing", "", "  "])
+@pytest.mark.parametrize("name", ["SECRET_KEY", "ALLOWED_HOSTS", "REDIS_URL"])
+def test_production_refuses_what_is_for_development(name, blank):
+    """Each variable that is missing or blank is named, and those that are there are not."""
+    environment = PRODUCTION | {name: blank}
+    if blank == "missing":
+        del environment[name]
+    with pytest.raises(ImproperlyConfigured) as refusal:
+        site_settings(**environment)
+    assert [found for found in VARIABLES if f"{found}:" in str(refusal.value)] == [name]
+    assert "DEBUG=1" in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "ALLOWED_HOSTS"])
+def test_production_that_forgot_debug(name):
+    """Who sets what only production needs does not get DEBUG by forgetting to turn it off."""
+    with pytest.raises(ImproperlyConfigured, match="DEBUG is off"):
+        site_settings(**{name: PRODUCTION[name]})
+    environment = {name: value for name, value in PRODUCTION.items() if name != "DEBUG"}
+    assert site_settings(**environment)["DEBUG"] is False
+
+
+@pytest.mark.parametrize("text", ["1", "true", "True", "YES", "on"])
+def test_debug_on(text):
+    """The usual words for yes turn DEBUG on, whatever else is set."""
+    assert site_settings(**PRODUCTION | {"DEBUG": text})["DEBUG"] is True
+
+
+@pytest.mark.parametrize("text", ["0", "false", "False", "NO", "off"])
+def test_debug_off(text):
+    """The usual words for no turn DEBUG off."""
+    assert site_settings(**PRODUCTION | {"DEBUG": text})["DEBUG"] is False
+
+
+@pytest.mark.parametrize("text", ["", " ", "2", "maybe", "1;"])
+def test_debug_that_says_nothing(text):
+    """Any other word is an error that shows it: a typing error must not turn DEBUG on."""
+    with pytest.raises(ImproperlyConfigured, match=f"DEBUG is '{text}'.*DEBUG=1 .*DEBUG=0 "):
+        site_settings(DEBUG=text)
+
+
+def run(*arguments, **environment):
+    """Run Python on the site's own settings; -W error, for what Django or Python deprecates."""
+    kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    kept.pop("DJANGO_SETTINGS_MODULE", None)
+    return subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        cwd=ROOT,
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_deployment_check_is_clean():
+    """``manage.py check --deploy`` has nothing to say about a production start."""
+    checked = run("manage.py", "check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_a_production_start_with_nothing_set():
+    """It ends before anything is served, and says what to set."""
+    started = run("-c", "import config.wsgi", DEBUG="0")
+    assert started.returncode != 0
+    assert "ImproperlyConfigured" in started.stderr
+    assert all(f"{name}:" in started.stderr for name in VARIABLES if name != "DEBUG")
+
+
+@pytest.mark.parametrize("module", ["config.wsgi", "config.asgi"])
+def test_the_entry_points(module):
+    """What servers import finds its settings by itself."""
+    program = (
+        f"from {module} import application; from django.conf import settings;"
+        "print(callable(application), settings.SETTINGS_MODULE)"
+    )
+    assert run("-c", program).stdout == "True config.settings\n"
+
+
+# Pages
+
+
+@pytest.fixture
+def site(settings, session_redis):
+    use_site(settings)
+    return settings
+
+
+def text_of(response):
+    return unescape(response.content.decode())
+
+
+def test_the_landing_page_without_a_session(site, client, raw, prefix):
+    """It says where to begin, and opening it begins nothing."""
+    response = client.get("/")
+    assert response.status_code == 200
+    assert 'You have no session yet: open <a href="/api/user/noah">' in text_of(response)
+    assert not response.cookies
+    assert list(raw.scan_iter(f"{prefix}:*")) == []
+
+
+def test_the_landing_page_with_an_unknown_cookie(site, client):
+    """It shows no session and leaves the cookie alone."""
+    response = client.get("/", headers={"cookie": f"session-id={'x' * 32}"})
+    assert "You have no session yet" in text_of(response)
+    assert not response.cookies
+
+
+def test_the_landing_page_shows_the_session(site, client, raw, prefix):
+    """It shows the hash as it lies in Redis, and looking changes nothing."""
+    key = client.get("/api/user/noah").json()["sessionId"]
+    redis_key = f"{prefix}:{session_id(key)}"
+    before = raw.hgetall(redis_key), raw.pexpiretime(redis_key)
+    response = client.get("/")
+    page = text_of(response)
+    assert redis_key in page
+    assert "seconds</dd>" in page
+    for name, value in raw.hgetall(redis_key).items():
+        assert f"{name.decode()}</bdi></code></th><td><code><bdi>{value.decode()}<" in page
+    assert f'redis-cli -u "$REDIS_URL" HGETALL {redis_key}' in page
+    assert key not in page
+    assert not response.cookies
+    assert (raw.hgetall(redis_key), raw.pexpiretime(redis_key)) == before
+    assert response["Cache-Control"] == "no-store"
+
+
+@pytest.mark.django_db
+def test_the_landing_page_masks_secrets(site, client):
+    """Values that Django's error pages would mask are masked."""
+    client.force_login(User.objects.create_user("noah"))
+    session = client.session
+    session["api_token"] = "hush"
+    session["color"] = "red"
+    session.save()
+    page = text_of(client.get("/"))
+    assert '"red"' in page
+    assert "hush" not in page
+    assert session["_auth_user_hash"] not in page
+    for name in ("api_token", "_auth_user_hash"):
+        assert f"{name}</bdi></code></th><td><code><bdi>**********" in page
+
+
+def test_the_landing_page_escapes(site, client):
+    """User names come from the visitor: none of them is taken for HTML."""
+    client.get("/api/user/%3Cscript%3Ealert(1)%3C%2Fscript%3E")
+    page = client.get("/").content.decode()
+    assert "scope:&lt;script&gt;alert(1)&lt;/script&gt;:sessionStatus" in page
+    assert "<script" not in page
+
+
+@pytest.mark.parametrize(
+    ("location", "command"),
+    [
+        ("embedded:///srv/my site/.redis", "redis-cli -s '/srv/my site/.redis/valkey.sock'"),
+        ("unix://user:hush@/run/redis.sock?db=1", "redis-cli -s /run/redis.sock"),
+        ("rediss://user:hush@redis.example.com/1", 'redis-cli -u "$REDIS_URL"'),
+    ],
+)
+def test_the_command_for_each_location(settings, location, command):
+    """It reaches the same server, and never shows a password."""
+    from config.views import redis_cli
+
+    settings.SESSION_REDIS = {"LOCATION": location}
+    assert redis_cli() == command
+
+
+def test_the_landing_page_while_redis_is_away(site, session_redis, tmp_path, caplog):
+    """It says so with 503 and Retry-After, leaves the cookie alone, and logs where Redis is."""
+    server = Server(tmp_path)
+    server.stop()
+    site.SESSION_REDIS = {**session_redis, "LOCATION": server.url}
+    response = Client().get("/", headers={"cookie": f"session-id={'x' * 32}"})
+    assert response.status_code == 503
+    assert int(response["Retry-After"]) > 0
+    assert response["Cache-Control"] == "no-store"
+    assert "Redis cannot be reached" in text_of(response)
+    assert str(server.port) not in text_of(response)
+    assert f"127.0.0.1:{server.port}" in caplog.text
+    assert not response.cookies
+
+
+def test_the_pages_need_nothing_from_elsewhere(site, client):
+    """No script, no address of another site: the page works offline and leaks nobody's visit."""
+    client.get("/api/user/noah")
+    for path in ("/", "/docs/", "/nowhere"):
+        page = client.get(path).content.decode()
+        assert "<script" not in page
+        assert 'href="http' not in page
+        assert "src=" not in page
+        assert "url(" not in page
+        assert 'lang="en"' in page
+        assert page.count("<title>") == page.count("<main") == page.count("<h1>") == 1
+
+
+def test_the_pages_that_the_landing_page_links_to(site, client):
+    """Every link leads somewhere, the admin by way of its sign-in page."""
+    page = client.get("/").content.decode()
+    for path, status in {"/api/user/noah": 200, "/admin/": 302, "/docs/": 200}.items():
+        assert f'href="{path}"' in page
+        assert client.get(path).status_code == status
+
+
+def test_the_icon(site, client):
+    """Pages bring it; where they do not, browsers find it at the address that they guess."""
+    response = client.get("/favicon.ico")
+    assert response["Content-Type"] == "image/svg+xml"
+    assert response.content.startswith(b"<svg ")
+    assert 'href="data:image/svg+xml,%3Csvg%20' in client.get("/").content.decode()
+
+
+def test_the_documentation(site, client, tmp_path):
+    """It is the README, and no HTML is made of it."""
+    site.BASE_DIR = tmp_path
+    assert client.get("/docs/").status_code == 404
+    Path(tmp_path, "README.md").write_text("# Größe <b>\n", encoding="utf-8")
+    assert "# Größe &lt;b&gt;\n" in client.get("/docs/").content.decode()
+
+
+def test_a_page_that_is_not_there(site, client):
+    """404, with the address escaped and a way back."""
+    response = client.get("/%3Cb%3E/")
+    assert response.status_code == 404
+    assert "<code>/%3Cb%3E/</code>" in response.content.decode()
+    assert 'href="/"' in response.content.decode()
+
+
+@pytest.mark.parametrize("path", ["/", "/docs/", "/favicon.ico"])
+def test_pages_are_read_only(site, client, path):
+    """They answer HEAD, and no method that could change something."""
+    assert client.head(path).status_code == 200
+    assert client.post(path).status_code == 405
+
+
+# The administrator of `make run`
+
+
+def demoadmin():
+    out = StringIO()
+    call_command("demoadmin", stdout=out)
+    return out.getvalue()
+
+
+@pytest.mark.django_db
+def test_the_demo_administrator(site, client):
+    """It is made once, and its password, said once, opens the admin."""
+    site.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    said = demoadmin()
+    password = said.split()[-1]
+    signed_in = client.post("/admin/login/", {"username": "admin", "password": password})
+    assert signed_in.status_code == 302
+    assert client.get("/admin/").status_code == 200
+    assert SessionStore(client.cookies["session-id"].value)["_auth_user_id"] == str(
+        User.objects.get().pk
+    )
+
+    stored = User.objects.get().password
+    again = demoadmin()
+    assert "already" in again
+    assert password not in again
+    assert User.objects.get().password == stored
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "existing", [{"username": "ada", "is_superuser": True}, {"username": "admin"}]
+)
+def test_an_administrator_is_not_made_twice(existing):
+    """Where there is a superuser, or a user of that name, nobody is made or changed."""
+    User.objects.create(**existing)
+    assert "already" in demoadmin()
+    assert User.objects.count() == 1

@@ -1,0 +1,78 @@
+"""What device a session is used from, in words."""
+
+import sys
+
+import pytest
+from django.utils import translation
+
+from sessions_redis import devices
+from sessions_redis.devices import device_of
+
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0"
+WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
+CHROME = f"{WEBKIT} Chrome/131.0.0.0 Safari/537.36"
+MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 14_5)"
+IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X)"
+KNOWN = {
+    FIREFOX: "Firefox on Linux",
+    f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {CHROME}": "Chrome on Windows",
+    f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {CHROME} Edg/131.0.0.0": "Edge on Windows",
+    f"{MAC} AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Safari/605.1.15": (
+        "Safari on Mac OS X"
+    ),
+    f"{IPHONE} {WEBKIT} Version/17.5 Mobile/15E148 Safari/604.1": "Mobile Safari on iOS",
+    f"Mozilla/5.0 (Linux; Android 14; Pixel 8) {WEBKIT} Chrome/131.0.0.0 Mobile Safari/537.36": (
+        "Chrome Mobile on Android"
+    ),
+}
+
+
+@pytest.fixture
+def without_parser(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ua_parser", None)
+    devices._parser.cache_clear()
+    yield
+    devices._parser.cache_clear()
+
+
+@pytest.mark.parametrize("user_agent", KNOWN)
+def test_browsers(user_agent):
+    """A browser is told by its name and its system's."""
+    assert device_of(user_agent) == KNOWN[user_agent]
+
+
+def test_half_known():
+    """Where only the program or only the system is known, that one is told."""
+    assert device_of("curl/8.5.0") == "curl"
+    assert device_of("unheard-of (X11; Linux x86_64)") == "Linux"
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_no_user_agent(nothing):
+    """A visitor that says nothing of itself has an unknown device."""
+    assert device_of(nothing) == "Unknown device"
+
+
+@pytest.mark.parametrize("user_agent", ["junk", "<b>", "%(browser)s", "ÿ🦊", "\\udcff"])
+def test_a_user_agent_that_is_not_known(user_agent):
+    """It is told as it is."""
+    assert device_of(user_agent) == user_agent
+
+
+def test_a_long_user_agent_that_is_not_known():
+    """It is shortened, and says that it was."""
+    assert device_of("x" * 250) == "x" * 59 + "…"
+
+
+def test_without_the_parser(without_parser):
+    """Without the extra the shortened user agent has to do."""
+    assert device_of(FIREFOX) == FIREFOX[:59] + "…"
+    assert device_of(None) == "Unknown device"
+
+
+def test_other_languages(monkeypatch):
+    """The words around the names are those of the language in use when asked."""
+    words = {"%(browser)s on %(system)s": "%(browser)s unter %(system)s"}
+    monkeypatch.setattr(devices, "_", lambda text: words.get(text, text))
+    with translation.override("de"):
+        assert device_of(FIREFOX) == "Firefox unter Linux"

@@ -1,0 +1,168 @@
+"""What the package's modules need to be imported, and how its scripts are written."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sessions_redis
+from sessions_redis import scripts
+
+PACKAGE = Path(sessions_redis.__file__).parent
+LUA = sorted((PACKAGE / "scripts").glob("*.lua"))
+
+# Put in front of others, so they have no KEYS, ARGV and result of their own.
+SHARED = {"index", "write"}
+
+# Modules without I/O, settings and clock, and what they must not import for that, nor any other
+# module of ours.
+PURE = ["commands", "fields", "indexes", "scripts"]
+IMPURE = {"asyncio", "datetime", "django", "logging", "os", "random", "redis", "socket", "time"}
+
+# A site that has the engine, and not the app.
+SITE = """
+import sys
+from django.conf import settings
+
+settings.configure(
+    SESSION_ENGINE="sessions_redis.engine",
+    SESSION_REDIS={"LOCATION": "memory://"},
+    INSTALLED_APPS=[],
+)
+"""
+
+IMPORTS = """
+import sessions_redis.engine
+
+models = [name for name in sys.modules if name.endswith(".models") or ".models." in name]
+assert models == [], models
+"""
+
+USES = """
+import django
+
+django.setup()
+from sessions_redis.engine import SessionStore
+
+session = SessionStore()
+session["color"] = "red"
+session.save()
+assert SessionStore(session.session_key)["color"] == "red"
+session.flush()
+assert not session.exists(session.session_key)
+"""
+
+
+@pytest.mark.parametrize("program", [IMPORTS, USES], ids=["imported", "used"])
+def test_the_engine_without_the_app(program):
+    """The engine imports no models and works in a site that has the app not installed."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SITE + program],
+        cwd=PACKAGE.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def imported_by(path):
+    """The modules that are imported anywhere in a file, by their full names."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} imports relatively"
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def root(name):
+    return name.partition(".")[0]
+
+
+def test_redis_is_spoken_in_one_place():
+    """Only the clients, and the server that comes along, import redis-py."""
+    modules = PACKAGE.rglob("*.py")
+    speakers = {
+        path.relative_to(PACKAGE).parts[0]
+        for path in modules
+        if "redis" in map(root, imported_by(path))
+    }
+    assert "clients" in speakers
+    assert speakers <= {"clients", "embedded.py"}
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_pure_module(module):
+    """What is pure imports nothing that does I/O or knows settings and time."""
+    path = PACKAGE / f"{module}.py"
+    names = imported_by(path if path.exists() else PACKAGE / module / "__init__.py")
+    assert not set(map(root, names)) & IMPURE
+    ours = {name.split(".")[1] for name in names if name.startswith("sessions_redis.")}
+    assert ours <= set(PURE)
+
+
+@pytest.mark.parametrize("path", LUA, ids=lambda path: path.stem)
+def test_a_script_says_what_it_takes(path):
+    """A script begins with what it does, its KEYS, its ARGV and what it returns, in that order."""
+    text = path.read_text()
+    header = re.match(r"(-- .+\n)+\n", text)
+    assert header is not None
+    assert re.match(r"-- [A-Z]", text)
+    if path.stem in SHARED:
+        return
+    words = re.findall(r"^-- (KEYS|ARGV|Returns)\b", header[0], re.MULTILINE)
+    takes = ["KEYS", "ARGV"] if "ARGV" in text[header.end() :] or "write(" in text else ["KEYS"]
+    assert words == [*takes, "Returns"]
+
+
+def test_every_script_is_sent():
+    """Each script file is one that is sent, or is part of those that are."""
+    texts = [value.text for value in vars(scripts).values() if isinstance(value, scripts.Script)]
+    for path in LUA:
+        assert any(path.read_text() in text for text in texts), path.name
+        assert sum(text.endswith(path.read_text()) for text in texts) == (path.stem not in SHARED)
+
+
+def test_a_script_defines_what_it_calls():
+    """What is shared is put in front of a script once."""
+    for value in vars(scripts).values():
+        if isinstance(value, scripts.Script):
+            names = re.findall(r"^local function (\w+)", value.text, re.MULTILINE)
+            assert len(names) == len(set(names))
+
+
+def test_the_package_is_typed():
+    """Type checkers are told to look at the package's own types."""
+    assert (PACKAGE / "py.typed").read_text() == ""
+
+
+def test_without_what_only_unix_has():
+    """Where there is no fcntl the engine works, and embedded:// says to set another location."""
+    program = """
+import sys
+sys.modules["fcntl"] = None
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+settings.configure(SESSION_REDIS={"LOCATION": "memory://"})
+from sessions_redis.engine import SessionStore
+SessionStore().create()
+del settings.SESSION_REDIS
+settings.SESSION_REDIS = {"LOCATION": "embedded:///directory"}
+from sessions_redis import conf
+conf._read.cache_clear()
+try:
+    SessionStore().create()
+except ImproperlyConfigured as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "Linux and macOS only" in done.stdout
+    assert "REDIS_URL" in done.stdout

@@ -1,0 +1,131 @@
+"""Promises 3 and 9: every key has a TTL, and it is the one that Django's rules give."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.sessions.backends.base import UpdateError
+from django.utils import timezone
+
+from sessions_redis.commands import MAX_TTL, session_id
+from sessions_redis.engine import SessionStore
+
+# Seconds that may pass between a call and the look at what it left.
+SLACK = 60
+
+
+def ttl_of(session, raw, prefix):
+    return raw.pttl(f"{prefix}:{session_id(session.session_key)}") / 1000
+
+
+def expiry_ms(raw, name):
+    return raw.execute_command("PEXPIRETIME", name)
+
+
+@pytest.mark.parametrize(
+    ("expiry", "seconds"),
+    [
+        (None, 1000),
+        (0, 1000),
+        (300, 300),
+        (2.5, 2.5),
+        (timedelta(seconds=300), 300),
+        (lambda: timezone.now() + timedelta(days=2), 172_800),
+    ],
+    ids=["default", "browser close", "seconds", "fraction", "timedelta", "datetime"],
+)
+def test_ttl_follows_the_expiry(settings, raw, prefix, expiry, seconds):
+    """Creating, saving, touching and cycling set the TTL that get_expiry_age() gives."""
+    settings.SESSION_COOKIE_AGE = 1000
+    session = SessionStore()
+    session.set_expiry(expiry() if callable(expiry) else expiry)
+    for write in (session.create, session.save, session.cycle_key):
+        write()
+        assert seconds - SLACK <= ttl_of(session, raw, prefix) <= seconds
+    if not isinstance(expiry, timedelta) and not callable(expiry):
+        raw.expire(f"{prefix}:{session_id(session.session_key)}", 1_000_000)
+        SessionStore(session.session_key).save()
+        assert ttl_of(session, raw, prefix) <= seconds
+
+
+def test_a_store_may_have_its_own_cookie_age(raw, prefix):
+    """An engine that overrides get_session_cookie_age() decides the TTL by it."""
+
+    class BriefStore(SessionStore):
+        def get_session_cookie_age(self):
+            return 120
+
+    session = BriefStore()
+    session.create()
+    assert 120 - SLACK <= ttl_of(session, raw, prefix) <= 120
+
+
+@pytest.mark.parametrize("expiry", [-10, -0.5, timedelta(seconds=-10), timedelta(seconds=-1)])
+@pytest.mark.parametrize("write", ["save", "create", "cycle_key"])
+def test_no_time_left_means_gone(live, raw, prefix, expiry, write):
+    """A session written with no time left is absent, with its index entries, and stays absent."""
+    live["_auth_user_id"] = "1"
+    live.save()
+    live.set_expiry(expiry)
+    if write == "create":
+        live.delete()
+    getattr(live, write)()
+    assert list(raw.scan_iter(f"{prefix}:*")) == []
+    assert dict(SessionStore(live.session_key).items()) == {}
+    with pytest.raises(UpdateError):
+        live.save()
+
+
+@pytest.mark.parametrize("expiry", [10**18, MAX_TTL + 1, float(10**30)])
+def test_an_absurd_expiry_is_cut(raw, prefix, expiry):
+    """An age that Redis cannot count leaves no key without TTL: it becomes the longest there is."""
+    session = SessionStore()
+    session.set_expiry(expiry)
+    session.save()
+    assert MAX_TTL - SLACK <= ttl_of(session, raw, prefix) <= MAX_TTL
+
+
+@pytest.mark.parametrize("expiry", ["never", float("nan"), object()])
+def test_an_expiry_that_is_none(live, raw, prefix, expiry):
+    """What is no expiry raises before anything is written."""
+    before = live.inspect().fields
+    live["_session_expiry"] = expiry
+    live["color"] = "blue"
+    with pytest.raises((ValueError, TypeError)):
+        live.save()
+    assert live.inspect().fields == before
+
+
+def test_times_are_the_servers(live, raw, prefix):
+    """The score in the index is the hash's own expiry; creation and update are the server's."""
+    live["_auth_user_id"] = "1"
+    live.save()
+    id = session_id(live.session_key)
+    expires = expiry_ms(raw, f"{prefix}:{id}")
+    assert round(raw.zscore(f"{prefix}:index", id) * 1000) == expires
+    assert round(raw.zscore(f"{prefix}:user:1", id) * 1000) == expires
+    assert int(live.inspect().fields["@updated"]) <= raw.time()[0]
+
+
+def test_index_keys_live_as_long_as_their_longest_member(raw, prefix):
+    """The TTL of an index is that of its longest-lived member, also when that one is deleted."""
+    sessions = []
+    for seconds in (100, 5000, 300):
+        session = SessionStore()
+        session["_auth_user_id"] = "1"
+        session.set_expiry(seconds)
+        session.save()
+        sessions.append(session)
+
+    def longest(name):
+        return 100 * round((expiry_ms(raw, name) - 1000 * raw.time()[0]) / 100_000)
+
+    assert longest(f"{prefix}:index") == longest(f"{prefix}:user:1") == 5000
+    sessions[1].delete()
+    assert longest(f"{prefix}:index") == longest(f"{prefix}:user:1") == 300
+
+
+def test_increment_keeps_the_ttl(live, raw, prefix):
+    """Incrementing leaves the TTL alone: the save that follows extends it."""
+    raw.expire(f"{prefix}:{session_id(live.session_key)}", 100)
+    live.increment("counter")
+    assert 100 - SLACK <= ttl_of(live, raw, prefix) <= 100

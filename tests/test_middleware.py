@@ -1,0 +1,250 @@
+"""What the session middleware keeps of a request, under WSGI and under ASGI."""
+
+import asyncio
+
+import pytest
+from django.contrib.sessions.backends.signed_cookies import SessionStore as CookieStore
+from django.contrib.sessions.exceptions import SessionInterrupted
+from django.http import HttpResponse
+from django.test import AsyncRequestFactory, RequestFactory
+
+from sessions_redis import registry
+from sessions_redis.commands import session_id
+from sessions_redis.engine import SessionStore
+from sessions_redis.middleware import SessionMiddleware
+from tests.proxy import Proxy
+from tests.servers import Server
+
+HERE = {"REMOTE_ADDR": "198.51.100.7", "HTTP_USER_AGENT": "Firefox"}
+THERE = {"REMOTE_ADDR": "203.0.113.5", "HTTP_USER_AGENT": "Safari"}
+
+
+def read(session):
+    session.get("color")
+
+
+def write(session):
+    session["color"] = "blue"
+
+
+def touch_nothing(session):
+    pass
+
+
+@pytest.fixture(params=["WSGI", "ASGI"])
+def visit(request, settings):
+    """``visit(session_key, do, meta, status)`` sends a request whose view does that."""
+
+    def prepared(factory, session_key, meta):
+        request = factory.get("/")
+        request.META.pop("HTTP_USER_AGENT", None)
+        request.META.update(meta)
+        if session_key:
+            request.COOKIES[settings.SESSION_COOKIE_NAME] = session_key
+        return request
+
+    def under_wsgi(session_key, do, meta=HERE, status=200):
+        def view(request):
+            do(request.session)
+            return HttpResponse(status=status)
+
+        return SessionMiddleware(view)(prepared(RequestFactory(), session_key, meta))
+
+    def under_asgi(session_key, do, meta=HERE, status=200):
+        async def view(request):
+            await request.session.aget("loads it") if do is not touch_nothing else None
+            do(request.session)
+            return HttpResponse(status=status)
+
+        request = prepared(AsyncRequestFactory(), session_key, meta)
+        return asyncio.run(SessionMiddleware(view)(request))
+
+    return under_wsgi if request.param == "WSGI" else under_asgi
+
+
+@pytest.fixture
+def saved(visit):
+    """The key of a session that was begun by a visit from HERE."""
+    return visit(None, write).cookies["sessionid"].value
+
+
+def known(session_key):
+    live = registry.find(session_id(session_key))
+    return live.ip, live.user_agent
+
+
+def test_a_new_session(saved):
+    """It says from its first save on where it is used from."""
+    assert known(saved) == ("198.51.100.7", "Firefox")
+
+
+def test_metadata_is_no_entry(saved):
+    """The application sees nothing of it."""
+    assert dict(SessionStore(saved).items()) == {"color": "blue"}
+
+
+@pytest.mark.parametrize("do", [read, write])
+def test_a_visit_from_elsewhere(visit, saved, do):
+    """The place changes with the visit, whether it writes or only reads."""
+    visit(saved, do, THERE)
+    assert known(saved) == ("203.0.113.5", "Safari")
+
+
+def test_what_is_not_sent_stays(visit, saved):
+    """A request that does not say what it is changes the address alone."""
+    visit(saved, read, {"REMOTE_ADDR": "203.0.113.5"})
+    assert known(saved) == ("203.0.113.5", "Firefox")
+
+
+def test_reading_from_elsewhere_does_not_extend_the_lifetime(visit, saved, raw, prefix):
+    """The note leaves the time to live, the time of the last save and the indexes as they were."""
+    key = f"{prefix}:{session_id(saved)}"
+    raw.pexpire(key, 5_000)
+    raw.hset(key, "@updated", 1)
+    before = raw.pexpiretime(key), raw.zrange(f"{prefix}:index", 0, -1, withscores=True)
+    visit(saved, read, THERE)
+    after = raw.pexpiretime(key), raw.zrange(f"{prefix}:index", 0, -1, withscores=True)
+    assert after == before
+    assert raw.hget(key, "@updated") == b"1"
+    assert known(saved) == ("203.0.113.5", "Safari")
+
+
+def test_a_request_that_does_not_touch_the_session(visit, saved):
+    """It is not noted: the session was not used."""
+    visit(saved, touch_nothing, THERE)
+    assert known(saved) == ("198.51.100.7", "Firefox")
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_failed_request(visit, saved, status):
+    """Nothing of a request that failed is kept, as Django saves nothing of it."""
+    response = visit(saved, read, THERE, status)
+    assert response.status_code == status
+    assert known(saved) == ("198.51.100.7", "Firefox")
+
+
+def test_a_session_that_ended_meanwhile(visit, saved, raw, prefix):
+    """The note brings nothing back, and the answer goes out."""
+
+    def read_and_end(session):
+        read(session)
+        raw.delete(f"{prefix}:{session_id(saved)}")
+
+    assert visit(saved, read_and_end, THERE).status_code == 200
+    assert not raw.exists(f"{prefix}:{session_id(saved)}")
+
+
+def test_a_change_of_what_ended_meanwhile(visit, saved, raw, prefix):
+    """It is Django's SessionInterrupted, as without us."""
+
+    def write_and_end(session):
+        write(session)
+        raw.delete(f"{prefix}:{session_id(saved)}")
+
+    with pytest.raises(SessionInterrupted):
+        visit(saved, write_and_end, THERE)
+    assert not raw.exists(f"{prefix}:{session_id(saved)}")
+
+
+def test_login_keeps_it(visit, saved):
+    """A new key, as login gives one, takes the place along."""
+    keys = []
+
+    def log_in(session):
+        session.cycle_key()
+        keys.append(session.session_key)
+
+    if visit.__name__ == "under_wsgi":
+        visit(saved, log_in, THERE)
+    else:
+        session = SessionStore(saved)
+        log_in(session)
+        visit(keys[0], read, THERE)
+    assert known(keys[0]) == ("203.0.113.5", "Safari")
+
+
+def test_no_metadata(visit, settings, session_redis, saved):
+    """With METADATA off nothing is kept, of new sessions and of changed ones."""
+    settings.SESSION_REDIS = {**session_redis, "METADATA": False}
+    key = visit(None, write).cookies["sessionid"].value
+    visit(key, read, THERE)
+    visit(key, write, THERE)
+    assert known(key) == (None, None)
+    visit(saved, write, THERE)
+    assert known(saved) == ("198.51.100.7", "Firefox")
+
+
+def test_trusted_proxies(visit, settings, session_redis):
+    """Behind a proxy that the setting names, the visitor's own address is kept."""
+    settings.SESSION_REDIS = {**session_redis, "TRUSTED_PROXIES": ["198.51.100.0/24"]}
+    forwarded = {**HERE, "HTTP_X_FORWARDED_FOR": "1.1.1.1, 203.0.113.5"}
+    key = visit(None, write, forwarded).cookies["sessionid"].value
+    assert known(key) == ("203.0.113.5", "Firefox")
+
+
+def test_a_long_agent(visit, raw, prefix):
+    """It is cut, so that the hash keeps its compact form."""
+    meta = {**HERE, "HTTP_USER_AGENT": "x" * 9000}
+    key = visit(None, write, meta).cookies["sessionid"].value
+    assert known(key) == ("198.51.100.7", "x" * 250)
+    assert raw.object("encoding", f"{prefix}:{session_id(key)}") == b"listpack"
+
+
+def test_another_engine(visit, settings):
+    """The middleware serves other engines as Django's does."""
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+    key = visit(None, write).cookies["sessionid"].value
+    assert dict(CookieStore(key).items()) == {"color": "blue"}
+    seen = []
+    visit(key, lambda session: seen.append(session["color"]), THERE)
+    assert seen == ["blue"]
+
+
+@pytest.fixture
+def trips(visit, settings, session_redis, server, saved):
+    """``trips(…)`` makes a visit, and returns how many round trips it took."""
+    visit(saved, read, THERE)
+    visit(saved, read, HERE)
+    with Proxy(server.port) as proxy:
+        settings.SESSION_REDIS = {**session_redis, "LOCATION": proxy.url}
+        # Under ASGI each visit runs in a loop of its own, and so connects anew.
+        connecting = proxy.counted(visit, saved, read) - 1
+        again = proxy.counted(visit, saved, read) - 1
+        assert again in {0, connecting}
+        yield lambda *arguments: proxy.counted(visit, *arguments) - again
+
+
+def test_round_trips(trips, saved):
+    """Only a visit that reads from a new place costs one more than without us."""
+    assert trips(saved, touch_nothing) <= 0
+    assert trips(saved, read, HERE) == 1
+    assert trips(saved, write, HERE) == 2
+    assert trips(saved, read, THERE) == 2
+    assert trips(saved, read, THERE) == 1
+    assert trips(saved, write, HERE) == 2
+
+
+@pytest.fixture
+def mortal(settings, session_redis, tmp_path):
+    """A server of the test's own."""
+    server = Server(tmp_path)
+    settings.SESSION_REDIS = {**session_redis, "LOCATION": server.url}
+    yield server
+    server.stop()
+
+
+def test_redis_goes_away_before_the_note(visit, mortal, caplog):
+    """The response survives, with a line in the log that names no session key."""
+    key = visit(None, write).cookies["sessionid"].value
+
+    def read_and_stop(session):
+        read(session)
+        mortal.stop()
+
+    caplog.clear()
+    response = visit(key, read_and_stop, THERE)
+    assert response.status_code == 200
+    assert not response.cookies
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line.startswith("Where the session was used from is not kept. Redis at redis://127")
+    assert key not in caplog.text

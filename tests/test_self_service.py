@@ -1,0 +1,517 @@
+"""The pages "Where you're signed in": a user's own sessions, to look at and to end."""
+
+import re
+from html import unescape
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.exceptions import ImproperlyConfigured
+from django.test import Client
+from django.urls import reverse
+from django.utils import translation
+
+from sessions_redis import registry
+from sessions_redis.commands import session_id
+from sessions_redis.engine import SessionStore
+from sessions_redis.signals import session_ended
+from tests.people.models import Member, Person
+from tests.servers import Server
+from tests.site import use_site
+from tests.test_devices import FIREFOX, IPHONE
+
+PAGE = "/account/sessions/"
+OTHERS = f"{PAGE}others/end/"
+UNKNOWN = "0123456789abcdef" * 2
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def site(settings, session_redis):
+    use_site(settings)
+    return settings
+
+
+@pytest.fixture
+def ada():
+    return User.objects.create_user("ada")
+
+
+@pytest.fixture
+def browser(ada):
+    """A browser of Ada's, on Firefox."""
+    return signed_in(ada)
+
+
+def signed_in(user, agent=FIREFOX, ip="198.51.100.7", **options):
+    browser = Client(headers={"user-agent": agent}, REMOTE_ADDR=ip, **options)
+    browser.force_login(user)
+    browser.get(PAGE)
+    return browser
+
+
+def id_of(browser):
+    return session_id(browser.cookies["session-id"].value)
+
+
+def end_of(browser):
+    return f"{PAGE}{id_of(browser)}/end/"
+
+
+def text_of(response):
+    """What there is to read on a page."""
+    body = response.content.decode().partition("<body>")[2]
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", body)))
+
+
+def is_signed_in(browser):
+    return browser.get(PAGE).status_code == 200
+
+
+# The list
+
+
+def test_one_session(browser):
+    """It shows the device, the address and the times of this one, and that there is no other."""
+    response = browser.get(PAGE)
+    text = text_of(response)
+    assert response.status_code == 200
+    assert "signed in as ada ." in text
+    assert text.count("Firefox on Linux") == text.count("This device") == 1
+    assert "198.51.100.7" in text
+    assert "Started" in text
+    assert "Last saved" in text
+    assert "nowhere else" in text
+    assert OTHERS not in response.content.decode()
+
+
+def test_several_sessions(ada, browser):
+    """Each is there with what is known of it; this one alone is marked, and can be ended too."""
+    phone = signed_in(ada, f"{IPHONE} AppleWebKit/605 Version/17.5 Safari/604", "2001:db8::7")
+    signed_in(User.objects.create_user("bob"), "Bobs", "203.0.113.9")
+    page = browser.get(PAGE).content.decode()
+    this, _, elsewhere = page.partition('id="sr-others"')
+    assert "Firefox on Linux" in this
+    assert "on iOS" in elsewhere
+    assert "2001:db8::7" in elsewhere
+    assert page.count("This device") == 1
+    assert "Bobs" not in page
+    assert "203.0.113.9" not in page
+    for href in (end_of(browser), end_of(phone), OTHERS):
+        assert page.count(f'href="{href}"') == 1
+    assert id_of(browser) in this
+    assert id_of(phone) in elsewhere
+
+
+def test_no_session_key_is_shown(ada, browser):
+    """Pages and addresses hold ids; nobody can take over a session with what is on them."""
+    phone = signed_in(ada)
+    for path in (PAGE, end_of(phone), end_of(browser), OTHERS):
+        page = browser.get(path).content.decode()
+        assert browser.cookies["session-id"].value not in page
+        assert phone.cookies["session-id"].value not in page
+
+
+def test_without_metadata(settings, session_redis, ada):
+    """Where nothing of it is kept, the page says that it is not known."""
+    settings.SESSION_REDIS = {**session_redis, "METADATA": False}
+    text = text_of(signed_in(ada).get(PAGE))
+    assert "Unknown device" in text
+    assert "IP address unknown" in text
+
+
+def test_what_clients_send_is_escaped(ada, browser):
+    """A user agent is text, not HTML."""
+    signed_in(ada, "<script>alert(1)</script>")
+    page = browser.get(PAGE).content.decode()
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script" not in page
+
+
+def test_a_user_name_is_escaped():
+    """So is a user's name."""
+    browser = signed_in(User.objects.create_user("<b>ada</b>"))
+    assert "&lt;b&gt;ada&lt;/b&gt;" in browser.get(PAGE).content.decode()
+
+
+def test_times_are_in_the_sites_time_zone(settings, browser, raw, prefix):
+    """They are written for people, and for programs with their offset."""
+    settings.TIME_ZONE = "Asia/Tokyo"
+    raw.hset(f"{prefix}:{id_of(browser)}", "@created", 1_700_000_000)
+    page = browser.get(PAGE).content.decode()
+    assert '<time datetime="2023-11-15T07:13:20+09:00">Nov. 15, 2023, 7:13 a.m.</time>' in page
+
+
+def test_looking_writes_nothing(browser, raw, prefix):
+    """A look at the page does not extend the session."""
+    key = f"{prefix}:{id_of(browser)}"
+    raw.pexpire(key, 5000)
+    before = raw.pexpiretime(key), raw.hgetall(key)
+    browser.get(PAGE)
+    assert (raw.pexpiretime(key), raw.hgetall(key)) == before
+
+
+@pytest.mark.parametrize("path", [PAGE, OTHERS, f"{PAGE}{UNKNOWN}/end/"])
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_who_is_not_signed_in(client, path, method):
+    """Anonymous visitors are sent to LOGIN_URL, and back from there."""
+    response = getattr(client, method)(path)
+    if (path, method) == (PAGE, "post"):
+        assert response.status_code == 405
+    else:
+        assert response.status_code == 302
+        assert response["Location"] == f"/admin/login/?next={path}"
+        assert response["Cache-Control"] == "no-store"
+
+
+def test_pages_are_kept_by_no_cache(ada, browser):
+    """Every page says so."""
+    for path in (PAGE, OTHERS, end_of(browser), end_of(signed_in(ada))):
+        response = browser.get(path)
+        assert response.status_code == 200
+        assert response["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(("path", "methods"), [(PAGE, "GET, HEAD"), (OTHERS, "GET, HEAD, POST")])
+def test_other_methods(browser, path, methods):
+    """What is not answered is a 405 that says what is."""
+    for method in ("put", "delete", "patch"):
+        response = getattr(browser, method)(path)
+        assert (response.status_code, response["Allow"]) == (405, methods)
+    assert browser.head(path).status_code == 200
+
+
+@pytest.mark.parametrize("user", [Person(email="ada@example.com"), Member(name="a:b/c d é")])
+def test_users_of_any_kind(settings, user):
+    """Whatever a site's users are known by, each has their own sessions."""
+    settings.AUTH_USER_MODEL = user._meta.label
+    settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+    user.save()
+    other = type(user)(**{user.USERNAME_FIELD: "somebody else"})
+    other.save()
+    browser, phone, others = signed_in(user), signed_in(user, "Phone"), signed_in(other, "Others")
+    text = text_of(browser.get(PAGE))
+    assert f"signed in as {user.get_username()} ." in text
+    assert "Phone" in text
+    assert "Others" not in text
+    assert browser.post(end_of(others)).status_code == 404
+    assert browser.post(end_of(phone)).status_code == 302
+    assert not is_signed_in(phone)
+
+
+# Ending one
+
+
+def test_asking_ends_nothing(ada, browser):
+    """The link leads to a page that asks; looking at it ends nothing."""
+    phone = signed_in(ada, "Phone")
+    text = text_of(browser.get(end_of(phone)))
+    assert "End this session?" in text
+    assert "Phone" in text
+    assert "Cancel" in text
+    assert is_signed_in(phone)
+
+
+def test_ending_one(ada, browser):
+    """It is refused at its next request, the others are not, and the list says what happened."""
+    phone, tablet = signed_in(ada, "Phone"), signed_in(ada, "Tablet")
+    ended = []
+
+    def receive(**sent):
+        ended.append((sent["session_id"], sent["user_pk"]))
+
+    session_ended.connect(receive)
+    response = browser.post(end_of(phone))
+    session_ended.disconnect(receive)
+    assert (response.status_code, response["Location"]) == (302, PAGE)
+    assert ended == [(id_of(phone), str(ada.pk))]
+    text = text_of(browser.get(PAGE))
+    assert text.count("Signed out: Phone") == text.count("Phone") == 1
+    assert "Signed out" not in text_of(browser.get(PAGE))
+    assert is_signed_in(tablet)
+    refused = phone.get(PAGE)
+    assert refused.status_code == 302
+    assert refused.cookies["session-id"]["max-age"] == 0
+
+
+def test_ending_this_one(ada, browser):
+    """It is a logout: asked for first, then the cookie goes, and the way leads to the login."""
+    phone = signed_in(ada)
+    assert "Sign out here?" in text_of(browser.get(end_of(browser)))
+    key = browser.cookies["session-id"].value
+    response = browser.post(end_of(browser))
+    assert (response.status_code, response["Location"]) == (302, PAGE)
+    assert response.cookies["session-id"]["max-age"] == 0
+    assert not SessionStore().exists(key)
+    assert browser.get(PAGE)["Location"].startswith("/admin/login/")
+    assert is_signed_in(phone)
+
+
+def test_where_a_logout_leads(settings, browser):
+    """A site's LOGOUT_REDIRECT_URL is followed."""
+    settings.LOGOUT_REDIRECT_URL = "landing"
+    assert browser.post(end_of(browser))["Location"] == "/"
+
+
+def absences(other):
+    """Addresses of sessions that are not the user's."""
+    anonymous = SessionStore()
+    anonymous["color"] = "red"
+    anonymous.save()
+    return {
+        "absent": UNKNOWN,
+        "somebody else's": id_of(other),
+        "nobody's": session_id(anonymous.session_key),
+        "no id": "junk",
+        "a key": other.cookies["session-id"].value,
+    }
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_what_is_not_yours_is_not_there(browser, method):
+    """Somebody else's session cannot be told from one that never was, and goes on."""
+    other = signed_in(User.objects.create_user("bob"))
+    answers = set()
+    for id in absences(other).values():
+        response = getattr(browser, method)(f"{PAGE}{id}/end/")
+        assert response.status_code == 404
+        del response["Content-Length"]  # The site's own page repeats the address.
+        answers.add((response.content.replace(id.encode(), b""), tuple(response.items())))
+    assert len({headers for _, headers in answers}) == 1
+    assert len({body for body, _ in answers}) == 1
+    assert is_signed_in(other)
+
+
+def test_it_ended_meanwhile(ada, browser):
+    """Asked for again, or by two at a time, it is not there any more."""
+    phone = signed_in(ada)
+    path = end_of(phone)
+    browser.post(path)
+    assert browser.post(path).status_code == 404
+
+
+# Ending all others
+
+
+def test_ending_all_others(ada, browser):
+    """All but this one are refused at their next request; their number is told."""
+    others = [signed_in(ada, name) for name in ("Phone", "Tablet")]
+    bob = signed_in(User.objects.create_user("bob"))
+    asked = text_of(browser.get(OTHERS))
+    assert "2 sessions end at once" in asked
+    assert "Phone" in asked
+    assert "Firefox" not in asked
+    response = browser.post(OTHERS)
+    assert (response.status_code, response["Location"]) == (302, PAGE)
+    text = text_of(browser.get(PAGE))
+    assert "Signed out on 2 other devices." in text
+    assert "nowhere else" in text
+    assert not any(map(is_signed_in, others))
+    assert is_signed_in(bob)
+
+
+def test_there_are_no_others(browser):
+    """There is nothing to confirm, and doing it all the same ends nothing."""
+    page = browser.get(OTHERS)
+    assert "nowhere else" in text_of(page)
+    assert "<form" not in page.content.decode()
+    browser.post(OTHERS)
+    assert "Signed out on 0 other devices." in text_of(browser.get(PAGE))
+
+
+# CSRF
+
+
+def test_forms_carry_a_token(ada):
+    """A form that a page of the site holds is taken, and one from elsewhere is not."""
+    browser = signed_in(ada, enforce_csrf_checks=True)
+    phone = signed_in(ada)
+    for path in (end_of(phone), OTHERS, end_of(browser)):
+        assert browser.post(path).status_code == 403
+        assert is_signed_in(phone)
+        page = browser.get(path).content.decode()
+        assert re.search(r'name="csrfmiddlewaretoken" value="\w+"', page)
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)[1]
+    assert browser.post(OTHERS, {"csrfmiddlewaretoken": token}).status_code == 302
+    assert not is_signed_in(phone)
+
+
+def test_csrf_does_not_hang_on_the_sites_middleware(settings, ada):
+    """Forms are checked also where a site leaves Django's CSRF middleware out."""
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "Csrf" not in name]
+    browser = signed_in(ada, enforce_csrf_checks=True)
+    assert browser.post(OTHERS).status_code == 403
+
+
+# Sites
+
+
+def test_without_messages(settings, ada):
+    """Where the messages framework is not installed, ending works without a message."""
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "essage" not in name]
+    browser, phone = signed_in(ada), signed_in(ada)
+    assert browser.post(end_of(phone)).status_code == 302
+    assert "Signed out" not in text_of(browser.get(PAGE))
+    assert not is_signed_in(phone)
+
+
+def test_with_djangos_own_middleware(settings, ada):
+    """Nothing hangs on the package's middleware but what is known of the device."""
+    settings.MIDDLEWARE = [
+        name.replace("sessions_redis.middleware", "django.contrib.sessions.middleware")
+        for name in settings.MIDDLEWARE
+    ]
+    browser, phone = signed_in(ada), signed_in(ada)
+    assert "Unknown device" in text_of(browser.get(PAGE))
+    browser.post(OTHERS)
+    assert not is_signed_in(phone)
+
+
+@pytest.fixture
+def override(settings, tmp_path):
+    """``override(name, text)`` gives the site a template of its own, which goes first."""
+
+    def override(name, text):
+        (tmp_path / "sessions_redis").mkdir()
+        (tmp_path / "sessions_redis" / name).write_text(text)
+        settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [tmp_path]}]
+
+    return override
+
+
+def test_a_base_template_of_the_sites_own(override, browser):
+    """A site that overrides the base template has the pages in its own look."""
+    override(
+        "base.html",
+        "<title>{% block title %}{% endblock %} - Mine</title><nav>mine</nav>"
+        "{% block content %}{% endblock %}",
+    )
+    for path in (PAGE, OTHERS, end_of(browser)):
+        page = browser.get(path).content.decode()
+        assert page.count("<nav>mine</nav>") == page.count("<h1>") == 1
+        assert re.search(r"<title>.+ - Mine</title>", page)
+        assert "<style" not in page
+
+
+def test_a_block_of_the_sites_own(override, browser):
+    """A site that extends a page replaces single blocks of it."""
+    override(
+        "list.html",
+        '{% extends "sessions_redis/list.html" %}{% block note %}<p>Call us.</p>{% endblock %}',
+    )
+    text = text_of(browser.get(PAGE))
+    assert "Call us." in text
+    assert "change your password" not in text
+    assert "Firefox on Linux" in text
+
+
+def test_other_languages(settings, ada):
+    """Pages say in which language they are, and which way it is written."""
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.locale.LocaleMiddleware"]
+    browser = signed_in(ada)
+    with translation.override("en"):  # which is back afterwards
+        english = browser.get(PAGE).content.decode()
+        hebrew = browser.get(PAGE, headers={"accept-language": "he"}).content.decode()
+    assert '<html lang="en" dir="ltr">' in english
+    assert '<html lang="he" dir="rtl">' in hebrew
+
+
+@pytest.mark.parametrize("path", [PAGE, OTHERS])
+def test_pages_stand_alone(ada, browser, path):
+    """No script, nothing from another site, one heading of the first rank, a title."""
+    signed_in(ada)
+    page = browser.get(path).content.decode()
+    assert "<script" not in page
+    assert "http" not in re.sub(r"http-equiv", "", page)
+    assert "src=" not in page
+    assert "style=" not in page
+    assert page.count("<h1>") == page.count("<title>") == page.count("<main>") == 1
+    assert not re.search(r"\{[{%#]", page)
+
+
+def csp(request):
+    """As Django's context processor of this name, from 6.0 on."""
+    return {"csp_nonce": "n0nce"}
+
+
+def test_a_content_security_policy(settings, ada):
+    """Where a site restricts styles the pages keep their look: each style carries the nonce."""
+    (engine,) = settings.TEMPLATES
+    processors = [*engine["OPTIONS"]["context_processors"], f"{__name__}.csp"]
+    settings.TEMPLATES = [{**engine, "OPTIONS": {"context_processors": processors}}]
+    page = signed_in(ada).get(PAGE).content.decode()
+    assert page.count("<style") == page.count('<style nonce="n0nce">') == 2
+
+
+def test_names_of_the_pages():
+    """A site links to the list by its name."""
+    assert reverse("sessions_redis:list") == PAGE
+    assert reverse("sessions_redis:end", args=[UNKNOWN]) == f"{PAGE}{UNKNOWN}/end/"
+
+
+def test_the_demonstration_links_to_it(client):
+    """The landing page leads there."""
+    assert f'href="{PAGE}"' in client.get("/").content.decode()
+
+
+# When it cannot be told
+
+
+def test_redis_is_away(settings, session_redis, tmp_path, ada, caplog):
+    """Each page says so with 503 and Retry-After; the cookie stays, and so does the session."""
+    server = Server(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
+    settings.SESSION_REDIS = {**session_redis, "LOCATION": server.url}
+    browser = signed_in(ada)
+    path = end_of(browser)
+    server.stop()
+    for response in (
+        browser.get(PAGE),
+        browser.get(path),
+        browser.post(path),
+        browser.get(OTHERS),
+        browser.post(OTHERS),
+    ):
+        assert response.status_code == 503
+        assert int(response["Retry-After"]) > 0
+        assert response["Cache-Control"] == "no-store"
+        assert "Try again in a moment" in text_of(response)
+        assert str(server.port) not in text_of(response)
+        assert not response.cookies
+    assert f"127.0.0.1:{server.port}" in caplog.text
+    server.start()
+    assert is_signed_in(browser)
+    server.stop()
+
+
+def test_a_base_template_that_asks_while_redis_is_away(
+    settings, session_redis, tmp_path, override, ada
+):
+    """One that looks at the user or at messages does not make a 500 of the page."""
+    override(
+        "base.html",
+        "{% if user.is_authenticated %}{{ user }}{% endif %}"
+        "{% for message in messages %}{{ message }}{% endfor %}"
+        "<body>{% block content %}{% endblock %}",
+    )
+    server = Server(tmp_path)
+    settings.SESSION_REDIS = {**session_redis, "LOCATION": server.url}
+    browser = signed_in(ada)
+    server.stop()
+    assert "Try again in a moment" in text_of(browser.get(PAGE))
+
+
+def test_without_indexes(settings, session_redis, browser):
+    """Where no indexes are kept the pages cannot work, and say which setting to change."""
+    settings.SESSION_REDIS = {**session_redis, "INDEX": False}
+    with pytest.raises(ImproperlyConfigured, match='SESSION_REDIS\\["INDEX"\\] is False'):
+        browser.get(PAGE)
+
+
+def test_round_trips_do_not_grow(ada, browser, raw):
+    """The list is as quick for many sessions as for one: the index, then all at once."""
+    for _ in range(20):
+        signed_in(ada)
+    before = raw.info("commandstats")["cmdstat_evalsha"]["calls"]
+    browser.get(PAGE)
+    assert raw.info("commandstats")["cmdstat_evalsha"]["calls"] - before == 1
+    assert registry.count() == 21

@@ -1,0 +1,21 @@
+"""The suite's own rule for what is not installed: a failure in CI, never a skip."""
+
+import pytest
+
+from tests.servers import required
+
+
+def test_a_missing_program_fails_in_ci(monkeypatch):
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="no-such-program is not installed"):
+        required("no-such-program")
+
+
+def test_a_missing_program_skips_elsewhere(monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="apt-get install no-such-program"):
+        required("no-such-program")
+
+
+def test_a_program_that_is_there():
+    assert required("sh").endswith("/sh")

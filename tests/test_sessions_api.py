@@ -1,0 +1,303 @@
+"""``/api/sessions/``: a user's own sessions as JSON, and the end of them."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.exceptions import ImproperlyConfigured
+from django.test import Client
+
+from sessions_redis import registry
+from sessions_redis.commands import session_id
+from sessions_redis.engine import SessionStore
+from tests.servers import Server
+from tests.site import use_site
+from tests.test_devices import FIREFOX
+
+LIST = "/api/sessions/"
+OTHERS = f"{LIST}?others=1"
+UNKNOWN = "0123456789abcdef" * 2
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def site(settings, session_redis):
+    use_site(settings)
+    return settings
+
+
+@pytest.fixture
+def ada():
+    return User.objects.create_user("ada")
+
+
+@pytest.fixture
+def browser(ada):
+    return signed_in(ada)
+
+
+def signed_in(user, **options):
+    browser = Client(headers={"user-agent": FIREFOX}, REMOTE_ADDR="198.51.100.7", **options)
+    browser.force_login(user)
+    browser.get(LIST)
+    return browser
+
+
+def id_of(browser):
+    return session_id(browser.cookies["session-id"].value)
+
+
+def is_signed_in(browser):
+    return browser.get(LIST).status_code == 200
+
+
+def assert_refused(response, status):
+    """The answer is a JSON error that nobody keeps, and leaves the visitor's cookie alone."""
+    assert response.status_code == status
+    assert response["Content-Type"] == "application/json"
+    assert response["Cache-Control"] == "no-store"
+    assert list(response.json()) == ["error"]
+    assert "session-id" not in response.cookies
+
+
+# GET
+
+
+def test_the_list(ada, browser):
+    """It has the documented shape, with the session that asks marked, and nobody else's."""
+    other = signed_in(ada)
+    signed_in(User.objects.create_user("bob"))
+    response = browser.get(LIST)
+    assert response.status_code == 200
+    assert response["Content-Type"] == "application/json"
+    assert response["Cache-Control"] == "no-store"
+    assert list(response.json()) == ["sessions"]
+    sessions = {session["id"]: session for session in response.json()["sessions"]}
+    assert sessions.keys() == {id_of(browser), id_of(other)}
+    assert {id for id, session in sessions.items() if session["current"]} == {id_of(browser)}
+    for session in sessions.values():
+        names = ["id", "current", "device", "ip", "created", "updated", "expires"]
+        assert list(session) == names
+        assert (session["device"], session["ip"]) == ("Firefox on Linux", "198.51.100.7")
+
+
+def test_times(browser):
+    """They are in ISO 8601, in UTC."""
+    (session,) = browser.get(LIST).json()["sessions"]
+    assert all(session[name].endswith("Z") for name in ("created", "updated", "expires"))
+    created, updated, expires = (
+        datetime.fromisoformat(session[name]) for name in ("created", "updated", "expires")
+    )
+    assert created.utcoffset() == timedelta()
+    assert created <= updated <= datetime.now(UTC) < expires <= updated + timedelta(seconds=901)
+
+
+def test_what_is_not_known(settings, session_redis, ada):
+    """Without metadata there is no address, and no device in particular."""
+    settings.SESSION_REDIS = {**session_redis, "METADATA": False}
+    (session,) = signed_in(ada).get(LIST).json()["sessions"]
+    assert (session["device"], session["ip"]) == ("Unknown device", None)
+
+
+def test_head(browser):
+    """HEAD is answered as GET, without the body."""
+    response = browser.head(LIST)
+    assert (response.status_code, response.content) == (200, b"")
+
+
+def test_no_session_key_is_told(ada, browser):
+    """With what is in the answer nobody takes over a session."""
+    other = signed_in(ada)
+    text = browser.get(LIST).content.decode()
+    for each in (browser, other):
+        assert each.cookies["session-id"].value not in text
+
+
+# DELETE
+
+
+def test_ending_one(ada, browser):
+    """It is refused at its next request; the others go on."""
+    phone, tablet = signed_in(ada), signed_in(ada)
+    response = browser.delete(f"{LIST}{id_of(phone)}")
+    assert (response.status_code, response.json()) == (200, {"ended": 1})
+    assert response["Cache-Control"] == "no-store"
+    assert not is_signed_in(phone)
+    assert is_signed_in(tablet)
+    assert is_signed_in(browser)
+    assert_refused(browser.delete(f"{LIST}{id_of(tablet)[::-1]}"), 404)
+
+
+def test_ending_this_one(browser):
+    """It is a logout: the cookie goes with the session."""
+    key = browser.cookies["session-id"].value
+    response = browser.delete(f"{LIST}{id_of(browser)}")
+    assert (response.status_code, response.json()) == (200, {"ended": 1})
+    assert response.cookies["session-id"]["max-age"] == 0
+    assert not SessionStore().exists(key)
+    assert not is_signed_in(browser)
+
+
+def test_what_is_not_yours_is_not_there(browser):
+    """Somebody else's session cannot be told from one that never was, and goes on."""
+    other = signed_in(User.objects.create_user("bob"))
+    anonymous = SessionStore()
+    anonymous["color"] = "red"
+    anonymous.save()
+    answers = set()
+    for id in (
+        UNKNOWN,
+        id_of(other),
+        session_id(anonymous.session_key),
+        "junk",
+        other.cookies["session-id"].value,
+    ):
+        response = browser.delete(f"{LIST}{id}")
+        assert_refused(response, 404)
+        answers.add((response.content, tuple(response.items())))
+    assert len(answers) == 1
+    assert is_signed_in(other)
+
+
+def test_it_ended_meanwhile(ada, browser, monkeypatch):
+    """Of two that end one session at a time, the second is told that it is not there."""
+    phone = signed_in(ada)
+    path = f"{LIST}{id_of(phone)}"
+    find = registry.find
+
+    def find_and_let_another_end(id):
+        found = find(id)
+        SessionStore().delete(phone.cookies["session-id"].value)
+        return found
+
+    monkeypatch.setattr(registry, "find", find_and_let_another_end)
+    assert_refused(browser.delete(path), 404)
+
+
+def test_ending_all_others(ada, browser):
+    """All but the one that asks end, and their number is told."""
+    others = [signed_in(ada), signed_in(ada)]
+    bob = signed_in(User.objects.create_user("bob"))
+    response = browser.delete(OTHERS)
+    assert (response.status_code, response.json()) == (200, {"ended": 2})
+    assert not any(map(is_signed_in, others))
+    assert is_signed_in(browser)
+    assert is_signed_in(bob)
+    assert browser.delete(OTHERS).json() == {"ended": 0}
+
+
+@pytest.mark.parametrize("query", ["", "?others=0", "?others=", "?others=true", "?all=1"])
+def test_all_is_never_meant_by_mistake(ada, browser, query):
+    """Without ?others=1 nothing ends, and the answer says what to ask for."""
+    other = signed_in(ada)
+    response = browser.delete(f"{LIST}{query}")
+    assert_refused(response, 400)
+    assert "?others=1" in response.json()["error"]
+    assert is_signed_in(other)
+    assert is_signed_in(browser)
+
+
+# Refusals
+
+
+REQUESTS = {
+    "list": ("get", LIST),
+    "end": ("delete", f"{LIST}{UNKNOWN}"),
+    "end others": ("delete", OTHERS),
+    "end nothing": ("delete", LIST),
+}
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_who_is_not_signed_in(request_, raw, prefix):
+    """Anonymous visitors get a 401, and no session."""
+    method, path = REQUESTS[request_]
+    client = Client(enforce_csrf_checks=True)
+    assert_refused(getattr(client, method)(path), 401)
+    assert list(raw.scan_iter(f"{prefix}:*")) == []
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_who_is_not_signed_in_any_more(request_, ada):
+    """Neither is who was: 401, and the cookie that names nothing is taken back, as ever."""
+    browser = signed_in(ada)
+    registry.end_all_of(ada)
+    method, path = REQUESTS[request_]
+    response = getattr(browser, method)(path)
+    assert response.cookies.pop("session-id")["max-age"] == 0
+    assert_refused(response, 401)
+
+
+def test_an_anonymous_session_is_not_signed_in(client):
+    """A session without a user is as good as none, and stays."""
+    key = client.get("/api/user/noah").json()["sessionId"]
+    assert_refused(client.get(LIST), 401)
+    assert_refused(client.delete(f"{LIST}{session_id(key)}"), 401)
+    assert SessionStore().exists(key)
+
+
+def test_csrf(ada):
+    """DELETE needs the token that GET gives; without, or from another site, it is 403 in JSON."""
+    browser = signed_in(ada, enforce_csrf_checks=True)
+    phone = signed_in(ada)
+    token = browser.cookies["csrftoken"].value
+    for path in (f"{LIST}{id_of(phone)}", OTHERS, f"{LIST}{UNKNOWN}"):
+        assert_refused(browser.delete(path), 403)
+        assert_refused(browser.delete(path, headers={"x-csrftoken": "x" * 32}), 403)
+        foreign = {"x-csrftoken": token, "origin": "https://elsewhere.example.com"}
+        assert_refused(browser.delete(path, headers=foreign), 403)
+    assert is_signed_in(phone)
+    sent = browser.delete(OTHERS, headers={"x-csrftoken": token})
+    assert (sent.status_code, sent.json()) == (200, {"ended": 1})
+
+
+@pytest.mark.parametrize("path", [LIST, f"{LIST}{UNKNOWN}"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "OPTIONS", "TRACE"])
+def test_other_methods(ada, path, method):
+    """They are a 405 with Allow, whoever asks, not the page of the CSRF check."""
+    for client in (Client(enforce_csrf_checks=True), signed_in(ada, enforce_csrf_checks=True)):
+        response = client.generic(method, path)
+        assert_refused(response, 405)
+        assert response["Allow"] == ("GET, HEAD, DELETE" if path == LIST else "DELETE")
+
+
+def test_one_session_is_not_shown(browser):
+    """There is no address that shows a single session."""
+    assert_refused(browser.get(f"{LIST}{id_of(browser)}"), 405)
+
+
+def test_addresses_nearby(browser):
+    """What is not one of these addresses is the API's own 404."""
+    for path in ("/api/sessions", f"{LIST}{UNKNOWN}/", f"{LIST}a/b"):
+        assert_refused(browser.get(path), 404)
+
+
+# When it cannot be told
+
+
+def test_redis_is_away(settings, session_redis, tmp_path, ada, caplog):
+    """503 with Retry-After; the cookie stays, and so does the session behind it."""
+    server = Server(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
+    settings.SESSION_REDIS = {**session_redis, "LOCATION": server.url}
+    browser = signed_in(ada)
+    server.stop()
+    for response in (
+        browser.get(LIST),
+        browser.delete(f"{LIST}{id_of(browser)}"),
+        browser.delete(OTHERS),
+    ):
+        assert_refused(response, 503)
+        assert int(response["Retry-After"]) > 0
+        assert str(server.port) not in response.content.decode()
+    assert f"127.0.0.1:{server.port}" in caplog.text
+    server.start()
+    assert is_signed_in(browser)
+    server.stop()
+
+
+def test_without_indexes(settings, session_redis, browser):
+    """Where no indexes are kept it says which setting to change."""
+    settings.SESSION_REDIS = {**session_redis, "INDEX": False}
+    with pytest.raises(ImproperlyConfigured, match='SESSION_REDIS\\["INDEX"\\] is False'):
+        browser.get(LIST)

@@ -1,0 +1,263 @@
+"""
+Jobs that race: each runs in a process of its own, ``python -m tests.workers <job> <arguments>``.
+
+A worker says ``ready`` when it has set up and waits for a line before it begins, so that all of a
+race begin together. What a job does up to a ``yield`` belongs to setting up. What it returns is
+printed as JSON.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from inspect import isgeneratorfunction
+from typing import Any
+
+JOBS: dict[str, Callable[..., Any]] = {}
+
+
+def job(function: Callable[..., Any]) -> Callable[..., Any]:
+    JOBS[function.__name__] = function
+    return function
+
+
+class Worker:
+    """A process that runs one job."""
+
+    def __init__(self, session_redis: dict, job: str, **arguments: Any) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.workers", job, json.dumps(arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "WORKER_SESSION_REDIS": json.dumps(session_redis)},
+        )
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def wait_ready(self) -> None:
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
+
+    def begin(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("begin\n")
+        self.process.stdin.flush()
+
+    def result(self) -> Any:
+        out, _ = self.process.communicate(timeout=120)
+        assert self.process.returncode == 0
+        return json.loads(out)
+
+
+def race(workers: list[Worker]) -> list[Any]:
+    """Let all begin together, and return what each returned."""
+    for worker in workers:
+        worker.wait_ready()
+    for worker in workers:
+        worker.begin()
+    return [worker.result() for worker in workers]
+
+
+@job
+def write_entries(session_key: str, name: str, times: int) -> int:
+    """As many requests, each setting an entry of its own in one session."""
+    from sessions_redis.engine import SessionStore
+
+    for number in range(times):
+        session = SessionStore(session_key)
+        session[f"{name}-{number}"] = number
+        session.save()
+    return times
+
+
+@job
+def increment_entry(session_key: str, times: int) -> int:
+    from sessions_redis.engine import SessionStore
+
+    for _ in range(times):
+        SessionStore(session_key).increment("counter")
+    return times
+
+
+@job
+def save_until_gone(session_keys: list[str], turns: str, url: str) -> dict[str, int]:
+    """Save each session again and again until it is gone, telling when each is under way."""
+    import redis
+    from django.contrib.sessions.backends.base import UpdateError
+
+    from sessions_redis.engine import SessionStore
+
+    saved = refused = 0
+    with redis.Redis.from_url(url) as client:
+        for session_key in session_keys:
+            session = SessionStore(session_key)
+            session.load()
+            try:
+                while True:
+                    session["saved"] = saved
+                    session.save()
+                    saved += 1
+                    client.rpush(turns, session_key)
+            except UpdateError:
+                refused += 1
+    return {"saved": saved, "refused": refused}
+
+
+@job
+def delete_when_told(session_keys: list[str], turns: str, url: str) -> int:
+    """Delete each session while the other worker saves it."""
+    import redis
+
+    from sessions_redis.engine import SessionStore
+
+    with redis.Redis.from_url(url) as client:
+        for session_key in session_keys:
+            while client.blpop([turns], timeout=30)[1].decode() != session_key:
+                pass
+            SessionStore(session_key).delete()
+    return len(session_keys)
+
+
+@job
+def end_when_told(session_keys: list[str], turns: str, url: str) -> int:
+    """End each session through the registry while the other worker saves it."""
+    import redis
+
+    from sessions_redis import registry
+    from sessions_redis.commands import session_id
+
+    with redis.Redis.from_url(url) as client:
+        for session_key in session_keys:
+            while client.blpop([turns], timeout=30)[1].decode() != session_key:
+                pass
+            assert registry.end(session_id(session_key))
+    return len(session_keys)
+
+
+@job
+def cycle_until_gone(session_keys: list[str], turns: str, url: str) -> int:
+    """Move each session from key to key until it is gone; how often it was moved."""
+    import redis
+    from django.contrib.sessions.backends.base import UpdateError
+
+    from sessions_redis.engine import SessionStore
+
+    moves = 0
+    with redis.Redis.from_url(url) as client:
+        for session_key in session_keys:
+            session = SessionStore(session_key)
+            session.get("_auth_user_id")
+            try:
+                while True:
+                    session.cycle_key()
+                    moves += 1
+                    client.rpush(turns, session_key)
+            except UpdateError:
+                pass
+    return moves
+
+
+@job
+def end_all_when_told(session_keys: list[str], turns: str, url: str) -> list[int]:
+    """End all sessions of each session's user while the other worker cycles that session."""
+    import redis
+
+    from sessions_redis import registry
+
+    ended = []
+    with redis.Redis.from_url(url) as client:
+        for number, session_key in enumerate(session_keys):
+            while client.blpop([turns], timeout=30)[1].decode() != session_key:
+                pass
+            ended.append(registry.end_all_of(number))
+    return ended
+
+
+@job
+def cycle(session_keys: list[str]) -> Generator[None, None, list[str | None]]:
+    """Cycle each session; its new key, or None where another worker was first."""
+    from django.contrib.sessions.backends.base import UpdateError
+
+    from sessions_redis.engine import SessionStore
+
+    loaded = [SessionStore(session_key) for session_key in session_keys]
+    for session in loaded:
+        session.get("color")
+    yield
+    new_keys: list[str | None] = []
+    for session in loaded:
+        try:
+            session.cycle_key()
+            new_keys.append(session.session_key)
+        except UpdateError:
+            new_keys.append(None)
+    return new_keys
+
+
+@job
+def churn(seed: int) -> None:
+    """Do everything that writes, in random order, until killed."""
+    from sessions_redis.engine import SessionStore
+
+    chance = random.Random(seed)
+    session = SessionStore()
+    while True:
+        action = chance.choice(["create", "write", "login", "logout", "cycle", "flush", "expire"])
+        if action == "create" or session.session_key is None:
+            session = SessionStore()
+            session["color"] = "red"
+            session.save()
+        elif action == "write":
+            session[f"entry-{chance.randrange(9)}"] = "x" * chance.randrange(200)
+            session.save()
+        elif action == "login":
+            session["_auth_user_id"] = str(chance.randrange(5))
+            session.save()
+        elif action == "logout":
+            session.pop("_auth_user_id", None)
+            session.save()
+        elif action == "cycle":
+            session.cycle_key()
+        elif action == "flush":
+            session.flush()
+        else:
+            session.set_expiry(chance.randrange(1, 100))
+            session.save()
+            session.increment("counter")
+
+
+def main() -> None:
+    import django
+    from django.conf import settings
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+    django.setup()
+    settings.SESSION_REDIS = json.loads(os.environ["WORKER_SESSION_REDIS"])
+    name, arguments = sys.argv[1:]
+    from sessions_redis.engine import SessionStore
+
+    SessionStore().exists("warms the connection up")
+    work = steps_of(JOBS[name], **json.loads(arguments))
+    next(work)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    try:
+        next(work)
+    except StopIteration as done:
+        print(json.dumps(done.value))
+
+
+def steps_of(job: Callable[..., Any], **arguments: Any) -> Generator[None, None, Any]:
+    if isgeneratorfunction(job):
+        return (yield from job(**arguments))
+    yield
+    return job(**arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""``/api/sessions/``: where the signed-in user is signed in, and how to end that."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import wraps
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.middleware.csrf import get_token
+from django.views.decorators.cache import cache_control
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
+
+from sessions_redis import account
+from sessions_redis.exceptions import SessionStoreUnavailable
+from userapi.views import answer
+
+logger = logging.getLogger("userapi")
+
+View = Callable[..., JsonResponse]
+
+
+def for_users(*methods: str) -> Callable[[View], View]:
+    """These methods alone, for who is signed in, with a CSRF token; all refusals are JSON."""
+
+    def decorate(view: View) -> View:
+        @csrf_exempt  # The check is made below, where it is answered in JSON.
+        @cache_control(no_store=True)
+        @wraps(view)
+        def answered(request: HttpRequest, **captured: str) -> JsonResponse:
+            if request.method not in methods:
+                allow = {"Allow": ", ".join(methods)}
+                return answer(405, allow, error=f"{request.method} is not answered here.")
+            try:
+                if not request.user.is_authenticated:
+                    return answer(401, error="Sign in first.")
+                return in_json(csrf_protect(view)(request, **captured))
+            except SessionStoreUnavailable as error:
+                logger.warning("No sessions for this request. %s", error)
+                return answer(503, {"Retry-After": "5"}, error="Sessions cannot be reached.")
+
+        return answered
+
+    return decorate
+
+
+def in_json(response: HttpResponse) -> JsonResponse:
+    """The view's own response; what is no JSON is the page of the CSRF check, which refused."""
+    if isinstance(response, JsonResponse):
+        return response
+    return answer(403, error="Send the CSRF cookie's value as X-CSRFToken, from this site.")
+
+
+@for_users("GET", "HEAD", "DELETE")
+def sessions(request: HttpRequest) -> JsonResponse:
+    """The user's sessions; or, with ``?others=1``, the end of all but this one."""
+    if request.method != "DELETE":
+        get_token(request)  # Sets the cookie whose value DELETE sends as X-CSRFToken.
+        return answer(sessions=[asdict(session) for session in account.sessions_of(request)])
+    if request.GET.get("others") != "1":
+        return answer(400, error="Say ?others=1 to end all sessions but this one.")
+    return answer(ended=account.end_others(request))
+
+
+@for_users("DELETE")
+def session(request: HttpRequest, session_id: str) -> JsonResponse:
+    """The end of one session; somebody else's is as absent as one that never was."""
+    own = account.session_of(request, session_id)
+    if own is None or not account.end(request, own):
+        return answer(404, error="You have no such session.")
+    return answer(ended=1)
