@@ -878,7 +878,7 @@ def test_user_password_and_database(execute, redis_at, own, admin, keyspace):
     """The URL says who asks and in which database; the user needs only its keys and commands."""
     needed = (
         "evalsha eval time pttl pexpireat exists del hello select ping client "
-        "hget hgetall hset hsetnx hdel hexists hkeys hincrby hmget "
+        "hget hgetall hset hdel hexists hkeys hincrby hmget "
         "zadd zrem zrange zrangebyscore"
     )
     admin.acl_setuser(

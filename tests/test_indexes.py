@@ -1,5 +1,7 @@
 """The indexes that the engine keeps: of all sessions, and of each user's."""
 
+import random
+
 import pytest
 
 from sessions_redis.commands import session_id
@@ -103,3 +105,69 @@ def test_without_indexes(settings, session_redis, raw, prefix):
     SessionStore(session.session_key).save()
     ids = {session_id(session.session_key)}
     assert members(raw, f"{prefix}:index") == members(raw, f"{prefix}:user:1") == ids
+
+
+STEPS = {
+    "save": lambda session: session.save(),
+    "shorten": lambda session: (session.set_expiry(60), session.save()),
+    "lengthen": lambda session: (session.set_expiry(90_000), session.save()),
+    "sign in": lambda session: (session.update({"_auth_user_id": "1"}), session.save()),
+    "sign in as another": lambda session: (session.update({"_auth_user_id": "2"}), session.save()),
+    "sign out": lambda session: (session.pop("_auth_user_id", None), session.save()),
+    "clear": lambda session: (session.clear(), session.save()),
+    "cycle": lambda session: session.cycle_key(),
+    "cycle, shorter": lambda session: (session.set_expiry(30), session.cycle_key()),
+    "flush": lambda session: (session.flush(), session.save()),
+    "expire": lambda session: (session.set_expiry(-1), session.save(), session.flush()),
+}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_indexes_are_exact_whatever_happens(raw, prefix, seed):
+    """After any steps each index holds its live sessions alone, and lives as long as the last."""
+    choose = random.Random(seed)
+    sessions = [SessionStore() for _ in range(4)]
+    for _ in range(60):
+        STEPS[choose.choice(list(STEPS))](choose.choice(sessions))
+        assert held(raw, prefix) == expected(raw, prefix)
+        for name in held(raw, prefix):
+            ((_, expires),) = raw.zrange(name, -1, -1, withscores=True)
+            assert raw.execute_command("PEXPIRETIME", name) == round(expires * 1000)
+
+
+def held(raw, prefix):
+    """What the indexes hold: ids and their expiry in ms, by the index's name."""
+    names = [name.decode() for name in raw.keys(f"{prefix}:*") if raw.type(name) == b"zset"]
+    return {
+        name: {id.decode(): round(at * 1000) for id, at in raw.zrange(name, 0, -1, withscores=True)}
+        for name in names
+    }
+
+
+def expected(raw, prefix):
+    """What they should hold, by the sessions there are."""
+    indexes = {}
+    for key in raw.keys(f"{prefix}:*"):
+        if raw.type(key) != b"hash":
+            continue
+        user = (raw.hget(key, "@user") or b"").decode()
+        half = "signed-in" if user else "anonymous"
+        for name in ["index", f"index:{half}", *([f"user:{user}"] if user else [])]:
+            members = indexes.setdefault(f"{prefix}:{name}", {})
+            members[key.decode().removeprefix(f"{prefix}:")] = raw.execute_command(
+                "PEXPIRETIME", key
+            )
+    return indexes
+
+
+def test_what_expired_leaves_the_halves_with_the_index(live, raw, prefix):
+    """An id that is trimmed from the index of all is trimmed from that of its half, too."""
+    for half in ("signed-in", "anonymous"):
+        dead = {f"{half}-{number}": number + 1 for number in range(5)}
+        raw.zadd(f"{prefix}:index", dead)
+        raw.zadd(f"{prefix}:index:{half}", dead)
+        raw.pexpire(f"{prefix}:index:{half}", 60_000)
+    live.save()
+    id = session_id(live.session_key)
+    assert members(raw, f"{prefix}:index") == members(raw, f"{prefix}:index:anonymous") == {id}
+    assert members(raw, f"{prefix}:index:signed-in") == set()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.test import RequestFactory
 
-from sessions_redis import checks, conf
+from sessions_redis import checks, conf, registry, statistics
 from sessions_redis.engine import SessionStore
 from tests.servers import Server
 from tests.test_round_trips import OPERATIONS, exercise
@@ -122,7 +122,7 @@ def test_scopes_are_stored_as_the_docs_say(live):
 
 
 def test_the_restricted_user_may_do_everything(settings, session_redis, tmp_path):
-    """A Redis user with the documented commands and keys can do all that the engine does."""
+    """A Redis user with the documented commands and keys can do all that a site does."""
     (rule,) = [line for line in REDIS.splitlines() if line.startswith("ACL SETUSER")]
     server = Server(tmp_path)
     try:
@@ -136,7 +136,13 @@ def test_the_restricted_user_may_do_everything(settings, session_redis, tmp_path
             session["color"] = "red"
             session.save()
             session.clear()
+            session["_auth_user_id"] = "1"
             session.save()
+            assert statistics.measure(10).signed_in == registry.count() == 1
+            assert len(registry.latest()) == len(registry.of_user("1")) == 1
+            assert sum(map(sum, registry.by_time_left([0, 86400, 10**9]))) == 1
+            registry.trim()
+            assert registry.end_all_of("1") == 1
     finally:
         server.stop()
 

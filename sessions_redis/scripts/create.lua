@@ -5,5 +5,5 @@
 
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 local session = {key = KEYS[1], id = ARGV[1]}
-write(session, session, KEYS[2] or '', ARGV[2], 3)
+write(session, session, nil, KEYS[2] or '', ARGV[2], 3)
 return 1

@@ -3,12 +3,13 @@
 -- ARGV: old id, new id, what user indexes' names start with ('' for none), then as write.lua says
 -- Returns 1, or 0 if the old session is gone and nothing was written.
 
-if not is_live(KEYS[1]) then
+local user = user_of(KEYS[1])
+if not user then
   -- The new name is random and known to this caller alone: if it is live, this very call was
   -- carried out before and is repeated because its reply was lost.
-  return is_live(KEYS[2]) and 1 or 0
+  return user_of(KEYS[2]) and 1 or 0
 end
 local old = {key = KEYS[1], id = ARGV[1]}
 local new = {key = KEYS[2], id = ARGV[2]}
-write(old, new, KEYS[3] or '', ARGV[3], 4)
+write(old, new, user, KEYS[3] or '', ARGV[3], 4)
 return 1

@@ -3,4 +3,4 @@
 -- ARGV: id, what user indexes' names start with ('' for none)
 -- Returns 1, or 0 if there was nothing to delete, and the session's user ('' for nobody).
 
-return {forget(KEYS[1], ARGV[1], KEYS[2] or '', ARGV[2])}
+return {forget_one(KEYS[1], ARGV[1], KEYS[2] or '', ARGV[2])}

@@ -16,4 +16,5 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
     ended[#ended + 1] = id
   end
 end
+for _, index in ipairs({KEYS[1], KEYS[2], half_of(KEYS[2], ARGV[3])}) do settle(index) end
 return ended

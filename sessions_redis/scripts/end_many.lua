@@ -3,12 +3,16 @@
 -- ARGV: what the sessions' names start with, what user indexes' names start with ('' for none), ids
 -- Returns the ids of the sessions that were ended and their users ('' for nobody), in turn.
 
-local ended = {}
+local index = KEYS[1] or ''
+local ended, unsettled = {}, {[index] = true}
 for i = 3, #ARGV do
-  local deleted, user = forget(ARGV[1] .. ARGV[i], ARGV[i], KEYS[1] or '', ARGV[2])
+  local deleted, user = forget(ARGV[1] .. ARGV[i], ARGV[i], index, ARGV[2])
   if deleted == 1 then
     ended[#ended + 1] = ARGV[i]
     ended[#ended + 1] = user
   end
+  unsettled[half_of(index, user)] = true
+  unsettled[index_of(ARGV[2], user)] = true
 end
+for name in pairs(unsettled) do settle(name) end
 return ended

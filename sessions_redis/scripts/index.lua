@@ -9,26 +9,8 @@ local function clock()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- An index key lives as long as its longest-lived member.
-local function settle(index)
-  local last = redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')
-  if last[2] then
-    redis.call('PEXPIREAT', index, string.format('%.0f', math.ceil(last[2] * 1000)))
-  end
-end
-
-local function enter(index, id, expires, now)
-  if index == '' then return end
-  redis.call('ZADD', index, string.format('%.3f', expires / 1000), id)
-  local dead = redis.call(
-    'ZRANGEBYSCORE', index, '-inf', string.format('%.3f', now / 1000), 'LIMIT', 0, TRIM)
-  if #dead > 0 then redis.call('ZREM', index, unpack(dead)) end
-  settle(index)
-end
-
-local function leave(index, id)
-  if index == '' then return end
-  if redis.call('ZREM', index, id) == 1 then settle(index) end
+local function seconds_of(milliseconds)
+  return string.format('%.3f', milliseconds / 1000)
 end
 
 -- The index of one user's sessions; `users` is what their names start with.
@@ -43,7 +25,37 @@ local function half_of(index, user)
   return index .. (user == '' and ':anonymous' or ':signed-in')
 end
 
--- Deletes a session and its members. Returns whether there was one, and its user.
+-- Gives an index the time to live of its longest-lived member, which it had to lose or shorten.
+local function settle(index)
+  if index == '' then return end
+  local last = redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')
+  if last[2] then
+    redis.call('PEXPIREAT', index, string.format('%.0f', math.ceil(last[2] * 1000)))
+  end
+end
+
+-- Lets an index live until `expires`, if that is longer than it would.
+local function prolong(index, expires, now)
+  local at = string.format('%.0f', expires)
+  -- One call in most cases. pcall: Redis before 7 has no GT. A new index has no TTL to compare.
+  if redis.pcall('PEXPIREAT', index, at, 'GT') == 1 then return end
+  if redis.call('PTTL', index) < expires - now then redis.call('PEXPIREAT', index, at) end
+end
+
+-- Drops some members that have expired. The halves hold the same ones as the index of all.
+local function trim(index, now, ...)
+  if index == '' then return end
+  local dead = redis.call('ZRANGEBYSCORE', index, '-inf', seconds_of(now), 'LIMIT', 0, TRIM)
+  if #dead == 0 then return end
+  for _, name in ipairs({index, ...}) do redis.call('ZREM', name, unpack(dead)) end
+end
+
+local function leave(index, id)
+  if index ~= '' then redis.call('ZREM', index, id) end
+end
+
+-- Deletes a session and its members. Returns whether there was one, and its user. The indexes
+-- are to be settled after that.
 local function forget(key, id, index, users)
   -- pcall: whatever lies under the session's name is deleted, also what is no hash.
   local user = redis.pcall('HGET', key, '@user')
@@ -52,4 +64,13 @@ local function forget(key, id, index, users)
   leave(half_of(index, user), id)
   leave(index_of(users, user), id)
   return redis.call('DEL', key), user
+end
+
+-- As forget, for one session alone.
+local function forget_one(key, id, index, users)
+  local deleted, user = forget(key, id, index, users)
+  settle(index)
+  settle(half_of(index, user))
+  settle(index_of(users, user))
+  return deleted, user
 end

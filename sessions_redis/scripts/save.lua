@@ -3,7 +3,8 @@
 -- ARGV: id, what user indexes' names start with ('' for none), then as write.lua says
 -- Returns 1, or 0 if the session is gone and nothing was written.
 
-if not is_live(KEYS[1]) then return 0 end
+local user = user_of(KEYS[1])
+if not user then return 0 end
 local session = {key = KEYS[1], id = ARGV[1]}
-write(session, session, KEYS[2] or '', ARGV[2], 3)
+write(session, session, user, KEYS[2] or '', ARGV[2], 3)
 return 1

@@ -3,15 +3,16 @@
 -- unpack() fails near 8,000 values.
 local CHUNK = 1000
 
-local function is_live(key)
-  return type(redis.pcall('HGET', key, '@created')) == 'string'
+-- The user of a session that exists, '' for nobody; nil if there is no session.
+local function user_of(key)
+  local found = redis.pcall('HMGET', key, '@created', '@user')
+  if not found[1] then return nil end  -- no hash has an `err`, and no [1]
+  return found[2] or ''
 end
 
-local function move(old, new)
-  local fields = redis.call('HGETALL', old)
-  redis.call('DEL', old)
-  for i = 1, #fields, CHUNK do
-    redis.call('HSET', new, unpack(fields, i, math.min(i + CHUNK - 1, #fields)))
+local function in_chunks(command, key, values)
+  for i = 1, #values, CHUNK do
+    redis.call(command, key, unpack(values, i, math.min(i + CHUNK - 1, #values)))
   end
 end
 
@@ -21,48 +22,74 @@ local function remove_entries(key)
   end
 end
 
+local function move(old, new)
+  local fields = redis.call('HGETALL', old)
+  redis.call('DEL', old)
+  in_chunks('HSET', new, fields)
+end
+
+-- Enters a session in an index, or renews it there, in place of the id it had before.
+-- `shorter`: it is to live shorter than it would have.
+local function enter(index, old, new, expires, now, shorter)
+  if index == '' then return end
+  redis.call('ZADD', index, seconds_of(expires), new.id)
+  if old.id ~= new.id then leave(index, old.id) end
+  if shorter then settle(index) else prolong(index, expires, now) end
+end
+
+local function move_out(index, id)
+  leave(index, id)
+  settle(index)
+end
+
+-- `was` and `user`: the session's user before and after; `was` is nil where it is created.
+local function place(old, new, was, user, index, users, expires, now)
+  local shorter = was and redis.call('PTTL', old.key) > expires - now
+  local half = half_of(index, user)
+  enter(index, old, new, expires, now, shorter)
+  enter(half, old, new, expires, now, shorter)
+  enter(index_of(users, user), old, new, expires, now, shorter)
+  if was and was ~= user then
+    move_out(index_of(users, was), old.id)
+    if half ~= half_of(index, was) then move_out(half_of(index, was), old.id) end
+  end
+  trim(index, now, half_of(index, ''), half_of(index, 'any'))
+  trim(index_of(users, user), now)
+end
+
 -- Writes what ARGV says from `first` on: ttl in ms, '1' if entries that are not given are to go,
 -- '1' if the user is given, the user, how many fields to remove, those fields, then fields and
 -- values in turn. `old` and `new` are the session's {key, id} before and after; mostly the same.
-local function write(old, new, index, users, first)
+-- `was`: its user before; nil where it is created.
+local function write(old, new, was, index, users, first)
   local now = clock()
   local expires = now + ARGV[first]
   if expires <= now then
-    forget(old.key, old.id, index, users)
+    forget_one(old.key, old.id, index, users)
     return
   end
 
-  -- The indexes first: should one of them not be a sorted set, the session is still untouched.
-  local was = redis.call('HGET', old.key, '@user') or ''
-  local user = was
+  local user = was or ''
   if ARGV[first + 2] == '1' then user = ARGV[first + 3] end
-  enter(index, new.id, expires, now)
-  enter(half_of(index, user), new.id, expires, now)
-  enter(index_of(users, user), new.id, expires, now)
-  if old.id ~= new.id then leave(index, old.id) end
-  if old.id ~= new.id or user ~= was then
-    leave(index_of(users, was), old.id)
-    if old.id ~= new.id or half_of(index, user) ~= half_of(index, was) then
-      leave(half_of(index, was), old.id)
-    end
-  end
+  -- The indexes first: should one of them not be a sorted set, the session is still untouched.
+  if index ~= '' then place(old, new, was, user, index, users, expires, now) end
 
   if old.key ~= new.key then move(old.key, new.key) end
-  if ARGV[first + 1] == '1' then remove_entries(new.key) end
+  if was and ARGV[first + 1] == '1' then remove_entries(new.key) end
   local written = first + 5 + ARGV[first + 4]
-  for i = first + 5, written - 1, CHUNK do
-    redis.call('HDEL', new.key, unpack(ARGV, i, math.min(i + CHUNK, written) - 1))
-  end
-  for i = written, #ARGV, CHUNK do
-    redis.call('HSET', new.key, unpack(ARGV, i, math.min(i + CHUNK - 1, #ARGV)))
-  end
+  local removed, set = {}, {}
+  for i = first + 5, written - 1 do removed[#removed + 1] = ARGV[i] end
+  for i = written, #ARGV do set[#set + 1] = ARGV[i] end
   local seconds = string.format('%.0f', math.floor(now / 1000))
-  redis.call('HSETNX', new.key, '@created', seconds)
-  redis.call('HSET', new.key, '@updated', seconds)
-  if user == '' then
-    redis.call('HDEL', new.key, '@user')
-  elseif user ~= was then
-    redis.call('HSET', new.key, '@user', user)
+  local function note(field, value)
+    set[#set + 1] = field
+    set[#set + 1] = value
   end
+  if not was then note('@created', seconds) end
+  note('@updated', seconds)
+  if user ~= '' and user ~= was then note('@user', user) end
+  if user == '' and was and was ~= '' then removed[#removed + 1] = '@user' end
+  in_chunks('HDEL', new.key, removed)
+  in_chunks('HSET', new.key, set)
   redis.call('PEXPIREAT', new.key, string.format('%.0f', expires))
 end
