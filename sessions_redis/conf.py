@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, cached_property
 from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+
+from sessions_redis.commands import Keyspace
 
 # What each scheme is for, in the words of an error message.
 SCHEMES = {
@@ -31,7 +33,7 @@ SCHEMES = {
 UNIX = "unix"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Conf:
     """``SESSION_REDIS`` with its defaults filled in. README's table explains each setting."""
 
@@ -42,9 +44,13 @@ class Conf:
     metadata: bool = True
     trusted_proxies: Sequence[str] = ()
 
-    @property
+    @cached_property
     def scheme(self) -> str:
         return self.location.partition("://")[0]
+
+    @cached_property
+    def keyspace(self) -> Keyspace:
+        return Keyspace(self.key_prefix, self.index)
 
     @property
     def shown_location(self) -> str:

@@ -63,6 +63,7 @@ class Changes:
 
 
 _DAMAGED = object()
+_MISSING = object()
 
 NOTHING: Mapping[bytes, bytes] = MappingProxyType({})
 
@@ -99,20 +100,36 @@ class Entries(MutableMapping[Any, Any]):
     # The mapping
 
     def __getitem__(self, key: Any) -> Any:
+        value = self._find(key)
+        if value is _MISSING:
+            raise KeyError(key)
+        return value
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        value = self._find(key)
+        return default if value is _MISSING else value
+
+    def __contains__(self, key: object) -> bool:
+        return self._find(key) is not _MISSING
+
+    def _find(self, key: Any) -> Any:
         if key in self._items:
             return self._items[key]
         name = field_of(key) if isinstance(key, str) else None
         if name not in self._stored or name in self._deleted or name in self._damaged:
-            raise KeyError(key)
+            return _MISSING
         value = self._decoded(self._stored[name])
         if value is _DAMAGED:
             self._report(name)
-            raise KeyError(key)
+            return _MISSING
         self._items[key] = value
         return value
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._items[key] = value
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        self._items.update(*args, **kwargs)
 
     def __delitem__(self, key: Any) -> None:
         self[key]  # a damaged entry is missing: KeyError, and its field stays
@@ -123,13 +140,6 @@ class Entries(MutableMapping[Any, Any]):
             return  # never saved, for it has no field's name
         if name in self._stored:
             self._deleted[name] = None
-
-    def __contains__(self, key: object) -> bool:
-        try:
-            self[key]
-        except KeyError:
-            return False
-        return True
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.keys_starting_with(""))
@@ -221,18 +231,15 @@ class Entries(MutableMapping[Any, Any]):
         for name in changes.removed:
             self._stored.pop(name, None)
             self._deleted.pop(name, None)
-        for name, encoded in changes.written.items():
-            self._settle_field(name, encoded)
+        self._stored.update(changes.written)
+        for name in changes.written:
+            self._deleted.pop(name, None)
+        self._damaged.difference_update(changes.written)
 
     def settle_entry(self, key: str, value: Any) -> None:
         """Take the entry ``key`` as being ``value`` here and in Redis."""
         self._items[key] = value
-        self._settle_field(field_of(key), self._serializer.dumps(value))
-
-    def _settle_field(self, name: bytes, encoded: bytes) -> None:
-        self._stored[name] = encoded
-        self._deleted.pop(name, None)
-        self._damaged.discard(name)
+        self.settle(Changes({field_of(key): self._serializer.dumps(value)}))
 
     def is_pending(self, key: str) -> bool:
         """Whether the entry ``key`` has a change that is not in Redis yet."""

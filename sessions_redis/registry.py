@@ -314,7 +314,7 @@ def _of_users(selection: Selection) -> Steps[list[LiveSession]]:
 def _end(id: str) -> Steps[str | None]:
     if not is_id(id):
         return None
-    user_pk: str | None = yield commands.delete(_keyspace(), id)
+    user_pk: str | None = yield commands.delete(conf.current().keyspace, id)
     return user_pk
 
 
@@ -322,7 +322,7 @@ def _end_many(ids: Sequence[str]) -> Steps[list[tuple[str, str]]]:
     wanted = [id for id in ids if is_id(id)]
     ended: list[tuple[str, str]] = []
     for start in range(0, len(wanted), AT_ONCE):
-        ended += yield indexes.end_many(_keyspace(), wanted[start : start + AT_ONCE])
+        ended += yield indexes.end_many(conf.current().keyspace, wanted[start : start + AT_ONCE])
     return ended
 
 
@@ -341,7 +341,7 @@ def _by_time_left(bounds: Sequence[float]) -> Steps[list[list[int]]]:
 
 
 def _trim() -> Steps[int]:
-    keyspace = _keyspace()
+    keyspace = conf.current().keyspace
     if not keyspace.indexed:
         return 0
     total = 0
@@ -355,7 +355,7 @@ def _trim() -> Steps[int]:
 
 def _read(ids: Sequence[str]) -> Steps[list[LiveSession]]:
     """Those of ``ids`` that are live, in one round trip."""
-    keyspace = _keyspace()
+    keyspace = conf.current().keyspace
     asked = [ask(keyspace, id) for id in ids for ask in (indexes.metadata, indexes.ttl)]
     now, *answers = yield [indexes.now(), *asked]
     read = zip(ids, answers[::2], answers[1::2], strict=True)
@@ -365,13 +365,13 @@ def _read(ids: Sequence[str]) -> Steps[list[LiveSession]]:
 def _drop(ids: Sequence[str], found: Sequence[LiveSession], *more: str) -> Steps[None]:
     """Drop those of ``ids`` that were not found from the indexes of all, and from ``more``."""
     live = {session.id for session in found}
-    keyspace = _keyspace()
+    keyspace = conf.current().keyspace
     names = [keyspace.index, keyspace.signed_in, keyspace.anonymous, *more]
     yield indexes.drop(keyspace, names, [id for id in ids if id not in live])
 
 
 def _entries(id: str) -> Steps[list[StoredEntry]]:
-    stored = yield commands.load(_keyspace(), id)
+    stored = yield commands.load(conf.current().keyspace, id)
     if stored is None or isinstance(stored, commands.WrongType):
         return []
     return stored_entries(import_string(settings.SESSION_SERIALIZER)(), stored)
@@ -409,14 +409,9 @@ def _index(selection: Selection) -> str:
     return keyspace.signed_in if selection.signed_in else keyspace.anonymous
 
 
-def _keyspace() -> Keyspace:
-    current = conf.current()
-    return Keyspace(current.key_prefix, current.index)
-
-
 def indexed() -> Keyspace:
     """The names in Redis. Raises ``ImproperlyConfigured`` where no indexes are kept."""
-    keyspace = _keyspace()
+    keyspace = conf.current().keyspace
     if not keyspace.indexed:
         raise ImproperlyConfigured(
             'Sessions cannot be listed: SESSION_REDIS["INDEX"] is False. Set it to True; sessions '

@@ -4,15 +4,14 @@ commands.
 """
 
 from collections.abc import Generator, Sequence
-from inspect import Parameter, signature
 from typing import Any, TypeVar
 
-from redis import ConnectionPool
 from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sessions_redis.clients import pools
-from sessions_redis.clients.pools import RETRIED, Pool
+from sessions_redis.clients.leases import AsyncLeases, Leases
+from sessions_redis.clients.pools import RETRIED
 from sessions_redis.commands import Argument, Command
 from sessions_redis.conf import Conf
 from sessions_redis.exceptions import SessionStoreUnavailable
@@ -122,15 +121,16 @@ def _talk(commands: Sequence[Command[Any]]) -> Generator[list[Request], list[Any
     return [_answer(reply, command) for reply, command in zip(replies, commands, strict=True)]
 
 
-# A request goes straight to a pooled connection: what Redis.execute_command does around that
-# (callbacks on replies, metrics) takes a fifth of a round trip on loopback.
+# A request goes straight to a connection: what Redis.execute_command does around that (callbacks
+# on replies, metrics) takes a fifth of a round trip on loopback.
 
 
-def _exchange(pool: Pool, requests: list[Request]) -> list[Any]:
-    connection = pool.get_connection(*_GET_ARGUMENTS)
+def _exchange(leases: Leases, requests: list[Request]) -> list[Any]:
+    lease = leases.take()
+    connection = lease.connection
 
     def ask() -> list[Any]:
-        connection.send_packed_command(_packed(connection, requests))
+        connection.send_packed_command(packed)
         return [reply() for _ in requests]
 
     def reply() -> Any:
@@ -140,11 +140,16 @@ def _exchange(pool: Pool, requests: list[Request]) -> list[Any]:
             return error
 
     try:
+        packed = _packed(connection, requests)
         replies: list[Any] = connection.retry.call_with_retry(
             ask, lambda _: connection.disconnect()
         )
+    except BaseException:
+        # What nobody read would be taken for the next request's reply.
+        connection.disconnect()
+        raise
     finally:
-        pool.release(connection)
+        leases.give(lease)
     return replies
 
 
@@ -153,11 +158,12 @@ def _packed(connection: Any, requests: list[Request]) -> list[bytes]:
     return [b"".join(connection.pack_commands(requests))]
 
 
-async def _aexchange(pool: Pool, requests: list[Request]) -> list[Any]:
-    connection = await pool.get_connection(*_GET_ARGUMENTS)
+async def _aexchange(leases: AsyncLeases, requests: list[Request]) -> list[Any]:
+    lease = await leases.take()
+    connection = lease.connection
 
     async def ask() -> list[Any]:
-        await connection.send_packed_command(_packed(connection, requests))
+        await connection.send_packed_command(packed)
         return [await reply() for _ in requests]
 
     async def reply() -> Any:
@@ -167,21 +173,16 @@ async def _aexchange(pool: Pool, requests: list[Request]) -> list[Any]:
             return error
 
     try:
+        packed = _packed(connection, requests)
         replies: list[Any] = await connection.retry.call_with_retry(
             ask, lambda _: connection.disconnect()
         )
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
     finally:
-        await pool.release(connection)
+        await leases.give(lease)
     return replies
-
-
-# redis-py before 5.3 wants the name of a command there, and does nothing with it.
-_GET_ARGUMENTS = (
-    ("EVALSHA",)
-    if signature(ConnectionPool.get_connection).parameters["command_name"].default
-    is Parameter.empty
-    else ()
-)
 
 
 def _answer(reply: Any, command: Command[T]) -> T:

@@ -1,11 +1,12 @@
 """
 The connection pools: one of the process, and one of each running event loop.
 
-A pool notices by itself that the process was forked. That of a loop is closed when the loop shuts
+A forked process makes its own. That of a loop is closed when the loop shuts
 down its asynchronous generators, which ``asyncio.run`` and ``async_to_sync`` do before its end.
 """
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Sequence
 from functools import cache
 from pathlib import Path
@@ -26,11 +27,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from sessions_redis import conf
+from sessions_redis.clients.leases import KEPT, AsyncLeases, Leases
 from sessions_redis.commands import Command
 from sessions_redis.conf import Conf
-
-# redis-py's pools and connections, in either world: it leaves most of their methods untyped.
-Pool = Any
 
 # Seconds. A session is read before the page is made: better a quick 503 than a worker that hangs.
 TIMEOUTS = {"socket_connect_timeout": 1.0, "socket_timeout": 1.0}
@@ -61,32 +60,36 @@ class _Pools:
 
     def __init__(self, settings: Conf) -> None:
         self.conf = settings
-        self._of_process: dict[bool, Pool] = {}
-        self._of_loop: dict[asyncio.AbstractEventLoop, dict[bool, Pool]] = {}
+        self.pid = os.getpid()
+        self._of_process: dict[bool, Leases] = {}
+        self._of_loop: dict[asyncio.AbstractEventLoop, dict[bool, AsyncLeases]] = {}
         self._lock = Lock()
 
-    def of_process(self, commands: Sequence[Command[Any]]) -> Pool:
+    def of_process(self, commands: Sequence[Command[Any]]) -> Leases:
         repeats = self._readied(commands)
-        pool = self._of_process.get(repeats)
-        if pool is None:
+        leases = self._of_process.get(repeats)
+        if leases is None:
             with self._lock:
-                pool = self._of_process.get(repeats) or build(self.conf, SYNC, repeats=repeats)
-                self._of_process[repeats] = pool
-        return pool
+                leases = self._of_process.get(repeats)
+                if leases is None:
+                    pool = build(self.conf, SYNC, repeats=repeats)
+                    leases = self._of_process[repeats] = Leases(pool, _kept(repeats=repeats))
+        return leases
 
-    async def of_loop(self, commands: Sequence[Command[Any]]) -> Pool:
+    async def of_loop(self, commands: Sequence[Command[Any]]) -> AsyncLeases:
         repeats = self._readied(commands)
         loop = asyncio.get_running_loop()
-        pools = self._of_loop.get(loop)
-        if pools is None:
+        of_loop = self._of_loop.get(loop)
+        if of_loop is None:
             for ended in [known for known in list(self._of_loop) if known.is_closed()]:
                 del self._of_loop[ended]
-            pools = self._of_loop[loop] = {}
+            of_loop = self._of_loop[loop] = {}
             await _until_shutdown(loop, self._closing(loop))
-        pool = pools.get(repeats)
-        if pool is None:
-            pool = pools[repeats] = build(self.conf, ASYNC, repeats=repeats)
-        return pool
+        leases = of_loop.get(repeats)
+        if leases is None:
+            pool = build(self.conf, ASYNC, repeats=repeats)
+            leases = of_loop[repeats] = AsyncLeases(pool, _kept(repeats=repeats))
+        return leases
 
     def can_revive(self, commands: Sequence[Command[Any]]) -> bool:
         """
@@ -101,8 +104,8 @@ class _Pools:
 
     def close(self) -> None:
         """Close the process's connections; those of event loops are closed with their loops."""
-        for pool in self._of_process.values():
-            pool.disconnect()
+        for leases in self._of_process.values():
+            leases.pool.disconnect()
 
     def _readied(self, commands: Sequence[Command[Any]]) -> bool:
         repeats = all(command.repeatable for command in commands)
@@ -115,8 +118,8 @@ class _Pools:
         try:
             yield
         finally:
-            for pool in self._of_loop.pop(loop, {}).values():
-                await pool.disconnect()
+            for leases in self._of_loop.pop(loop, {}).values():
+                await leases.pool.disconnect()
 
 
 async def _until_shutdown(loop: asyncio.AbstractEventLoop, generator: AsyncGenerator[None]) -> None:
@@ -129,6 +132,11 @@ async def _until_shutdown(loop: asyncio.AbstractEventLoop, generator: AsyncGener
 
 
 _waiting: dict[asyncio.AbstractEventLoop, list[AsyncGenerator[None]]] = {}
+
+
+def _kept(*, repeats: bool) -> float:
+    # What is sent once must not meet a connection that the server has closed.
+    return KEPT if repeats else 0
 
 
 def build(settings: Conf, world: _World, *, repeats: bool) -> Any:
@@ -235,7 +243,8 @@ _pools: _Pools | None = None
 def current() -> _Pools:
     global _pools  # noqa: PLW0603 - the process's pools; made anew when the setting changes
     settings = conf.current()
-    if _pools is None or _pools.conf is not settings:
+    if _pools is None or _pools.conf is not settings or _pools.pid != os.getpid():
+        # A forked process leaves its parent's connections alone.
         _pools = _Pools(settings)
     return _pools
 

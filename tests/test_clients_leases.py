@@ -1,0 +1,193 @@
+"""Connections kept at hand: each is one user's at a time, none is lost or trusted for long."""
+
+import asyncio
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+
+import pytest
+import redis
+import redis.asyncio
+
+from sessions_redis.clients import leases
+from sessions_redis.clients.leases import AsyncLeases, Leases
+from sessions_redis.engine import SessionStore
+
+WAIT = 20
+
+
+@pytest.fixture
+def pooled(server):
+    """Makes ``Leases`` of a pool of so many connections."""
+    pools = []
+
+    def make(connections, **options):
+        pool = redis.BlockingConnectionPool.from_url(
+            server.url, max_connections=connections, timeout=WAIT
+        )
+        pools.append(pool)
+        return Leases(pool, **options)
+
+    yield make
+    for pool in pools:
+        pool.disconnect()
+
+
+@asynccontextmanager
+async def apooled(server, connections, **options):
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        server.url, max_connections=connections, timeout=WAIT
+    )
+    yield AsyncLeases(pool, **options)
+    await pool.disconnect()
+
+
+def client_id(connection):
+    connection.send_command("CLIENT", "ID")
+    return connection.read_response()
+
+
+def test_an_idle_connection_stays_at_hand(pooled, monkeypatch):
+    """What is given back is the next to be taken, past redis-py's pool."""
+    kept = pooled(2)
+    lease = kept.take()
+    kept.give(lease)
+    monkeypatch.setattr(kept.pool, "get_connection", lambda: pytest.fail("asked the pool"))
+    assert kept.take() is lease
+
+
+def test_a_connection_is_not_trusted_for_long(pooled, raw, monkeypatch):
+    """After its time redis-py looks at it again, and finds that the server has closed it."""
+    kept = pooled(1)
+    lease = kept.take()
+    first = client_id(lease.connection)
+    kept.give(lease)
+    raw.client_kill_filter(_id=first)
+    later = time.monotonic() + leases.KEPT
+    monkeypatch.setattr(leases, "monotonic", lambda: later)
+    assert client_id(kept.take().connection) != first
+
+
+def test_what_is_sent_once_has_its_connection_looked_at_each_time(pooled, raw):
+    """With 0 seconds no connection is trusted at all."""
+    kept = pooled(1, kept=0)
+    for _ in range(3):
+        lease = kept.take()
+        raw.client_kill_filter(_id=client_id(lease.connection))
+        kept.give(lease)
+    assert client_id(kept.take().connection)
+
+
+def test_threads_share_few_connections(pooled):
+    """Whoever waits is served, and nobody has a connection that another thread has."""
+    kept, in_use, lock = pooled(2), set(), threading.Lock()
+
+    def work():
+        for _ in range(300):
+            lease = kept.take()
+            with lock:
+                assert id(lease.connection) not in in_use
+                in_use.add(id(lease.connection))
+            client_id(lease.connection)
+            with lock:
+                in_use.discard(id(lease.connection))
+            kept.give(lease)
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(8) as threads:
+        for future in [threads.submit(work) for _ in range(8)]:
+            future.result()
+    # One who overlooks what was given back waits until the pool's patience ends, and fails.
+    assert time.monotonic() - began < WAIT
+
+
+def test_who_waits_gets_what_is_given_back(pooled):
+    """A connection that is given back goes to the thread that waits for it."""
+    kept = pooled(1)
+    lease = kept.take()
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(kept.take)
+        while not kept._waiting:
+            time.sleep(0.001)
+        assert not waiting.done()
+        kept.give(lease)
+        assert waiting.result(WAIT).connection is lease.connection
+
+
+def test_tasks_share_few_connections(server):
+    """As threads do."""
+    in_use = set()
+
+    async def work(kept):
+        for _ in range(20):
+            lease = await kept.take()
+            assert id(lease.connection) not in in_use
+            in_use.add(id(lease.connection))
+            await lease.connection.send_command("CLIENT", "ID")
+            await lease.connection.read_response()
+            in_use.discard(id(lease.connection))
+            await kept.give(lease)
+
+    async def work_together():
+        async with apooled(server, 2) as kept:
+            await asyncio.wait_for(asyncio.gather(*(work(kept) for _ in range(50))), WAIT)
+
+    asyncio.run(work_together())
+
+
+def test_cancelled_tasks_keep_no_connection(server):
+    """Wherever a task is cancelled, all connections can be taken afterwards."""
+
+    async def use(kept):
+        lease = await kept.take()
+        try:
+            await asyncio.sleep(0)
+        finally:
+            await kept.give(lease)
+
+    async def cancel_many():
+        async with apooled(server, 2, kept=0) as kept:
+            for step in range(200):
+                tasks = [asyncio.create_task(use(kept)) for _ in range(4)]
+                for _ in range(step % 12):
+                    await asyncio.sleep(0)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            taken = [await asyncio.wait_for(kept.take(), WAIT) for _ in range(2)]
+            assert len({id(lease.connection) for lease in taken}) == 2
+
+    asyncio.run(cancel_many())
+
+
+class Interrupted(BaseException):
+    """As a worker's time limit raises."""
+
+
+@contextmanager
+def interrupted_after(seconds):
+    def interrupt(number, frame):
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_reply_nobody_read_is_not_taken_for_anothers(live, raw):
+    """A request that is interrupted while it waits does not leave its reply to the next one."""
+    other = SessionStore()
+    other["color"] = "blue"
+    other.save()
+    raw.execute_command("CLIENT", "PAUSE", 400, "ALL")
+    with interrupted_after(0.1), pytest.raises(Interrupted):
+        SessionStore(live.session_key).load()
+    time.sleep(0.5)
+    assert SessionStore(other.session_key)["color"] == "blue"
+    assert SessionStore(live.session_key)["color"] == "red"
