@@ -11,128 +11,91 @@ Functions that need the indexes raise ``ImproperlyConfigured`` where ``INDEX`` i
 `SessionStoreUnavailable` when Redis is away.
 """
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
-from django.utils.module_loading import import_string
-
-from sessions_redis import commands, conf, indexes
-from sessions_redis.clients import Steps, aperform, perform
-from sessions_redis.commands import Keyspace, session_id
-from sessions_redis.fields import StoredEntry, stored_entries
-from sessions_redis.indexes import ANY, Bounds, Metadata
+from sessions_redis import live
+from sessions_redis.clients import aperform, perform
+from sessions_redis.live import ALL, LiveSession, Selection, is_id, user_pk_of
 from sessions_redis.signals import session_ended
 
-# How often a page is read again because some of its sessions turned out to be gone.
-REREADS = 2
-
-# Sessions that are read, or ended, in one round trip.
-AT_ONCE = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class LiveSession:
-    """
-    A session as it was when the registry looked.
-
-    ``id``: the digest that stands for it everywhere, 32 hex digits. ``user_pk``: the primary key of
-    who is signed in, in text, or ``None``. ``created``, ``updated``, ``expires``: aware, in UTC, by
-    the server's clock. ``ip`` and ``user_agent``: as the session middleware last saw them, ``None``
-    if it did not.
-    """
-
-    id: str
-    user_pk: str | None
-    created: datetime
-    updated: datetime
-    expires: datetime
-    ip: str | None = None
-    user_agent: str | None = None
-
-    def entries(self) -> list[StoredEntry]:
-        """What the session holds now, by name; nothing if it has ended meanwhile."""
-        return perform(_entries(self.id))
-
-    async def aentries(self) -> list[StoredEntry]:
-        return await aperform(_entries(self.id))
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """
-    Which sessions to list, and in which order.
-
-    ``signed_in``: those with a user, those without, or all. ``within``: those that expire within
-    that many seconds. ``users``: those of these primary keys in text, or of anybody.
-    ``latest_first``: by expiry, the latest or the soonest first.
-    """
-
-    signed_in: bool | None = None
-    within: float | None = None
-    users: tuple[str, ...] | None = None
-    latest_first: bool = True
-
-    @property
-    def bounds(self) -> Bounds:
-        return ANY if self.within is None else (0, self.within)
-
-
-ALL = Selection()
+__all__ = [
+    "ALL",
+    "LiveSession",
+    "Selection",
+    "aby_time_left",
+    "acount",
+    "aend",
+    "aend_all_of",
+    "aend_many",
+    "afind",
+    "afind_many",
+    "alatest",
+    "aof_user",
+    "atrim",
+    "by_time_left",
+    "count",
+    "end",
+    "end_all_of",
+    "end_many",
+    "find",
+    "find_many",
+    "is_id",
+    "latest",
+    "of_user",
+    "trim",
+    "user_pk_of",
+]
 
 
 def count(selection: Selection = ALL) -> int:
     """How many sessions have not expired, by the index and the server's clock; one round trip."""
-    return perform(_count(selection))
+    return perform(live.count(selection))
 
 
 async def acount(selection: Selection = ALL) -> int:
-    return await aperform(_count(selection))
+    return await aperform(live.count(selection))
 
 
 def latest(start: int = 0, stop: int = 50, selection: Selection = ALL) -> list[LiveSession]:
     """The live sessions from ``start`` up to, not with, ``stop``: those that expire last first."""
-    return perform(_latest(start, stop, selection))
+    return perform(live.latest(start, stop, selection))
 
 
 async def alatest(start: int = 0, stop: int = 50, selection: Selection = ALL) -> list[LiveSession]:
-    return await aperform(_latest(start, stop, selection))
+    return await aperform(live.latest(start, stop, selection))
 
 
 def find(session_id: str) -> LiveSession | None:
     """The session of this id; ``None`` if there is none, or the id is of no id's form."""
-    return perform(_find(session_id))
+    return perform(live.find(session_id))
 
 
 async def afind(session_id: str) -> LiveSession | None:
-    return await aperform(_find(session_id))
+    return await aperform(live.find(session_id))
 
 
 def find_many(session_ids: Sequence[str]) -> list[LiveSession]:
     """Those of these ids that are live, in this order; one round trip for each thousand."""
-    return perform(_find_many(session_ids))
+    return perform(live.find_many(session_ids))
 
 
 async def afind_many(session_ids: Sequence[str]) -> list[LiveSession]:
-    return await aperform(_find_many(session_ids))
+    return await aperform(live.find_many(session_ids))
 
 
 def of_user(user: Any) -> list[LiveSession]:
     """The sessions of ``user``, a user or a primary key, the newest first."""
-    return perform(_of_user(user_pk_of(user)))
+    return perform(live.of_user(user_pk_of(user)))
 
 
 async def aof_user(user: Any) -> list[LiveSession]:
-    return await aperform(_of_user(user_pk_of(user)))
+    return await aperform(live.of_user(user_pk_of(user)))
 
 
 def end(session_id: str, *, reason: str = "ended") -> bool:
     """End the session of this id at once, and send `session_ended`. ``False`` if there is none."""
-    user_pk = perform(_end(session_id))
+    user_pk = perform(live.end(session_id))
     if user_pk is None:
         return False
     session_ended.send_robust(**_ended(session_id, user_pk, reason))
@@ -140,7 +103,7 @@ def end(session_id: str, *, reason: str = "ended") -> bool:
 
 
 async def aend(session_id: str, *, reason: str = "ended") -> bool:
-    user_pk = await aperform(_end(session_id))
+    user_pk = await aperform(live.end(session_id))
     if user_pk is None:
         return False
     await session_ended.asend_robust(**_ended(session_id, user_pk, reason))
@@ -153,14 +116,14 @@ def end_many(session_ids: Sequence[str], *, reason: str = "ended") -> int:
 
     Sends `session_ended` for each.
     """
-    ended = perform(_end_many(session_ids))
+    ended = perform(live.end_many(session_ids))
     for id, user_pk in ended:
         session_ended.send_robust(**_ended(id, user_pk, reason))
     return len(ended)
 
 
 async def aend_many(session_ids: Sequence[str], *, reason: str = "ended") -> int:
-    ended = await aperform(_end_many(session_ids))
+    ended = await aperform(live.end_many(session_ids))
     for id, user_pk in ended:
         await session_ended.asend_robust(**_ended(id, user_pk, reason))
     return len(ended)
@@ -180,7 +143,7 @@ def end_all_of(
     more than the id. Sends `session_ended` for each.
     """
     user_pk = user_pk_of(user)
-    ids = perform(_end_all_of(user_pk, except_session_key, except_id))
+    ids = perform(live.end_all_of(user_pk, except_session_key, except_id))
     for id in ids:
         session_ended.send_robust(**_ended(id, user_pk, reason))
     return len(ids)
@@ -194,7 +157,7 @@ async def aend_all_of(
     reason: str = "ended",
 ) -> int:
     user_pk = user_pk_of(user)
-    ids = await aperform(_end_all_of(user_pk, except_session_key, except_id))
+    ids = await aperform(live.end_all_of(user_pk, except_session_key, except_id))
     for id in ids:
         await session_ended.asend_robust(**_ended(id, user_pk, reason))
     return len(ids)
@@ -206,12 +169,12 @@ def by_time_left(bounds: Sequence[float]) -> tuple[list[int], list[int]]:
 
     ``bounds`` are seconds left, rising. One round trip.
     """
-    signed_in, anonymous = perform(_by_time_left(bounds))
+    signed_in, anonymous = perform(live.by_time_left(bounds))
     return signed_in, anonymous
 
 
 async def aby_time_left(bounds: Sequence[float]) -> tuple[list[int], list[int]]:
-    signed_in, anonymous = await aperform(_by_time_left(bounds))
+    signed_in, anonymous = await aperform(live.by_time_left(bounds))
     return signed_in, anonymous
 
 
@@ -221,176 +184,11 @@ def trim() -> int:
 
     A bounded number in each round trip, so that nobody waits long. Without indexes: 0.
     """
-    return perform(_trim())
+    return perform(live.trim())
 
 
 async def atrim() -> int:
-    return await aperform(_trim())
-
-
-def user_pk_of(user: Any) -> str:
-    """The primary key of a user, in the text that Django's login stores; text stays as it is."""
-    if hasattr(user, "_meta"):
-        text: str = user._meta.pk.value_to_string(user)
-        return text
-    return str(user)
-
-
-def is_id(id: str) -> bool:
-    """Whether ``id`` has the form of a session's id."""
-    return re.fullmatch("[0-9a-f]{32}", id) is not None
-
-
-# The steps of each
-
-
-def _count(selection: Selection) -> Steps[int]:
-    if selection.users is not None:
-        return len((yield from _of_users(selection)))
-    counts = yield indexes.count([_index(selection)], [*selection.bounds])
-    total: int = counts[0][0]
-    return total
-
-
-def _latest(start: int, stop: int, selection: Selection) -> Steps[list[LiveSession]]:
-    if selection.users is not None:
-        return (yield from _of_users(selection))[start:stop]
-    index, found = _index(selection), []
-    for _ in range(1 + REREADS):
-        page = yield indexes.page(
-            index,
-            selection.bounds,
-            start=start,
-            stop=stop,
-            latest_first=selection.latest_first,
-        )
-        found = yield from _read(page.ids)
-        if len(found) == len(page.ids):
-            break
-        yield from _drop(page.ids, found)
-    return found
-
-
-def _find(id: str) -> Steps[LiveSession | None]:
-    if not is_id(id):
-        return None
-    found = yield from _read([id])
-    return found[0] if found else None
-
-
-def _find_many(ids: Sequence[str]) -> Steps[list[LiveSession]]:
-    wanted = [id for id in ids if is_id(id)]
-    found: list[LiveSession] = []
-    for start in range(0, len(wanted), AT_ONCE):
-        found += yield from _read(wanted[start : start + AT_ONCE])
-    return found
-
-
-def _of_user(user_pk: str) -> Steps[list[LiveSession]]:
-    index = indexed().user(user_pk)
-    page = yield indexes.page(index, trim=True)
-    found: list[LiveSession] = []
-    for start in range(0, len(page.ids), AT_ONCE):
-        ids = page.ids[start : start + AT_ONCE]
-        live = yield from _read(ids)
-        if len(live) < len(ids):
-            yield from _drop(ids, live, index)
-        found += [session for session in live if session.user_pk == user_pk]
-    return sorted(found, key=lambda session: session.created, reverse=True)
-
-
-def _of_users(selection: Selection) -> Steps[list[LiveSession]]:
-    found: list[LiveSession] = []
-    for user_pk in dict.fromkeys(selection.users or ()):
-        found += yield from _of_user(user_pk)
-    if selection.signed_in is False:
-        return []
-    if selection.within is not None:
-        now = yield indexes.now()
-        found = [one for one in found if one.expires.timestamp() - now <= selection.within]
-    return sorted(found, key=lambda session: session.expires, reverse=selection.latest_first)
-
-
-def _end(id: str) -> Steps[str | None]:
-    if not is_id(id):
-        return None
-    user_pk: str | None = yield commands.delete(conf.current().keyspace, id)
-    return user_pk
-
-
-def _end_many(ids: Sequence[str]) -> Steps[list[tuple[str, str]]]:
-    wanted = [id for id in ids if is_id(id)]
-    ended: list[tuple[str, str]] = []
-    for start in range(0, len(wanted), AT_ONCE):
-        ended += yield indexes.end_many(conf.current().keyspace, wanted[start : start + AT_ONCE])
-    return ended
-
-
-def _end_all_of(
-    user_pk: str, except_session_key: str | None, except_id: str | None
-) -> Steps[list[str]]:
-    spared = session_id(except_session_key) if except_session_key else except_id or ""
-    ids: list[str] = yield indexes.end_all(indexed(), user_pk, spared)
-    return ids
-
-
-def _by_time_left(bounds: Sequence[float]) -> Steps[list[list[int]]]:
-    keyspace = indexed()
-    counts: list[list[int]] = yield indexes.count([keyspace.signed_in, keyspace.anonymous], bounds)
-    return counts
-
-
-def _trim() -> Steps[int]:
-    keyspace = conf.current().keyspace
-    if not keyspace.indexed:
-        return 0
-    total = 0
-    for index in (keyspace.index, keyspace.signed_in, keyspace.anonymous):
-        removed = indexes.TRIM_AT_ONCE
-        while removed == indexes.TRIM_AT_ONCE:
-            removed = yield indexes.trim(index)
-            total += removed
-    return total
-
-
-def _read(ids: Sequence[str]) -> Steps[list[LiveSession]]:
-    """Those of ``ids`` that are live, in one round trip."""
-    keyspace = conf.current().keyspace
-    asked = [ask(keyspace, id) for id in ids for ask in (indexes.metadata, indexes.ttl)]
-    now, *answers = yield [indexes.now(), *asked]
-    read = zip(ids, answers[::2], answers[1::2], strict=True)
-    return [_live(id, metadata, now + ttl) for id, metadata, ttl in read if metadata and ttl > 0]
-
-
-def _drop(ids: Sequence[str], found: Sequence[LiveSession], *more: str) -> Steps[None]:
-    """Drop those of ``ids`` that were not found from the indexes of all, and from ``more``."""
-    live = {session.id for session in found}
-    keyspace = conf.current().keyspace
-    names = [keyspace.index, keyspace.signed_in, keyspace.anonymous, *more]
-    yield indexes.drop(keyspace, names, [id for id in ids if id not in live])
-
-
-def _entries(id: str) -> Steps[list[StoredEntry]]:
-    stored = yield commands.load(conf.current().keyspace, id)
-    if stored is None or isinstance(stored, commands.WrongType):
-        return []
-    return stored_entries(import_string(settings.SESSION_SERIALIZER)(), stored)
-
-
-def _live(id: str, metadata: Metadata, expires: float) -> LiveSession:
-    return LiveSession(
-        id,
-        metadata.user_pk,
-        _moment(metadata.created),
-        _moment(metadata.updated),
-        _moment(expires),
-        metadata.ip,
-        metadata.user_agent,
-    )
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+    return await aperform(live.trim())
 
 
 def _ended(id: str, user_pk: str, reason: str) -> dict[str, Any]:
@@ -400,21 +198,3 @@ def _ended(id: str, user_pk: str, reason: str) -> dict[str, Any]:
         "user_pk": user_pk or None,
         "reason": reason,
     }
-
-
-def _index(selection: Selection) -> str:
-    keyspace = indexed()
-    if selection.signed_in is None:
-        return keyspace.index
-    return keyspace.signed_in if selection.signed_in else keyspace.anonymous
-
-
-def indexed() -> Keyspace:
-    """The names in Redis. Raises ``ImproperlyConfigured`` where no indexes are kept."""
-    keyspace = conf.current().keyspace
-    if not keyspace.indexed:
-        raise ImproperlyConfigured(
-            'Sessions cannot be listed: SESSION_REDIS["INDEX"] is False. Set it to True; sessions '
-            "enter the index when they are next saved."
-        )
-    return keyspace

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sessions_redis import commands, indexes, registry
+from sessions_redis import commands, indexes, live
 from sessions_redis.clients import Steps, aperform, perform
 
 
@@ -39,15 +39,15 @@ async def ameasure(sample: int) -> Statistics:
 
 
 def _measure(sample: int) -> Steps[Statistics]:
-    keyspace = registry.indexed()
+    keyspace = live.indexed()
     names = [keyspace.index, keyspace.signed_in, keyspace.anonymous]
-    (live,), (signed_in,), (anonymous,) = yield indexes.count(names, indexes.ANY)
+    (total,), (signed_in,), (anonymous,) = yield indexes.count(names, indexes.ANY)
     ids = yield indexes.sample(keyspace.index, sample)
     sizes: list[int] = []
-    for start in range(0, len(ids), registry.AT_ONCE):
-        sizes += yield from _sizes(ids[start : start + registry.AT_ONCE])
+    for start in range(0, len(ids), live.AT_ONCE):
+        sizes += yield from _sizes(ids[start : start + live.AT_ONCE])
     return Statistics(
-        live,
+        total,
         signed_in,
         anonymous,
         sampled=len(ids),
@@ -58,6 +58,6 @@ def _measure(sample: int) -> Steps[Statistics]:
 
 def _sizes(ids: Sequence[str]) -> Steps[list[int]]:
     """What those of ``ids`` that are live take in Redis."""
-    keyspace = registry.indexed()
+    keyspace = live.indexed()
     answers = yield [ask(keyspace, id) for id in ids for ask in (commands.exists, indexes.memory)]
     return [size for live, size in zip(answers[::2], answers[1::2], strict=True) if live and size]

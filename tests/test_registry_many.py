@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from sessions_redis import registry
+from sessions_redis import live, registry
 from sessions_redis.signals import session_ended
 from tests.proxy import Proxy
 from tests.section import signed_in
@@ -45,7 +45,7 @@ def test_ending_many(settings, session_redis, raw, prefix, ended, indexed):
 
 def test_round_trips(settings, session_redis, server, monkeypatch):
     """One for each thousand."""
-    monkeypatch.setattr(registry, "AT_ONCE", 3)
+    monkeypatch.setattr(live, "AT_ONCE", 3)
     ids = [signed_in("1") for _ in range(7)]
     with Proxy(server.port) as proxy:
         settings.SESSION_REDIS = {**session_redis, "LOCATION": proxy.url}

@@ -3,7 +3,7 @@ The only package that talks to Redis, beside `embedded`: it connects to every ``
 commands.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any, TypeVar
 
 from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
@@ -56,33 +56,25 @@ def run(command: Command[T]) -> T:
 
     Raises `SessionStoreUnavailable` from the client's error when Redis is away or refuses.
     """
-    answer: T = run_all([command])[0]
+    answer: T = run_all((command,))[0]
     return answer
 
 
 async def arun(command: Command[T]) -> T:
     """As `run`, on the connections of the running event loop."""
-    answer: T = (await arun_all([command]))[0]
+    answer: T = (await arun_all((command,)))[0]
     return answer
 
 
 def run_all(commands: Sequence[Command[Any]]) -> list[Any]:
     """Carry out ``commands`` in one round trip, one after the other, and return their answers."""
     ours = pools.current()
-    talk = _talk(commands)
     try:
-        requests = next(talk)
-        while True:
-            try:
-                replies = _exchange(ours.of_process(commands), requests)
-            except RedisConnectionError:
-                if not ours.can_revive(commands):
-                    raise
-                replies = _exchange(ours.of_process(commands), requests)
-            requests = talk.send(replies)
-    except StopIteration as stop:
-        answers: list[Any] = stop.value
-        return answers
+        replies = _replies(ours, commands, [command.parts for command in commands])
+        if unknown := _unknown(commands, replies):
+            sources = [command.with_source for command in unknown.values()]
+            _fill_in(replies, unknown, _replies(ours, commands, sources))
+        return list(map(_answer, replies, commands))
     except RedisError as error:
         raise _unavailable(ours.conf, error) from error
 
@@ -90,35 +82,52 @@ def run_all(commands: Sequence[Command[Any]]) -> list[Any]:
 async def arun_all(commands: Sequence[Command[Any]]) -> list[Any]:
     """As `run_all`, on the connections of the running event loop."""
     ours = pools.current()
-    talk = _talk(commands)
     try:
-        requests = next(talk)
-        while True:
-            try:
-                replies = await _aexchange(await ours.of_loop(commands), requests)
-            except RedisConnectionError:
-                if not ours.can_revive(commands):
-                    raise
-                replies = await _aexchange(await ours.of_loop(commands), requests)
-            requests = talk.send(replies)
-    except StopIteration as stop:
-        answers: list[Any] = stop.value
-        return answers
+        replies = await _areplies(ours, commands, [command.parts for command in commands])
+        if unknown := _unknown(commands, replies):
+            sources = [command.with_source for command in unknown.values()]
+            _fill_in(replies, unknown, await _areplies(ours, commands, sources))
+        return list(map(_answer, replies, commands))
     except RedisError as error:
         raise _unavailable(ours.conf, error) from error
 
 
-def _talk(commands: Sequence[Command[Any]]) -> Generator[list[Request], list[Any], list[Any]]:
-    """Yield requests to send together, get their replies, and return the commands' answers."""
-    if not commands:
+def _unknown(commands: Sequence[Command[Any]], replies: Sequence[Any]) -> dict[int, Command[Any]]:
+    """The commands whose script the server has not seen yet, by their place."""
+    places = enumerate(replies)
+    return {place: commands[place] for place, reply in places if isinstance(reply, NoScriptError)}
+
+
+def _fill_in(replies: list[Any], places: Iterable[int], again: Sequence[Any]) -> None:
+    for place, reply in zip(places, again, strict=True):
+        replies[place] = reply
+
+
+def _replies(
+    ours: pools.Pools, commands: Sequence[Command[Any]], requests: list[Request]
+) -> list[Any]:
+    """What the server answers to ``requests``, which carry ``commands`` out; errors are answers."""
+    if not requests:
         return []
-    replies = yield [command.parts for command in commands]
-    unknown = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-    if unknown:
-        again = yield [commands[n].with_source for n in unknown]
-        for n, reply in zip(unknown, again, strict=True):
-            replies[n] = reply
-    return [_answer(reply, command) for reply, command in zip(replies, commands, strict=True)]
+    try:
+        return _exchange(ours.of_process(commands), requests)
+    except RedisConnectionError:
+        if not ours.can_revive(commands):
+            raise
+        return _exchange(ours.of_process(commands), requests)
+
+
+async def _areplies(
+    ours: pools.Pools, commands: Sequence[Command[Any]], requests: list[Request]
+) -> list[Any]:
+    if not requests:
+        return []
+    try:
+        return await _aexchange(await ours.of_loop(commands), requests)
+    except RedisConnectionError:
+        if not ours.can_revive(commands):
+            raise
+        return await _aexchange(await ours.of_loop(commands), requests)
 
 
 # A request goes straight to a connection: what Redis.execute_command does around that (callbacks
@@ -155,6 +164,8 @@ def _exchange(leases: Leases, requests: list[Request]) -> list[Any]:
 
 def _packed(connection: Any, requests: list[Request]) -> list[bytes]:
     # In one piece: redis-py would send a piece for every 6,000 bytes.
+    if len(requests) == 1:
+        return [b"".join(connection.pack_command(*requests[0]))]
     return [b"".join(connection.pack_commands(requests))]
 
 

@@ -55,7 +55,7 @@ SYNC = _World(redis.BlockingConnectionPool, Retry, "FakeRedis")
 ASYNC = _World(redis.asyncio.BlockingConnectionPool, AsyncRetry, "FakeAsyncRedis")
 
 
-class _Pools:
+class Pools:
     """The connection pools of one configuration in this process, made when first needed."""
 
     def __init__(self, settings: Conf) -> None:
@@ -237,15 +237,15 @@ def _memory(location: str) -> tuple[Any, Any]:  # noqa: ARG001 - one server for 
     return fakeredis, fakeredis.FakeServer()
 
 
-_pools: _Pools | None = None
+_pools: Pools | None = None
 
 
-def current() -> _Pools:
+def current() -> Pools:
     global _pools  # noqa: PLW0603 - the process's pools; made anew when the setting changes
     settings = conf.current()
     if _pools is None or _pools.conf is not settings or _pools.pid != os.getpid():
         # A forked process leaves its parent's connections alone.
-        _pools = _Pools(settings)
+        _pools = Pools(settings)
     return _pools
 
 
