@@ -6,6 +6,7 @@ commands.
 from collections.abc import Generator, Iterable, Sequence
 from typing import Any, TypeVar
 
+from redis import Connection
 from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -135,6 +136,7 @@ async def _areplies(
 
 
 def _exchange(leases: Leases, requests: list[Request]) -> list[Any]:
+    packed = _packed(requests)
     lease = leases.take()
     connection = lease.connection
 
@@ -149,7 +151,6 @@ def _exchange(leases: Leases, requests: list[Request]) -> list[Any]:
             return error
 
     try:
-        packed = _packed(connection, requests)
         replies: list[Any] = connection.retry.call_with_retry(
             ask, lambda _: connection.disconnect()
         )
@@ -162,14 +163,20 @@ def _exchange(leases: Leases, requests: list[Request]) -> list[Any]:
     return replies
 
 
-def _packed(connection: Any, requests: list[Request]) -> list[bytes]:
+# Never connected: it only puts requests into bytes. That of the plain world serves both, because
+# redis-py's asynchronous connections make no use of hiredis for that.
+_packer: Any = Connection()  # type: ignore[no-untyped-call]  # redis-py's
+
+
+def _packed(requests: list[Request]) -> list[bytes]:
     # In one piece: redis-py would send a piece for every 6,000 bytes.
     if len(requests) == 1:
-        return [b"".join(connection.pack_command(*requests[0]))]
-    return [b"".join(connection.pack_commands(requests))]
+        return [b"".join(_packer.pack_command(*requests[0]))]
+    return [b"".join(_packer.pack_commands(requests))]
 
 
 async def _aexchange(leases: AsyncLeases, requests: list[Request]) -> list[Any]:
+    packed = _packed(requests)
     lease = await leases.take()
     connection = lease.connection
 
@@ -184,7 +191,6 @@ async def _aexchange(leases: AsyncLeases, requests: list[Request]) -> list[Any]:
             return error
 
     try:
-        packed = _packed(connection, requests)
         replies: list[Any] = await connection.retry.call_with_retry(
             ask, lambda _: connection.disconnect()
         )

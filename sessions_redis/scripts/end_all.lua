@@ -5,7 +5,7 @@
 -- Returns the ids of the sessions that were ended.
 
 -- What has expired goes in one command, however much there is of it.
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.3f', clock() / 1000))
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', score(clock()))
 local ended = {}
 for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   local key = ARGV[1] .. id

@@ -9,8 +9,13 @@ local function clock()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local function seconds_of(milliseconds)
+-- Milliseconds since 1970 as scores have them, and as PEXPIREAT does.
+local function score(milliseconds)
   return string.format('%.3f', milliseconds / 1000)
+end
+
+local function moment(milliseconds)
+  return string.format('%.0f', milliseconds)
 end
 
 -- The index of one user's sessions; `users` is what their names start with.
@@ -29,23 +34,20 @@ end
 local function settle(index)
   if index == '' then return end
   local last = redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')
-  if last[2] then
-    redis.call('PEXPIREAT', index, string.format('%.0f', math.ceil(last[2] * 1000)))
-  end
+  if last[2] then redis.call('PEXPIREAT', index, moment(math.ceil(last[2] * 1000))) end
 end
 
--- Lets an index live until `expires`, if that is longer than it would.
-local function prolong(index, expires, now)
-  local at = string.format('%.0f', expires)
+-- Lets an index live until the moment `at`, in `ttl` ms, if that is longer than it would.
+local function prolong(index, at, ttl)
   -- One call in most cases. pcall: Redis before 7 has no GT. A new index has no TTL to compare.
   if redis.pcall('PEXPIREAT', index, at, 'GT') == 1 then return end
-  if redis.call('PTTL', index) < expires - now then redis.call('PEXPIREAT', index, at) end
+  if redis.call('PTTL', index) < ttl then redis.call('PEXPIREAT', index, at) end
 end
 
 -- Drops some members that have expired. The halves hold the same ones as the index of all.
-local function trim(index, now, ...)
+local function trim(index, now_as_score, ...)
   if index == '' then return end
-  local dead = redis.call('ZRANGEBYSCORE', index, '-inf', seconds_of(now), 'LIMIT', 0, TRIM)
+  local dead = redis.call('ZRANGEBYSCORE', index, '-inf', now_as_score, 'LIMIT', 0, TRIM)
   if #dead == 0 then return end
   for _, name in ipairs({index, ...}) do redis.call('ZREM', name, unpack(dead)) end
 end

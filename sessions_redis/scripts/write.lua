@@ -30,11 +30,11 @@ end
 
 -- Enters a session in an index, or renews it there, in place of the id it had before.
 -- `shorter`: it is to live shorter than it would have.
-local function enter(index, old, new, expires, now, shorter)
+local function enter(index, old, new, life, shorter)
   if index == '' then return end
-  redis.call('ZADD', index, seconds_of(expires), new.id)
+  redis.call('ZADD', index, life.score, new.id)
   if old.id ~= new.id then leave(index, old.id) end
-  if shorter then settle(index) else prolong(index, expires, now) end
+  if shorter then settle(index) else prolong(index, life.at, life.ttl) end
 end
 
 local function move_out(index, id)
@@ -43,18 +43,18 @@ local function move_out(index, id)
 end
 
 -- `was` and `user`: the session's user before and after; `was` is nil where it is created.
-local function place(old, new, was, user, index, users, expires, now)
-  local shorter = was and redis.call('PTTL', old.key) > expires - now
+local function place(old, new, was, user, index, users, life)
+  local shorter = was and redis.call('PTTL', old.key) > life.ttl
   local half = half_of(index, user)
-  enter(index, old, new, expires, now, shorter)
-  enter(half, old, new, expires, now, shorter)
-  enter(index_of(users, user), old, new, expires, now, shorter)
+  enter(index, old, new, life, shorter)
+  enter(half, old, new, life, shorter)
+  enter(index_of(users, user), old, new, life, shorter)
   if was and was ~= user then
     move_out(index_of(users, was), old.id)
     if half ~= half_of(index, was) then move_out(half_of(index, was), old.id) end
   end
-  trim(index, now, half_of(index, ''), half_of(index, 'any'))
-  trim(index_of(users, user), now)
+  trim(index, life.now_as_score, half_of(index, ''), half_of(index, 'any'))
+  trim(index_of(users, user), life.now_as_score)
 end
 
 -- Writes what ARGV says from `first` on: ttl in ms, '1' if entries that are not given are to go,
@@ -62,17 +62,20 @@ end
 -- values in turn. `old` and `new` are the session's {key, id} before and after; mostly the same.
 -- `was`: its user before; nil where it is created.
 local function write(old, new, was, index, users, first)
-  local now = clock()
-  local expires = now + ARGV[first]
-  if expires <= now then
+  local now, ttl = clock(), tonumber(ARGV[first])
+  if ttl <= 0 then
     forget_one(old.key, old.id, index, users)
     return
   end
 
   local user = was or ''
   if ARGV[first + 2] == '1' then user = ARGV[first + 3] end
+  local at = moment(now + ttl)
   -- The indexes first: should one of them not be a sorted set, the session is still untouched.
-  if index ~= '' then place(old, new, was, user, index, users, expires, now) end
+  if index ~= '' then
+    local life = {ttl = ttl, at = at, score = score(now + ttl), now_as_score = score(now)}
+    place(old, new, was, user, index, users, life)
+  end
 
   if old.key ~= new.key then move(old.key, new.key) end
   if was and ARGV[first + 1] == '1' then remove_entries(new.key) end
@@ -91,5 +94,5 @@ local function write(old, new, was, index, users, first)
   if user == '' and was and was ~= '' then removed[#removed + 1] = '@user' end
   in_chunks('HDEL', new.key, removed)
   in_chunks('HSET', new.key, set)
-  redis.call('PEXPIREAT', new.key, string.format('%.0f', expires))
+  redis.call('PEXPIREAT', new.key, at)
 end
