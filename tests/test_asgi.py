@@ -1,0 +1,114 @@
+"""Whole requests under ASGI: answers that are streamed, and visitors who go away meanwhile."""
+
+import asyncio
+
+import pytest
+from asgiref.testing import ApplicationCommunicator
+from django.core.handlers.asgi import ASGIHandler
+from django.http import HttpResponse, StreamingHttpResponse
+from django.urls import path
+
+from sessions_redis.commands import session_id
+from sessions_redis.engine import SessionStore
+
+VISITS = 30
+CHUNKS = 50
+
+
+async def stream(request):
+    """Changes two entries, and looks at the session between the pieces of its answer."""
+    await request.session.aset("pair", "new")
+    await request.session.aset("twin", "new")
+
+    async def pieces():
+        for _ in range(CHUNKS):
+            yield await SessionStore(request.session.session_key).aget("pair")
+            await asyncio.sleep(0)
+
+    return StreamingHttpResponse(pieces())
+
+
+async def linger(request):
+    """Changes two entries and takes its time."""
+    await request.session.aset("pair", "new")
+    await request.session.aset("twin", "new")
+    await asyncio.sleep(0.01)
+    return HttpResponse(await request.session.aget("pair"))
+
+
+urlpatterns = [path("stream", stream), path("linger", linger)]
+
+
+@pytest.fixture(autouse=True)
+def site(settings, session_redis):
+    settings.ROOT_URLCONF = __name__
+    settings.MIDDLEWARE = ["sessions_redis.middleware.SessionMiddleware"]
+    # A connection that a request kept would be missed soon.
+    settings.SESSION_REDIS = {**session_redis, "OPTIONS": {"max_connections": 2}}
+
+
+def visit(name, session_key):
+    """A request that waits to be sent on."""
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "path": f"/{name}",
+        "raw_path": f"/{name}".encode(),
+        "query_string": b"",
+        "headers": [(b"host", b"testserver"), (b"cookie", f"sessionid={session_key}".encode())],
+        "client": ["192.0.2.1", 50000],
+        "server": ["testserver", 80],
+    }
+    return ApplicationCommunicator(ASGIHandler(), scope)
+
+
+async def answer(visitor):
+    """The status and the whole body of the answer."""
+    await visitor.send_input({"type": "http.request"})
+    status = (await visitor.receive_output(5))["status"]
+    body = b""
+    while True:
+        message = await visitor.receive_output(5)
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return status, body
+
+
+async def go_away(visitor, after):
+    """Disconnect when ``after`` messages of the answer are there."""
+    await visitor.send_input({"type": "http.request"})
+    for _ in range(after):
+        await visitor.receive_output(5)
+    await visitor.send_input({"type": "http.disconnect"})
+    await visitor.wait(5)
+
+
+def test_a_streamed_answer(live):
+    """The session is saved before the first piece is sent, and can be read between the pieces."""
+    assert asyncio.run(answer(visit("stream", live.session_key))) == (200, b"new" * CHUNKS)
+
+
+# Django leaves the file it kept the request's body in to the garbage collector.
+@pytest.mark.filterwarnings("ignore:Unclosed file <tempfile.SpooledTemporaryFile:ResourceWarning")
+@pytest.mark.parametrize(("name", "messages"), [("stream", 5), ("linger", 0)])
+def test_visitors_who_go_away(live, raw, prefix, name, messages):
+    """Whoever goes away leaves a whole session, and connections for the others."""
+    before = len(raw.client_list())
+
+    async def visits():
+        for number in range(VISITS):
+            await go_away(visit(name, live.session_key), after=messages and number % messages)
+            entries = SessionStore(live.session_key)
+            assert await entries.aget("pair") == await entries.aget("twin")
+            assert await entries.aget("color") == "red"
+        assert (
+            await asyncio.gather(
+                *(answer(visit("linger", live.session_key)) for _ in range(VISITS))
+            )
+            == [(200, b"new")] * VISITS
+        )
+
+    asyncio.run(visits())
+    assert raw.pttl(f"{prefix}:{session_id(live.session_key)}") > 0
+    assert len(raw.client_list()) <= before + 1
