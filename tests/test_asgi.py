@@ -75,11 +75,13 @@ async def answer(visitor):
             return status, body
 
 
-async def go_away(visitor, after):
-    """Disconnect when ``after`` messages of the answer are there."""
+async def go_away(visitor, after, turns):
+    """Disconnect when ``after`` messages of the answer are there, and the loop has turned."""
     await visitor.send_input({"type": "http.request"})
     for _ in range(after):
         await visitor.receive_output(5)
+    for _ in range(turns):
+        await asyncio.sleep(0)
     await visitor.send_input({"type": "http.disconnect"})
     await visitor.wait(5)
 
@@ -98,7 +100,8 @@ def test_visitors_who_go_away(live, raw, prefix, name, messages):
 
     async def visits():
         for number in range(VISITS):
-            await go_away(visit(name, live.session_key), after=messages and number % messages)
+            after = number % messages if messages else 0
+            await go_away(visit(name, live.session_key), after, turns=number)
             entries = SessionStore(live.session_key)
             assert await entries.aget("pair") == await entries.aget("twin")
             assert await entries.aget("color") == "red"
