@@ -212,8 +212,11 @@ class Entries(MutableMapping[Any, Any]):
         loaded: dict[bytes, Any] = {}
         added: dict[bytes, Any] = {}
         for key in self._items:
-            name = field_of(self._text(key))
-            was_there = isinstance(key, str) and name in self._stored and name not in self._deleted
+            if isinstance(key, str):
+                name = field_of(key)
+                was_there = name in self._stored and name not in self._deleted
+            else:
+                name, was_there = field_of(self._text(key)), False
             (loaded if was_there else added)[name] = key
         return loaded | added
 

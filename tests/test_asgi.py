@@ -1,6 +1,7 @@
 """Whole requests under ASGI: answers that are streamed, and visitors who go away meanwhile."""
 
 import asyncio
+import gc
 
 import pytest
 from asgiref.testing import ApplicationCommunicator
@@ -10,6 +11,11 @@ from django.urls import path
 
 from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
+
+# Django leaves the file it keeps a request's body in to the garbage collector.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Unclosed file <tempfile.SpooledTemporaryFile:ResourceWarning"
+)
 
 VISITS = 30
 CHUNKS = 50
@@ -45,6 +51,8 @@ def site(settings, session_redis):
     settings.MIDDLEWARE = ["sessions_redis.middleware.SessionMiddleware"]
     # A connection that a request kept would be missed soon.
     settings.SESSION_REDIS = {**session_redis, "OPTIONS": {"max_connections": 2}}
+    yield
+    gc.collect()
 
 
 def visit(name, session_key):
@@ -91,8 +99,6 @@ def test_a_streamed_answer(live):
     assert asyncio.run(answer(visit("stream", live.session_key))) == (200, b"new" * CHUNKS)
 
 
-# Django leaves the file it kept the request's body in to the garbage collector.
-@pytest.mark.filterwarnings("ignore:Unclosed file <tempfile.SpooledTemporaryFile:ResourceWarning")
 @pytest.mark.parametrize(("name", "messages"), [("stream", 5), ("linger", 0)])
 def test_visitors_who_go_away(live, raw, prefix, name, messages):
     """Whoever goes away leaves a whole session, and connections for the others."""

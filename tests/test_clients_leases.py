@@ -109,8 +109,7 @@ def test_who_waits_gets_what_is_given_back(pooled):
     lease = kept.take()
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(kept.take)
-        while not kept._waiting:
-            time.sleep(0.001)
+        time.sleep(0.05)
         assert not waiting.done()
         kept.give(lease)
         assert waiting.result(WAIT).connection is lease.connection
@@ -128,13 +127,33 @@ def test_tasks_share_few_connections(server):
             await lease.connection.send_command("CLIENT", "ID")
             await lease.connection.read_response()
             in_use.discard(id(lease.connection))
-            await kept.give(lease)
+            kept.give(lease)
 
     async def work_together():
         async with apooled(server, 2) as kept:
             await asyncio.wait_for(asyncio.gather(*(work(kept) for _ in range(50))), WAIT)
 
     asyncio.run(work_together())
+
+
+def test_who_came_first_is_served_first(server):
+    """However many come later, nobody waits until their time is over."""
+    served = []
+
+    async def work(kept, number):
+        lease = await kept.take()
+        served.append(number)
+        await lease.connection.send_command("CLIENT", "ID")
+        await lease.connection.read_response()
+        kept.give(lease)
+
+    async def work_together():
+        async with apooled(server, 2) as kept:
+            await asyncio.gather(*(work(kept, number) for number in range(200)))
+
+    asyncio.run(work_together())
+    # The two at a time may swap, for one connects faster than the other.
+    assert all(abs(place - number) < 2 for place, number in enumerate(served))
 
 
 def test_cancelled_tasks_keep_no_connection(server):
@@ -145,7 +164,7 @@ def test_cancelled_tasks_keep_no_connection(server):
         try:
             await asyncio.sleep(0)
         finally:
-            await kept.give(lease)
+            kept.give(lease)
 
     async def cancel_many():
         async with apooled(server, 2, kept=0) as kept:

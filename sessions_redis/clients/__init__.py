@@ -11,7 +11,7 @@ from redis.exceptions import AuthenticationError, NoScriptError, RedisError, Res
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sessions_redis.clients import pools
-from sessions_redis.clients.leases import AsyncLeases, Leases
+from sessions_redis.clients.leases import NONE_FREE, AsyncLeases, Leases
 from sessions_redis.clients.pools import RETRIED
 from sessions_redis.commands import Argument, Command
 from sessions_redis.conf import Conf
@@ -198,7 +198,7 @@ async def _aexchange(leases: AsyncLeases, requests: list[Request]) -> list[Any]:
         await connection.disconnect(nowait=True)
         raise
     finally:
-        await leases.give(lease)
+        leases.give(lease)
     return replies
 
 
@@ -218,7 +218,7 @@ def _unavailable(settings: Conf, error: RedisError) -> SessionStoreUnavailable:
             f"{where} does not let this site in: {what}. "
             'Are user and password in SESSION_REDIS["LOCATION"] right?'
         )
-    if "No connection available" in what:  # a full pool has no class of its own
+    if what == NONE_FREE.rstrip("."):  # a full pool has no class of its own
         return SessionStoreUnavailable(
             f"{where} was not asked: all connections of this process are in use. "
             'Raise "max_connections" in SESSION_REDIS["OPTIONS"], or "timeout", the seconds to '

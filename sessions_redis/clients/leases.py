@@ -10,14 +10,21 @@ passes through its pool, as each of them does after `KEPT`.
 import asyncio
 from collections import deque
 from inspect import Parameter, signature
-from threading import Lock
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, NamedTuple
 
 from redis import ConnectionPool
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 # Seconds after which a connection passes through redis-py's pool again.
 KEPT = 1.0
+
+# Connections in use at a time, where the pool knows no smaller number.
+MOST = 10_000
+
+# As redis-py's pools say it.
+NONE_FREE = "No connection available."
 
 # redis-py before 5.3 wants the name of a command there, and does nothing with it.
 _GET_ARGUMENTS = (
@@ -42,7 +49,9 @@ class _Kept:
         self.pool = pool
         self._kept = kept
         self._idle: deque[Lease] = deque()  # its append and pop are atomic
-        self._waiting = 0
+        # The pool of memory:// is none that waits.
+        self._patience: float | None = getattr(pool, "timeout", None)
+        self._connections: int = min(pool.max_connections, MOST)
 
     def _new(self, connection: Any) -> Lease:
         return Lease(connection, monotonic() + self._kept)
@@ -53,75 +62,72 @@ class Leases(_Kept):
 
     def __init__(self, pool: Any, kept: float = KEPT) -> None:
         super().__init__(pool, kept)
-        self._lock = Lock()
+        # A tenth of what a threading.Semaphore takes.
+        self._free: SimpleQueue[None] = SimpleQueue()
+        for _ in range(self._connections):
+            self._free.put(None)
 
     def take(self) -> Lease:
-        """A connection nobody else uses. Waits, and raises in the end, as redis-py's pool does."""
+        """
+        A connection that nobody else uses.
+
+        Raises redis-py's ``ConnectionError`` if none comes free within the pool's ``timeout``.
+        """
         try:
-            lease = self._idle.pop()
-        except IndexError:
-            return self._wait()
-        return lease if monotonic() < lease.until else self._renewed(lease)
+            self._free.get(timeout=self._patience)
+        except Empty as error:
+            raise RedisConnectionError(NONE_FREE) from error
+        try:
+            return self._taken()
+        except BaseException:
+            self._free.put(None)
+            raise
 
     def give(self, lease: Lease) -> None:
         self._idle.append(lease)
-        if self._waiting:
-            self._hand_over()
+        self._free.put(None)
 
-    def _renewed(self, lease: Lease) -> Lease:
-        self.pool.release(lease.connection)
-        return self._wait()
-
-    def _wait(self) -> Lease:
-        with self._lock:
-            self._waiting += 1
-        try:
-            # Whoever gave one back before this thread was seen to wait left it here.
-            self._hand_over()
-            return self._new(self.pool.get_connection(*_GET_ARGUMENTS))
-        finally:
-            with self._lock:
-                self._waiting -= 1
-
-    def _hand_over(self) -> None:
+    def _taken(self) -> Lease:
         try:
             lease = self._idle.pop()
         except IndexError:
-            return
+            return self._new(self.pool.get_connection(*_GET_ARGUMENTS))
+        if monotonic() < lease.until:
+            return lease
         self.pool.release(lease.connection)
+        return self._new(self.pool.get_connection(*_GET_ARGUMENTS))
 
 
 class AsyncLeases(_Kept):
-    """Of a pool of one event loop, for its tasks."""
+    """Of a pool of one event loop, for its tasks, which are served in the order they come."""
+
+    def __init__(self, pool: Any, kept: float = KEPT) -> None:
+        super().__init__(pool, kept)
+        # redis-py's own pool lets newcomers go before those who wait, until their time is over.
+        self._free = asyncio.Semaphore(self._connections)
 
     async def take(self) -> Lease:
         try:
-            lease = self._idle.pop()
-        except IndexError:
-            return await self._wait()
-        return lease if monotonic() < lease.until else await self._renewed(lease)
-
-    async def give(self, lease: Lease) -> None:
-        self._idle.append(lease)
-        if self._waiting:
-            await self._hand_over()
-
-    async def _renewed(self, lease: Lease) -> Lease:
-        await self._release(lease)
-        return await self._wait()
-
-    async def _wait(self) -> Lease:
-        self._waiting += 1
+            async with asyncio.timeout(self._patience if self._free.locked() else None):
+                await self._free.acquire()
+        except TimeoutError as error:
+            raise RedisConnectionError(NONE_FREE) from error
         try:
-            await self._hand_over()
+            return await self._taken()
+        except BaseException:
+            self._free.release()
+            raise
+
+    def give(self, lease: Lease) -> None:
+        self._idle.append(lease)
+        self._free.release()
+
+    async def _taken(self) -> Lease:
+        if not self._idle:
             return self._new(await self.pool.get_connection(*_GET_ARGUMENTS))
-        finally:
-            self._waiting -= 1
-
-    async def _hand_over(self) -> None:
-        if self._idle:
-            await self._release(self._idle.pop())
-
-    async def _release(self, lease: Lease) -> None:
-        # A cancelled request must not keep a connection for good.
+        lease = self._idle.pop()
+        if monotonic() < lease.until:
+            return lease
+        # A cancelled request must not keep the connection for good.
         await asyncio.shield(self.pool.release(lease.connection))
+        return self._new(await self.pool.get_connection(*_GET_ARGUMENTS))
