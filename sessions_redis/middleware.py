@@ -93,9 +93,16 @@ class SessionMiddleware(middleware.SessionMiddleware):
             return response
         session = _Session(request.session)
         stand_in: Any = _Request(request, session)
-        super().process_response(stand_in, HttpResponse(status=response.status_code))
+        super().process_response(stand_in, _Rehearsal(status=response.status_code))
         await session.do_what_was_asked()
         return super().process_response(stand_in, response)
+
+
+class _Rehearsal(HttpResponse):
+    """A response that is thrown away: what is long to write is not written."""
+
+    def set_cookie(self, *args: Any, **kwargs: Any) -> None:
+        pass
 
 
 class _Request:

@@ -50,6 +50,7 @@ def client_ip(meta: Mapping[str, Any], trusted_proxies: Sequence[str] = ()) -> s
     return str(known) if known else None
 
 
+@lru_cache(maxsize=1024)  # most requests come from where others came from
 def address_of(text: str) -> Address | None:
     """An address, with or without brackets, port and zone; ``None`` for anything else."""
     text = text.strip()
@@ -78,6 +79,7 @@ _network = lru_cache(ip_network)
 
 
 def _printable(agent: str) -> bytes:
-    text = "".join(character for character in agent if character.isprintable()).strip()
+    if not agent.isprintable():
+        agent = "".join(character for character in agent if character.isprintable())
     # Cut between characters, not within one.
-    return text.encode()[:MAX_AGENT].decode(errors="ignore").encode()
+    return agent.strip().encode()[:MAX_AGENT].decode(errors="ignore").encode()
