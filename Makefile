@@ -1,4 +1,4 @@
-# The two commands of the README, and the checks that go with them.
+# The two commands of the README, the checks that go with them, and the benchmarks.
 # PYTHON: what makes .venv. Set REDIS_URL to use a server of your own instead of the embedded one.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test lint
+.PHONY: run test lint bench
 
 run: $(INSTALLED)
 	$(BIN)/python manage.py migrate --verbosity 0
@@ -23,6 +23,14 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Engines side by side, on REDIS_URL or a server of its own: ARGS="--quick", ARGS="memory scale".
+bench: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks $(ARGS)
+
+$(VENV)/.installed-bench: $(INSTALLED) benchmarks/requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt
+	touch $@
 
 # Made anew when what is to be installed has changed.
 $(INSTALLED): requirements.txt pyproject.toml

@@ -21,6 +21,7 @@ from benchmarks.results import Results, machine, shown
 # In this order.
 SECTIONS = (
     "operations",
+    "layers",
     "wire",
     "memory",
     "delay",
