@@ -3,6 +3,8 @@ import uuid
 import pytest
 
 from sessions_redis.engine import SessionStore
+from sessions_redis.registry import LiveSession
+from sessions_redis.signals import session_ended
 from tests.servers import Server
 
 
@@ -46,3 +48,17 @@ def live():
     session["color"] = "red"
     session.save()
     return session
+
+
+@pytest.fixture
+def ended():
+    """The signals that were sent, as (session id, user, reason)."""
+    received = []
+
+    def receive(*, sender, session_id, user_pk, reason, **kwargs):
+        assert sender is LiveSession
+        received.append((session_id, user_pk, reason))
+
+    session_ended.connect(receive)
+    yield received
+    session_ended.disconnect(receive)

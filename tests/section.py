@@ -12,9 +12,7 @@ from django.urls import reverse
 from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 from sessions_redis.fields import AGENT, IP
-from tests.site import KEPT, site_settings
-
-FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0"
+from tests.site import FIREFOX, KEPT, site_settings
 
 
 def use_section(settings: Any) -> None:

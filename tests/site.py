@@ -5,6 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import Client
+
+from sessions_redis.commands import session_id
+
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0"
 
 ROOT = Path(__file__).parent.parent
 VARIABLES = ("DEBUG", "SECRET_KEY", "ALLOWED_HOSTS", "REDIS_URL")
@@ -29,3 +34,18 @@ def use_site(settings: Any) -> None:
     for name, value in site_settings().items():
         if name not in KEPT:
             setattr(settings, name, value)
+
+
+def signed_in_browser(
+    user: Any, agent: str = FIREFOX, ip: str = "198.51.100.7", *, page: str, **options: Any
+) -> Client:
+    """A browser that ``user`` has signed in with, and which has been on ``page`` since."""
+    browser = Client(headers={"user-agent": agent}, REMOTE_ADDR=ip, **options)
+    browser.force_login(user)
+    browser.get(page)
+    return browser
+
+
+def id_of(browser: Client) -> str:
+    """The id of the browser's session."""
+    return session_id(browser.cookies["session-id"].value)

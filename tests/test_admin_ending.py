@@ -8,7 +8,6 @@ from django.contrib.messages import get_messages
 from sessions_redis import registry
 from sessions_redis.admin import ending
 from sessions_redis.engine import SessionStore
-from sessions_redis.signals import session_ended
 from tests.section import own_id, signed_in, staff, text_of, url, use_section
 from tests.test_indexes import members
 
@@ -26,19 +25,6 @@ def section(settings):
 @pytest.fixture
 def ada():
     return User.objects.create_user("ada", "countess@example.com")
-
-
-@pytest.fixture
-def ended():
-    """What other apps are told of: ids, users and reasons."""
-    told = []
-
-    def hear(session_id, user_pk, reason, **kwargs):
-        told.append((session_id, user_pk, reason))
-
-    session_ended.connect(hear)
-    yield told
-    session_ended.disconnect(hear)
 
 
 def live_ids():

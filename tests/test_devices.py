@@ -7,8 +7,8 @@ from django.utils import translation
 
 from sessions_redis import devices
 from sessions_redis.devices import device_of
+from tests.site import FIREFOX
 
-FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0"
 WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"
 CHROME = f"{WEBKIT} Chrome/131.0.0.0 Safari/537.36"
 MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 14_5)"

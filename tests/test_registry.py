@@ -16,8 +16,7 @@ from sessions_redis import registry
 from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
-from sessions_redis.registry import ALL, LiveSession, Selection
-from sessions_redis.signals import session_ended
+from sessions_redis.registry import ALL, Selection
 from tests.people.models import Employee, Member, Person
 from tests.servers import free_port
 
@@ -57,20 +56,6 @@ def call(request):
         return asyncio.run(getattr(registry, f"a{name}")(*arguments, **options))
 
     return plain if request.param == "plain" else twin
-
-
-@pytest.fixture
-def ended():
-    """The signals that were sent, as (session id, user, reason)."""
-    received = []
-
-    def receive(*, sender, session_id, user_pk, reason, **kwargs):
-        assert sender is LiveSession
-        received.append((session_id, user_pk, reason))
-
-    session_ended.connect(receive)
-    yield received
-    session_ended.disconnect(receive)
 
 
 def started(user=None, ttl=None, **entries):

@@ -5,21 +5,8 @@ import asyncio
 import pytest
 
 from sessions_redis import live, registry
-from sessions_redis.signals import session_ended
 from tests.proxy import Proxy
 from tests.section import signed_in
-
-
-@pytest.fixture
-def ended():
-    told = []
-
-    def hear(session_id, user_pk, reason, **kwargs):
-        told.append((session_id, user_pk, reason))
-
-    session_ended.connect(hear)
-    yield told
-    session_ended.disconnect(hear)
 
 
 def test_finding_many():

@@ -1,12 +1,12 @@
 """The pages "Where you're signed in": a user's own sessions, to look at and to end."""
 
 import re
+from functools import partial
 from html import unescape
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
-from django.test import Client
 from django.urls import reverse
 from django.utils import translation
 
@@ -16,8 +16,8 @@ from sessions_redis.engine import SessionStore
 from sessions_redis.signals import session_ended
 from tests.people.models import Member, Person
 from tests.servers import Server
-from tests.site import use_site
-from tests.test_devices import FIREFOX, IPHONE
+from tests.site import id_of, signed_in_browser, use_site
+from tests.test_devices import IPHONE
 
 PAGE = "/account/sessions/"
 OTHERS = f"{PAGE}others/end/"
@@ -43,15 +43,7 @@ def browser(ada):
     return signed_in(ada)
 
 
-def signed_in(user, agent=FIREFOX, ip="198.51.100.7", **options):
-    browser = Client(headers={"user-agent": agent}, REMOTE_ADDR=ip, **options)
-    browser.force_login(user)
-    browser.get(PAGE)
-    return browser
-
-
-def id_of(browser):
-    return session_id(browser.cookies["session-id"].value)
+signed_in = partial(signed_in_browser, page=PAGE)
 
 
 def end_of(browser):

@@ -1,6 +1,7 @@
 """``/api/sessions/``: a user's own sessions as JSON, and the end of them."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from django.contrib.auth.models import User
@@ -11,8 +12,7 @@ from sessions_redis import registry
 from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 from tests.servers import Server
-from tests.site import use_site
-from tests.test_devices import FIREFOX
+from tests.site import id_of, signed_in_browser, use_site
 
 LIST = "/api/sessions/"
 OTHERS = f"{LIST}?others=1"
@@ -37,15 +37,7 @@ def browser(ada):
     return signed_in(ada)
 
 
-def signed_in(user, **options):
-    browser = Client(headers={"user-agent": FIREFOX}, REMOTE_ADDR="198.51.100.7", **options)
-    browser.force_login(user)
-    browser.get(LIST)
-    return browser
-
-
-def id_of(browser):
-    return session_id(browser.cookies["session-id"].value)
+signed_in = partial(signed_in_browser, page=LIST)
 
 
 def is_signed_in(browser):
