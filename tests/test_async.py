@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from concurrent.futures import Executor
+from unittest.mock import Mock
 
 import pytest
 from asgiref.sync import SyncToAsync
@@ -24,9 +25,7 @@ REQUESTS = 100
 def no_threads(monkeypatch):
     """Whoever starts a thread, or hands work to one, fails the test."""
 
-    def refuse(*args, **kwargs):
-        pytest.fail("a thread in an asynchronous path")
-
+    refuse = Mock(side_effect=AssertionError("a thread in an asynchronous path"))
     monkeypatch.setattr(SyncToAsync, "__call__", refuse)
     monkeypatch.setattr(threading.Thread, "start", refuse)
     monkeypatch.setattr(Executor, "submit", refuse)
@@ -56,13 +55,6 @@ def request_of(session_key=None):
     if session_key:
         request.COOKIES["sessionid"] = session_key
     return request
-
-
-def saved(**entries):
-    session = SessionStore()
-    session.update(entries)
-    session.save()
-    return session
 
 
 def test_the_engine_uses_no_thread(session_redis, server, no_threads):
@@ -154,6 +146,12 @@ def test_a_request_that_touches_nothing_asks_nothing(settings, session_redis, se
         assert asyncio.run(visit(proxy)) == 0
 
 
+def assert_left_well(live, raw, prefix, connections):
+    """The session has its time to live, and no connection is left over."""
+    assert raw.pttl(f"{prefix}:{session_id(live.session_key)}") > 0
+    assert len(raw.client_list()) <= connections + 1
+
+
 def test_cancelled_requests(live, raw, prefix):
     """Requests cancelled at any moment leave whole sessions, and connections that work."""
 
@@ -175,8 +173,7 @@ def test_cancelled_requests(live, raw, prefix):
     asyncio.run(cancel_some())
     entries = dict(SessionStore(live.session_key).items())
     assert entries.get("pair") == entries.get("twin")
-    assert raw.pttl(f"{prefix}:{session_id(live.session_key)}") > 0
-    assert len(raw.client_list()) <= before + 1
+    assert_left_well(live, raw, prefix, before)
 
 
 def test_a_full_pool_waits_then_refuses(settings, session_redis, live, server):

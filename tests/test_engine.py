@@ -4,9 +4,15 @@ import asyncio
 import json
 import logging
 import pickle
+import re
+from collections import Counter
 
 import pytest
-from django.contrib.sessions.backends.base import CreateError, UpdateError
+from django.contrib.sessions.backends.base import (
+    VALID_KEY_CHARS,
+    CreateError,
+    UpdateError,
+)
 from django.core.exceptions import ImproperlyConfigured
 
 from sessions_redis.commands import session_id
@@ -438,3 +444,35 @@ def test_inspecting_changes_nothing(live):
     session.inspect()
     assert not session.accessed
     assert not session.modified
+
+
+def test_forgetting_what_was_loaded(live):
+    """Code that deletes a session's cache, as Django's own tests do, has it loaded again."""
+    other = SessionStore(live.session_key)
+    other["color"] = "blue"
+    other.save()
+    assert live["color"] == "red"
+    del live._session_cache
+    assert live["color"] == "blue"
+
+
+def test_a_new_key_asks_nobody(monkeypatch):
+    """What SessionBase makes keys for, in either world, gets one of Django's form."""
+    monkeypatch.setattr(SessionStore, "exists", None)
+    monkeypatch.setattr(SessionStore, "aexists", None)
+    keys = [
+        SessionStore()._get_or_create_session_key(),
+        asyncio.run(SessionStore()._aget_or_create_session_key()),
+    ]
+    assert all(re.fullmatch("[a-z0-9]{32}", key) for key in keys)
+
+
+def test_new_keys_have_each_character_as_often():
+    """As random as Django's: over many keys no character is preferred, at any place."""
+    keys = [SessionStore()._get_new_session_key() for _ in range(3600)]
+    assert len(set(keys)) == len(keys)
+    for place in range(32):
+        counts = Counter(key[place] for key in keys)
+        # 100 each are expected; the chance of a character beyond these bounds is 1 in 10 million.
+        assert set(counts) == set(VALID_KEY_CHARS)
+        assert 45 < min(counts.values()) <= max(counts.values()) < 160

@@ -812,3 +812,12 @@ def test_stored_entries_that_are_damaged():
 def test_no_stored_entries():
     """A session that holds nothing shows nothing."""
     assert stored_entries(JSONSerializer(), {fields.CREATED: b"1", fields.IP: b"::1"}) == []
+
+
+def test_what_cannot_be_a_field_can_be_removed(entries_of):
+    """A key that could not have been saved is removed again without a trace."""
+    entries = entries_of({})
+    entries[1, 2] = "value"
+    del entries[1, 2]
+    assert (1, 2) not in entries
+    assert entries.changes() == Changes()

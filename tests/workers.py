@@ -63,6 +63,13 @@ def race(workers: list[Worker]) -> list[Any]:
     return [worker.result() for worker in workers]
 
 
+def wait_for_turn(client: Any, turns: str, session_key: str) -> None:
+    """Return when the other worker says that this session is the next."""
+    turn = None
+    while turn != session_key:
+        turn = client.blpop([turns], timeout=30)[1].decode()
+
+
 @job
 def write_entries(session_key: str, name: str, times: int) -> int:
     """As many requests, each setting an entry of its own in one session."""
@@ -117,8 +124,7 @@ def delete_when_told(session_keys: list[str], turns: str, url: str) -> int:
 
     with redis.Redis.from_url(url) as client:
         for session_key in session_keys:
-            while client.blpop([turns], timeout=30)[1].decode() != session_key:
-                pass
+            wait_for_turn(client, turns, session_key)
             SessionStore(session_key).delete()
     return len(session_keys)
 
@@ -133,8 +139,7 @@ def end_when_told(session_keys: list[str], turns: str, url: str) -> int:
 
     with redis.Redis.from_url(url) as client:
         for session_key in session_keys:
-            while client.blpop([turns], timeout=30)[1].decode() != session_key:
-                pass
+            wait_for_turn(client, turns, session_key)
             assert registry.end(session_id(session_key))
     return len(session_keys)
 
@@ -172,8 +177,7 @@ def end_all_when_told(session_keys: list[str], turns: str, url: str) -> list[int
     ended = []
     with redis.Redis.from_url(url) as client:
         for number, session_key in enumerate(session_keys):
-            while client.blpop([turns], timeout=30)[1].decode() != session_key:
-                pass
+            wait_for_turn(client, turns, session_key)
             ended.append(registry.end_all_of(number))
     return ended
 
@@ -200,7 +204,7 @@ def cycle(session_keys: list[str]) -> Generator[None, None, list[str | None]]:
 
 
 @job
-def churn(seed: int) -> None:
+def churn(seed: int) -> None:  # pragma: no cover - it is killed, and coverage with it
     """Do everything that writes, in random order, until killed."""
     from sessions_redis.engine import SessionStore
 

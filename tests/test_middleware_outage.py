@@ -1,0 +1,185 @@
+"""What visitors get while Redis is away: 503, and their session when it is back."""
+
+import asyncio
+import signal
+
+import pytest
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpResponse
+from django.test import AsyncClient, Client
+from django.urls import path
+
+from sessions_redis.engine import SessionStore
+from tests.servers import Server
+
+
+class Redis:
+    """What the views do with it."""
+
+    server: Server
+
+    @classmethod
+    def hang(cls):
+        cls.server.process.send_signal(signal.SIGSTOP)
+
+    @classmethod
+    def resume(cls):
+        cls.server.process.send_signal(signal.SIGCONT)
+
+
+def read(request):
+    return HttpResponse(request.session.get("color"))
+
+
+async def aread(request):
+    return HttpResponse(await request.session.aget("color"))
+
+
+def write(request):
+    """Redis goes away between the view and the save."""
+    request.session["color"] = "blue"
+    Redis.hang()
+    return HttpResponse()
+
+
+async def awrite(request):
+    await request.session.aset("color", "blue")
+    Redis.hang()
+    return HttpResponse()
+
+
+def fail(request):
+    raise ZeroDivisionError
+
+
+async def afail(request):
+    raise ZeroDivisionError
+
+
+def lose(request):
+    """As a view of somebody else's may do."""
+    del request.session
+    return HttpResponse("lost")
+
+
+async def alose(request):
+    del request.session
+    return HttpResponse("lost")
+
+
+urlpatterns = [
+    path(name, view)
+    for name, view in [
+        *(("WSGI/read", read), ("WSGI/write", write), ("WSGI/fail", fail), ("WSGI/lose", lose)),
+        *(("ASGI/read", aread), ("ASGI/write", awrite), ("ASGI/fail", afail)),
+        ("ASGI/lose", alose),
+    ]
+]
+
+
+def reads_first(get_response):
+    """A middleware that looks into the session, as those for languages or users do."""
+
+    async def areading(request):
+        await request.session.aget("color")
+        return await get_response(request)
+
+    def reading(request):
+        request.session.get("color")
+        return get_response(request)
+
+    return markcoroutinefunction(areading) if iscoroutinefunction(get_response) else reading
+
+
+reads_first.async_capable = reads_first.sync_capable = True
+
+
+@pytest.fixture(autouse=True)
+def site(settings, session_redis, tmp_path):
+    settings.ROOT_URLCONF = __name__
+    settings.MIDDLEWARE = ["sessions_redis.middleware.SessionMiddleware"]
+    Redis.server = Server(tmp_path)
+    settings.SESSION_REDIS = {
+        **session_redis,
+        "LOCATION": Redis.server.url,
+        "OPTIONS": {"socket_timeout": 0.1, "socket_connect_timeout": 0.1},
+    }
+    yield settings
+    Redis.resume()
+    Redis.server.stop()
+
+
+@pytest.fixture
+def red(site):
+    """The key of a session."""
+    session = SessionStore()
+    session["color"] = "red"
+    session.save()
+    return session.session_key
+
+
+@pytest.fixture(params=["WSGI", "ASGI"])
+def get(request, red):
+    """``get(name)``: the answer of that view, to a visitor with a session."""
+
+    def get(name):
+        plain = request.param == "WSGI"
+        client = (Client if plain else AsyncClient)(raise_request_exception=False)
+        client.cookies["sessionid"] = red
+        answer = client.get(f"/{request.param}/{name}")
+        return answer if plain else asyncio.run(answer)
+
+    return get
+
+
+def assert_unavailable(response):
+    assert response.status_code == 503
+    assert response["Retry-After"] == "5"
+    assert not response.cookies
+
+
+@pytest.mark.parametrize("name", ["read", "write"])
+def test_redis_is_away(get, red, caplog, name):
+    """503, the cookie as it is, a line in the log without the key; and then all is as before."""
+    if name == "read":
+        Redis.hang()
+    response = get(name)
+    assert_unavailable(response)
+    assert "You are still signed in." in response.text
+    assert f"{name}: Redis at redis://127.0.0.1" in caplog.text
+    assert red not in caplog.text
+    Redis.resume()
+    assert get("read").text == "red"
+
+
+def test_another_middleware_meets_it(get, site):
+    """Django makes a 500 of what is raised in a middleware behind ours; ours says what it is."""
+    site.MIDDLEWARE = [*site.MIDDLEWARE, f"{__name__}.reads_first"]
+    assert get("read").text == "red"
+    Redis.hang()
+    assert_unavailable(get("read"))
+
+
+def test_the_sites_own_page(get, site):
+    """The template 503.html, if there is one."""
+    page = {"503.html": "Come back in {{ retry_after }} seconds."}
+    site.TEMPLATES = [
+        {
+            "BACKEND": "django.template.backends.django.DjangoTemplates",
+            "OPTIONS": {"loaders": [("django.template.loaders.locmem.Loader", page)]},
+        }
+    ]
+    Redis.hang()
+    response = get("read")
+    assert_unavailable(response)
+    assert response.text == "Come back in 5 seconds."
+
+
+def test_other_failures_are_not_ours(get):
+    """What else goes wrong in a view stays a 500."""
+    assert get("fail").status_code == 500
+
+
+def test_a_view_that_loses_the_session(get):
+    """Its answer goes out as it is."""
+    assert get("lose").text == "lost"
