@@ -68,11 +68,13 @@ local function forget(key, id, index, users)
   return redis.call('DEL', key), user
 end
 
--- As forget, for one session alone.
+-- As forget, for one session alone; its indexes are settled.
 local function forget_one(key, id, index, users)
+  local ttl = redis.call('PTTL', key)
   local deleted, user = forget(key, id, index, users)
-  settle(index)
-  settle(half_of(index, user))
-  settle(index_of(users, user))
+  for _, name in ipairs({index, half_of(index, user), index_of(users, user)}) do
+    -- Another member lives longer, where the index does. Of what was no session nothing is known.
+    if name ~= '' and (ttl < 0 or redis.call('PTTL', name) <= ttl) then settle(name) end
+  end
   return deleted, user
 end
