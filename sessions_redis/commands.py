@@ -29,8 +29,8 @@ class Command(Generic[T]):
     ``parts``: the command's words. ``source``: the text of the script that it names by digest.
 
     ``read`` makes the answer of the reply; ``read_wrong_type`` makes it where Redis says that the
-    key is no hash. A command that is not ``repeatable`` does more when carried out twice, so it
-    is not sent again when its reply is lost.
+    key is no hash. A command that is not ``repeatable`` does more when carried out twice, or tells
+    less, so it is not sent again when its reply is lost.
     """
 
     parts: tuple[Argument, ...]

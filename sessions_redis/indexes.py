@@ -82,6 +82,7 @@ def end_all(keyspace: Keyspace, user_pk: str, spared_id: str = "") -> Command[li
         (keyspace.user(user_pk), keyspace.index),
         (keyspace.session(""), keyspace.users, user_pk, spared_id),
         lambda ids: [id.decode() for id in ids],
+        repeatable=False,  # again, it would find nothing
     )
 
 
@@ -93,7 +94,8 @@ def end_many(keyspace: Keyspace, ids: Sequence[str]) -> Command[list[tuple[str, 
         return list(zip([id.decode() for id in reply[::2]], users, strict=True))
 
     indexes, users = ((keyspace.index,), keyspace.users) if keyspace.indexed else ((), "")
-    return script_command(scripts.END_MANY, indexes, (keyspace.session(""), users, *ids), read)
+    arguments = (keyspace.session(""), users, *ids)
+    return script_command(scripts.END_MANY, indexes, arguments, read, repeatable=False)
 
 
 def now() -> Command[float]:

@@ -7,6 +7,9 @@ takes two round trips whatever the number of sessions; a page that met sessions 
 read again, which takes three more, and twice at most. Nothing here needs the session keys, and
 nothing reveals them.
 
+What ends sessions is sent to Redis once: if the reply is lost `SessionStoreUnavailable` is raised,
+and they may have been ended, of which no signal tells.
+
 Functions that need the indexes raise ``ImproperlyConfigured`` where ``INDEX`` is off; all raise
 `SessionStoreUnavailable` when Redis is away.
 """

@@ -26,9 +26,10 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from sessions_redis import clients, commands, conf, embedded
+from sessions_redis import clients, commands, conf, embedded, registry
 from sessions_redis.clients import pools
 from sessions_redis.commands import Command, Keyspace
+from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.fields import Changes
 from tests.servers import Server, free_port, required, wait_until
@@ -188,6 +189,22 @@ def connections(raw, name):
 def test_a_process_keeps_its_connection(raw):
     """Commands of one process go over one connection."""
     assert len({clients.run(CLIENT_ID) for _ in range(5)}) == 1
+
+
+def test_threads_with_loops_of_their_own(live):
+    """Loops that begin and end in many threads at a time, as under threaded WSGI, don't disturb."""
+
+    def visits():
+        return {asyncio.run(SessionStore(live.session_key).aget("color")) for _ in range(40)}
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            found = [threads.submit(visits) for _ in range(8)]
+            assert [one.result() for one in found] == [{"red"}] * 8
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_a_changed_setting_closes_the_connections(redis_at, server, raw, prefix):
@@ -610,6 +627,25 @@ def test_an_increment_is_never_sent_twice(execute, redis_at, lossy, keyspace, op
     assert lossy.came == 1
     assert execute(commands.load(keyspace, "a"))[b"counter"] == b"2"
     assert execute(increment) == 3
+
+
+@pytest.mark.parametrize("end", ["end", "end_many", "end_all_of"])
+def test_a_lost_reply_is_no_session_that_was_not_there(redis_at, proxy, raw, prefix, end):
+    """Ending is sent once: where the reply is lost it says so, not that there was nothing."""
+    session = SessionStore()
+    session["_auth_user_id"] = "7"
+    session.save()
+    id = commands.session_id(session.session_key)
+    argument = {"end": id, "end_many": [id], "end_all_of": "7"}[end]
+    getattr(registry, end)({"end": "0" * 32, "end_many": ["0" * 32], "end_all_of": "8"}[end])
+
+    redis_at(proxy.url)
+    proxy.loses = 1
+    with pytest.raises(SessionStoreUnavailable, match="does not answer"):
+        getattr(registry, end)(argument)
+
+    assert proxy.came == 1
+    assert raw.exists(f"{prefix}:{id}") == 0
 
 
 @pytest.mark.parametrize("kind", [Retry, AsyncRetry])

@@ -14,6 +14,7 @@ import redis.asyncio
 from sessions_redis.clients import leases
 from sessions_redis.clients.leases import AsyncLeases, Leases
 from sessions_redis.engine import SessionStore
+from tests.servers import wait_until
 
 WAIT = 20
 
@@ -47,6 +48,24 @@ async def apooled(server, connections, **options):
 def client_id(connection):
     connection.send_command("CLIENT", "ID")
     return connection.read_response()
+
+
+class Interrupted(BaseException):
+    """As a worker's time limit raises."""
+
+
+@contextmanager
+def interrupted_after(seconds):
+    def interrupt(number, frame):
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_an_idle_connection_stays_at_hand(pooled, monkeypatch):
@@ -115,6 +134,76 @@ def test_who_waits_gets_what_is_given_back(pooled):
         assert waiting.result(WAIT).connection is lease.connection
 
 
+def test_threads_are_served_in_the_order_they_come(pooled):
+    """Who waits is not overtaken by who comes later."""
+    kept, served = pooled(1), []
+
+    def work(number):
+        lease = kept.take()
+        served.append(number)
+        client_id(lease.connection)
+        kept.give(lease)
+
+    held = kept.take()
+    with ThreadPoolExecutor(20) as threads:
+        for number in range(20):
+            threads.submit(work, number)
+            wait_until(lambda: len(kept._turns) == len(threads._threads), "all wait")
+        kept.give(held)
+        threads.submit(work, "late")
+    assert served == [*range(20), "late"]
+
+
+def test_the_wait_is_bounded(pooled):
+    """However busy the connections, who waits longer than the pool's ``timeout`` is refused."""
+    kept = pooled(1)
+    kept._patience = 0.1
+    held = kept.take()
+    waits = []
+
+    def ask():
+        began = time.monotonic()
+        with pytest.raises(redis.ConnectionError, match="No connection available"):
+            kept.take()
+        waits.append(time.monotonic() - began)
+
+    with ThreadPoolExecutor(4) as threads:
+        for future in [threads.submit(ask) for _ in range(4)]:
+            future.result(WAIT)
+    assert min(waits) >= 0.1
+    kept.give(held)
+    assert kept.take() is held
+
+
+def test_saturated_threads_all_have_their_turn(pooled):
+    """With more threads than connections, and no pause between, nobody waits for long or alone."""
+    kept, end = pooled(2), time.monotonic() + 1.5
+    kept._patience = 1.0
+
+    def work():
+        turns = 0
+        while time.monotonic() < end:
+            lease = kept.take()
+            client_id(lease.connection)
+            kept.give(lease)
+            turns += 1
+        return turns
+
+    with ThreadPoolExecutor(12) as threads:
+        turns = [future.result(WAIT) for future in [threads.submit(work) for _ in range(12)]]
+    assert min(turns) * 2 > max(turns)
+
+
+def test_an_interrupted_wait_gives_its_turn_on(pooled):
+    """A thread whose wait is interrupted is not waited for."""
+    kept = pooled(1)
+    held = kept.take()
+    with interrupted_after(0.1), pytest.raises(Interrupted):
+        kept.take()
+    kept.give(held)
+    assert kept.take() is held
+
+
 def test_tasks_share_few_connections(server):
     """As threads do."""
     in_use = set()
@@ -179,24 +268,6 @@ def test_cancelled_tasks_keep_no_connection(server):
             assert len({id(lease.connection) for lease in taken}) == 2
 
     asyncio.run(cancel_many())
-
-
-class Interrupted(BaseException):
-    """As a worker's time limit raises."""
-
-
-@contextmanager
-def interrupted_after(seconds):
-    def interrupt(number, frame):
-        raise Interrupted
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_reply_nobody_read_is_not_taken_for_anothers(live, raw):

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from sessions_redis import registry
 from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 
@@ -171,3 +172,25 @@ def test_what_expired_leaves_the_halves_with_the_index(live, raw, prefix):
     id = session_id(live.session_key)
     assert members(raw, f"{prefix}:index") == members(raw, f"{prefix}:index:anonymous") == {id}
     assert members(raw, f"{prefix}:index:signed-in") == set()
+
+
+ENDINGS = {
+    "delete": lambda key: SessionStore().delete(key),
+    "end": lambda key: registry.end(session_id(key)),
+    "end_many": lambda key: registry.end_many([session_id(key)]),
+}
+
+
+@pytest.mark.parametrize("end", ENDINGS)
+@pytest.mark.parametrize("user", ["1", None])
+def test_ending_what_vanished(raw, prefix, user, end):
+    """A session that expired or was evicted leaves both halves when it is ended, whoever had it."""
+    session = SessionStore()
+    if user:
+        session["_auth_user_id"] = user
+    session.save()
+    raw.delete(session.inspect().redis_key)
+    ENDINGS[end](session.session_key)
+    left = {name.decode() for name in raw.keys(f"{prefix}:*")}
+    assert left == ({f"{prefix}:user:{user}"} if user else set())
+    assert registry.of_user("1") == []

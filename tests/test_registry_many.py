@@ -36,6 +36,7 @@ def test_round_trips(settings, session_redis, server, monkeypatch):
     ids = [signed_in("1") for _ in range(7)]
     with Proxy(server.port) as proxy:
         settings.SESSION_REDIS = {**session_redis, "LOCATION": proxy.url}
+        registry.find("0" * 32)
         registry.end_many(["0" * 32])
         assert proxy.counted(registry.find_many, ids) == 3
         assert proxy.counted(registry.end_many, ids) == 3

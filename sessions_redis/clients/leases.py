@@ -10,7 +10,7 @@ passes through its pool, as each of them does after `KEPT`.
 import asyncio
 from collections import deque
 from inspect import Parameter, signature
-from queue import Empty, SimpleQueue
+from threading import Lock
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -58,14 +58,19 @@ class _Kept:
 
 
 class Leases(_Kept):
-    """Of a pool of this process, for its threads."""
+    """
+    Of a pool of this process, for its threads, which are served in the order they come.
+
+    Not by a ``queue``: those let newcomers go first, and until Python 3.13 ``SimpleQueue`` may
+    forget its time limit meanwhile.
+    """
 
     def __init__(self, pool: Any, kept: float = KEPT) -> None:
         super().__init__(pool, kept)
-        # A tenth of what a threading.Semaphore takes.
-        self._free: SimpleQueue[None] = SimpleQueue()
-        for _ in range(self._connections):
-            self._free.put(None)
+        self._lock = Lock()
+        self._free = self._connections
+        # Of each thread that waits, a lock that is released when its turn has come.
+        self._turns: deque[Any] = deque()
 
     def take(self) -> Lease:
         """
@@ -73,19 +78,49 @@ class Leases(_Kept):
 
         Raises redis-py's ``ConnectionError`` if none comes free within the pool's ``timeout``.
         """
-        try:
-            self._free.get(timeout=self._patience)
-        except Empty as error:
-            raise RedisConnectionError(NONE_FREE) from error
+        with self._lock:
+            turn = None if self._free else Lock()
+            if turn is None:
+                self._free -= 1
+            else:
+                turn.acquire()
+                self._turns.append(turn)
+        if turn is not None:
+            self._wait_for(turn)
         try:
             return self._taken()
         except BaseException:
-            self._free.put(None)
+            self._next()
             raise
 
     def give(self, lease: Lease) -> None:
         self._idle.append(lease)
-        self._free.put(None)
+        self._next()
+
+    def _next(self) -> None:
+        with self._lock:
+            if self._turns:
+                self._turns.popleft().release()
+            else:
+                self._free += 1
+
+    def _wait_for(self, turn: Any) -> None:
+        try:
+            turn.acquire(timeout=-1 if self._patience is None else self._patience)
+        except BaseException:
+            if not self._withdraw(turn):
+                self._next()
+            raise
+        if self._withdraw(turn):
+            raise RedisConnectionError(NONE_FREE)
+
+    def _withdraw(self, turn: Any) -> bool:
+        """Wait no longer. ``False`` if the turn has come, be it at the last moment."""
+        with self._lock:
+            is_waiting = turn in self._turns
+            if is_waiting:
+                self._turns.remove(turn)
+            return is_waiting
 
     def _taken(self) -> Lease:
         try:

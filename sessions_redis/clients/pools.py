@@ -81,8 +81,7 @@ class Pools:
         loop = asyncio.get_running_loop()
         of_loop = self._of_loop.get(loop)
         if of_loop is None:
-            for ended in [known for known in list(self._of_loop) if known.is_closed()]:
-                del self._of_loop[ended]
+            _drop_ended(self._of_loop)
             of_loop = self._of_loop[loop] = {}
             await _until_shutdown(loop, self._closing(loop))
         leases = of_loop.get(repeats)
@@ -126,12 +125,17 @@ async def _until_shutdown(loop: asyncio.AbstractEventLoop, generator: AsyncGener
     """Start ``generator``, which waits in a ``yield`` until ``loop`` shuts its generators down."""
     await anext(generator)
     # The loop itself holds its generators weakly.
-    for ended in [known for known in list(_waiting) if known.is_closed()]:
-        del _waiting[ended]
+    _drop_ended(_waiting)
     _waiting.setdefault(loop, []).append(generator)
 
 
 _waiting: dict[asyncio.AbstractEventLoop, list[AsyncGenerator[None]]] = {}
+
+
+def _drop_ended(by_loop: dict[asyncio.AbstractEventLoop, Any]) -> None:
+    for loop in list(by_loop):
+        if loop.is_closed():
+            by_loop.pop(loop, None)  # another thread may have been here
 
 
 def _kept(*, repeats: bool) -> float:
@@ -199,6 +203,11 @@ def _options(settings: Conf, world: _World, *, repeats: bool) -> dict[str, Any]:
     for name in TIMEOUTS:
         if not isinstance(options[name], int | float | None):
             raise TypeError(f"the option {name} takes seconds, not {options[name]!r}")
+    patience = options["timeout"]
+    if patience is not None and not (isinstance(patience, int | float) and patience >= 0):
+        raise ValueError(
+            f"the option timeout takes seconds to wait for a connection, not {patience!r}"
+        )
     given = options["retry"]
     if not isinstance(given, Retry | AsyncRetry):
         raise TypeError(f"the option retry takes a redis.retry.Retry, not {given!r}")

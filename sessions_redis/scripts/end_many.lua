@@ -4,15 +4,14 @@
 -- Returns the ids of the sessions that were ended and their users ('' for nobody), in turn.
 
 local index = KEYS[1] or ''
-local ended, unsettled = {}, {[index] = true}
+local ended, unsettled = {}, {}
 for i = 3, #ARGV do
   local deleted, user = forget(ARGV[1] .. ARGV[i], ARGV[i], index, ARGV[2])
   if deleted == 1 then
     ended[#ended + 1] = ARGV[i]
     ended[#ended + 1] = user
   end
-  unsettled[half_of(index, user)] = true
-  unsettled[index_of(ARGV[2], user)] = true
+  for _, name in ipairs(indexes_with(user, index, ARGV[2])) do unsettled[name] = true end
 end
 for name in pairs(unsettled) do settle(name) end
 return ended

@@ -56,15 +56,21 @@ local function leave(index, id)
   if index ~= '' then redis.call('ZREM', index, id) end
 end
 
+-- The names of the indexes that a session of `user` is in. Of nobody's session it is not known
+-- whether it had a user before it expired, so that may be in either half.
+local function indexes_with(user, index, users)
+  if index == '' then return {} end
+  if user == '' then return {index, half_of(index, ''), half_of(index, 'any')} end
+  return {index, half_of(index, user), index_of(users, user)}
+end
+
 -- Deletes a session and its members. Returns whether there was one, and its user. The indexes
 -- are to be settled after that.
 local function forget(key, id, index, users)
   -- pcall: whatever lies under the session's name is deleted, also what is no hash.
   local user = redis.pcall('HGET', key, '@user')
   if type(user) ~= 'string' then user = '' end
-  leave(index, id)
-  leave(half_of(index, user), id)
-  leave(index_of(users, user), id)
+  for _, name in ipairs(indexes_with(user, index, users)) do redis.call('ZREM', name, id) end
   return redis.call('DEL', key), user
 end
 
@@ -72,9 +78,9 @@ end
 local function forget_one(key, id, index, users)
   local ttl = redis.call('PTTL', key)
   local deleted, user = forget(key, id, index, users)
-  for _, name in ipairs({index, half_of(index, user), index_of(users, user)}) do
+  for _, name in ipairs(indexes_with(user, index, users)) do
     -- Another member lives longer, where the index does. Of what was no session nothing is known.
-    if name ~= '' and (ttl < 0 or redis.call('PTTL', name) <= ttl) then settle(name) end
+    if ttl < 0 or redis.call('PTTL', name) <= ttl then settle(name) end
   end
   return deleted, user
 end
