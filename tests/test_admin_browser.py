@@ -304,6 +304,19 @@ def test_looks(page, sessions):
     check_looks(page, "#deleted-objects")
 
 
+def test_every_column_is_in_sight(page, sessions, tmp_path):
+    """On a small desktop, beside the admin's menu and the filters, no column is cut off."""
+    page.set_viewport_size({"width": 1280, "height": 900})
+    signed_in("a-longer-name", seconds=12 * 86400 + 3600)
+    page.goto(url())
+    table, room = page.evaluate(
+        "[document.querySelector('#result_list').offsetWidth,"
+        " document.querySelector('#result_list').parentElement.clientWidth]"
+    )
+    page.screenshot(path=tmp_path / "list.png")
+    assert table <= room
+
+
 def test_redis_away(chromium, boss, settings, session_redis, tmp_path):
     """The section says so in the admin's clothes, and the rest of the admin is as ever."""
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"

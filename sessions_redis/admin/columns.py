@@ -60,15 +60,20 @@ class ColumnsAdmin(SessionModelAdmin):
     def saved(self, session: Session) -> str:
         if now() - session.updated < MINUTE:
             return _moment(session.updated, _("just now"))
-        ago = _("%(time)s ago") % {"time": timesince(session.updated)}
+        ago = _("%(time)s ago") % {"time": _breakable(timesince(session.updated))}
         return _moment(session.updated, ago)
 
     @admin.display(description=gettext_lazy("expires in"), ordering="expires")
     def expires_in(self, session: Session) -> str:
         if session.expires - now() < MINUTE:
             return _moment(session.expires, _("in less than a minute"))
-        left = _("in %(time)s") % {"time": timeuntil(session.expires)}
+        left = _("in %(time)s") % {"time": _breakable(timeuntil(session.expires))}
         return _moment(session.expires, left)
+
+
+def _breakable(words: str) -> str:
+    # Django binds a number to its unit, which makes a column too wide for the list.
+    return words.replace("\xa0", " ")
 
 
 def _groups(ip: str) -> Iterator[tuple[str]]:
