@@ -67,6 +67,7 @@ INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",
+    "django.contrib.sessions",  # for its clearsessions
     "django.contrib.staticfiles",
 ]
 MIDDLEWARE = [
