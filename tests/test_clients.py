@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -224,8 +225,15 @@ def test_another_setting_changes_nothing(settings):
     assert clients.run(CLIENT_ID) == before
 
 
-def test_threads(redis_at, server, raw, prefix):
-    """Threads that begin at the same moment each get the answers to their own commands."""
+def test_threads(redis_at, server, raw, prefix, monkeypatch):
+    """Threads that begin at the same moment share connections, and each gets its own answers."""
+
+    class SlowlyMade(pools.Pools):
+        def __init__(self, settings):
+            time.sleep(0.05)
+            super().__init__(settings)
+
+    monkeypatch.setattr(pools, "Pools", SlowlyMade)
     redis_at(server.url, client_name=prefix)
     begin = threading.Barrier(8)
 

@@ -6,20 +6,18 @@ commands.
 from collections.abc import Generator, Iterable, Sequence
 from typing import Any, TypeVar
 
-from redis import Connection
 from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sessions_redis.clients import pools
-from sessions_redis.clients.leases import NONE_FREE, AsyncLeases, Leases
+from sessions_redis.clients.exchange import Request, exchange, packed
+from sessions_redis.clients.leases import NONE_FREE
 from sessions_redis.clients.pools import RETRIED
-from sessions_redis.commands import Argument, Command
+from sessions_redis.commands import Command
 from sessions_redis.conf import Conf
 from sessions_redis.exceptions import SessionStoreUnavailable
 
 T = TypeVar("T")
-
-Request = tuple[Argument, ...]
 
 # A generator that yields commands, gets their answers and returns a result: how a rule that takes
 # several round trips is written once for both worlds. It may yield a list of commands, too: they
@@ -111,11 +109,11 @@ def _replies(
     if not requests:
         return []
     try:
-        return _exchange(ours.of_process(commands), requests)
+        return exchange(ours.of_process(commands), packed(requests), len(requests))
     except RedisConnectionError:
         if not ours.can_revive(commands):
             raise
-        return _exchange(ours.of_process(commands), requests)
+        return exchange(ours.of_process(commands), packed(requests), len(requests))
 
 
 async def _areplies(
@@ -124,82 +122,11 @@ async def _areplies(
     if not requests:
         return []
     try:
-        return await _aexchange(await ours.of_loop(commands), requests)
+        return await (await ours.of_loop(commands)).ask(requests)
     except RedisConnectionError:
         if not ours.can_revive(commands):
             raise
-        return await _aexchange(await ours.of_loop(commands), requests)
-
-
-# A request goes straight to a connection: what Redis.execute_command does around that (callbacks
-# on replies, metrics) takes a fifth of a round trip on loopback.
-
-
-def _exchange(leases: Leases, requests: list[Request]) -> list[Any]:
-    packed = _packed(requests)
-    lease = leases.take()
-    connection = lease.connection
-
-    def ask() -> list[Any]:
-        connection.send_packed_command(packed)
-        return [reply() for _ in requests]
-
-    def reply() -> Any:
-        try:
-            return connection.read_response()
-        except ResponseError as error:
-            return error
-
-    try:
-        replies: list[Any] = connection.retry.call_with_retry(
-            ask, lambda _: connection.disconnect()
-        )
-    except BaseException:
-        # What nobody read would be taken for the next request's reply.
-        connection.disconnect()
-        raise
-    finally:
-        leases.give(lease)
-    return replies
-
-
-# Never connected: it only puts requests into bytes. That of the plain world serves both, because
-# redis-py's asynchronous connections make no use of hiredis for that.
-_packer: Any = Connection()  # type: ignore[no-untyped-call]  # redis-py's
-
-
-def _packed(requests: list[Request]) -> list[bytes]:
-    # In one piece: redis-py would send a piece for every 6,000 bytes.
-    if len(requests) == 1:
-        return [b"".join(_packer.pack_command(*requests[0]))]
-    return [b"".join(_packer.pack_commands(requests))]
-
-
-async def _aexchange(leases: AsyncLeases, requests: list[Request]) -> list[Any]:
-    packed = _packed(requests)
-    lease = await leases.take()
-    connection = lease.connection
-
-    async def ask() -> list[Any]:
-        await connection.send_packed_command(packed)
-        return [await reply() for _ in requests]
-
-    async def reply() -> Any:
-        try:
-            return await connection.read_response()
-        except ResponseError as error:
-            return error
-
-    try:
-        replies: list[Any] = await connection.retry.call_with_retry(
-            ask, lambda _: connection.disconnect()
-        )
-    except BaseException:
-        await connection.disconnect(nowait=True)
-        raise
-    finally:
-        leases.give(lease)
-    return replies
+        return await (await ours.of_loop(commands)).ask(requests)
 
 
 def _answer(reply: Any, command: Command[T]) -> T:

@@ -28,6 +28,7 @@ from redis.retry import Retry
 
 from sessions_redis import conf
 from sessions_redis.clients.leases import KEPT, AsyncLeases, Leases
+from sessions_redis.clients.pipelines import Pipeline
 from sessions_redis.commands import Command
 from sessions_redis.conf import Conf
 
@@ -60,9 +61,8 @@ class Pools:
 
     def __init__(self, settings: Conf) -> None:
         self.conf = settings
-        self.pid = os.getpid()
         self._of_process: dict[bool, Leases] = {}
-        self._of_loop: dict[asyncio.AbstractEventLoop, dict[bool, AsyncLeases]] = {}
+        self._of_loop: dict[asyncio.AbstractEventLoop, dict[bool, Pipeline]] = {}
         self._lock = Lock()
 
     def of_process(self, commands: Sequence[Command[Any]]) -> Leases:
@@ -76,7 +76,7 @@ class Pools:
                     leases = self._of_process[repeats] = Leases(pool, _kept(repeats=repeats))
         return leases
 
-    async def of_loop(self, commands: Sequence[Command[Any]]) -> AsyncLeases:
+    async def of_loop(self, commands: Sequence[Command[Any]]) -> Pipeline:
         repeats = self._readied(commands)
         loop = asyncio.get_running_loop()
         of_loop = self._of_loop.get(loop)
@@ -84,11 +84,12 @@ class Pools:
             _drop_ended(self._of_loop)
             of_loop = self._of_loop[loop] = {}
             await _until_shutdown(loop, self._closing(loop))
-        leases = of_loop.get(repeats)
-        if leases is None:
+        pipeline = of_loop.get(repeats)
+        if pipeline is None:
             pool = build(self.conf, ASYNC, repeats=repeats)
-            leases = of_loop[repeats] = AsyncLeases(pool, _kept(repeats=repeats))
-        return leases
+            pipeline = Pipeline(AsyncLeases(pool, _kept(repeats=repeats)))
+            of_loop[repeats] = pipeline
+        return pipeline
 
     def can_revive(self, commands: Sequence[Command[Any]]) -> bool:
         """
@@ -117,8 +118,8 @@ class Pools:
         try:
             yield
         finally:
-            for leases in self._of_loop.pop(loop, {}).values():
-                await leases.pool.disconnect()
+            for pipeline in self._of_loop.pop(loop, {}).values():
+                await pipeline.leases.pool.disconnect()
 
 
 async def _until_shutdown(loop: asyncio.AbstractEventLoop, generator: AsyncGenerator[None]) -> None:
@@ -246,23 +247,21 @@ def _memory(location: str) -> tuple[Any, Any]:  # noqa: ARG001 - one server for 
     return fakeredis, fakeredis.FakeServer()
 
 
-_pools: Pools | None = None
+# By process: a forked one leaves its parent's connections alone.
+_pools: dict[int, Pools] = {}
 
 
 def current() -> Pools:
-    global _pools  # noqa: PLW0603 - the process's pools; made anew when the setting changes
-    settings = conf.current()
-    if _pools is None or _pools.conf is not settings or _pools.pid != os.getpid():
-        # A forked process leaves its parent's connections alone.
-        _pools = Pools(settings)
-    return _pools
+    # Of threads that begin at the same moment, all get what one of them made.
+    process = os.getpid()
+    return _pools.get(process) or _pools.setdefault(process, Pools(conf.current()))
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:
-    global _pools  # noqa: PLW0603
-    if setting == "SESSION_REDIS" and _pools is not None:
-        _pools.close()
-        _pools = None
+    if setting == "SESSION_REDIS":
+        ours = _pools.pop(os.getpid(), None)
+        if ours is not None:
+            ours.close()
 
 
 setting_changed.connect(_forget)

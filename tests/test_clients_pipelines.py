@@ -1,0 +1,261 @@
+"""Auto-pipelining: tasks that ask at the same time share an exchange, and nothing else."""
+
+import asyncio
+
+import pytest
+import redis
+
+from sessions_redis import clients, commands
+from sessions_redis.clients import pools
+from sessions_redis.clients.pipelines import AT_ONCE
+from sessions_redis.commands import Command, Keyspace
+from sessions_redis.engine import SessionStore
+from sessions_redis.exceptions import SessionStoreUnavailable
+from tests.proxy import Proxy
+
+MANY = 40
+
+# Takes its time, as nothing the engine asks does: what comes meanwhile is not alone.
+SLOW = Command(
+    ("EVAL", "local n = 0 for i = 1, 3000000 do n = n + 1 end return n", 0), lambda reply: reply
+)
+
+
+def echo(word):
+    return Command(("ECHO", word), bytes.decode)
+
+
+async def together(*asked):
+    """The answers to commands that are asked in one turn of the loop, while another is asked."""
+    first, *answers = await asyncio.gather(
+        *(clients.arun(command) for command in (echo("first"), *asked)), return_exceptions=True
+    )
+    assert first == "first"
+    return answers
+
+
+@pytest.fixture
+def at(settings, session_redis):
+    """Sets where Redis is, with options for redis-py."""
+
+    def change(location, **options):
+        settings.SESSION_REDIS = {**session_redis, "LOCATION": location, "OPTIONS": options}
+
+    return change
+
+
+@pytest.fixture
+def trips(at, server):
+    """``trips(ask)`` returns how many round trips ``ask()`` takes once its connections are open."""
+
+    def count(ask):
+        async def counted(proxy):
+            await ask()
+            before = proxy.round_trips
+            await ask()
+            return proxy.round_trips - before
+
+        with Proxy(server.port) as proxy:
+            at(proxy.url)
+            return asyncio.run(counted(proxy))
+
+    return count
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"), [(0, 1), (1, 2), (AT_ONCE, 2), (AT_ONCE + 1, 3), (3 * AT_ONCE, 4)]
+)
+def test_who_asks_at_the_same_time_shares_a_round_trip(trips, asked, expected):
+    """Up to ``AT_ONCE`` of them, beside the one that was alone when it asked."""
+    assert trips(lambda: together(*[echo("word")] * asked)) == expected
+
+
+def test_who_is_alone_does_not_wait(at, server):
+    """One after the other, each takes its round trip at once, on the same connection."""
+    turns = []
+
+    async def ask():
+        client_id = Command(("CLIENT", "ID"), int)
+        ids = {await clients.arun(client_id) for _ in range(5)}
+        task = asyncio.create_task(clients.arun(echo("alone")))
+        asyncio.get_running_loop().call_soon(turns.append, len(asyncio.all_tasks()))
+        assert await task == "alone"
+        return ids
+
+    at(server.url)
+    assert len(asyncio.run(ask())) == 1
+    assert turns == [2]  # this one and that which asks, none that was started to send it
+
+
+def test_each_gets_the_answer_to_its_own_command():
+    words = [f"word-{number}" for number in range(5 * MANY)]
+    assert asyncio.run(together(*map(echo, words))) == words
+
+
+def test_sessions_that_are_saved_at_the_same_time(raw, prefix):
+    """Each is whole, whoever it shared an exchange with."""
+
+    async def visit(number):
+        session = SessionStore()
+        await session.aset("number", number)
+        await session.acreate()
+        await session.aset("pair", [number] * 2)
+        await session.asave()
+        return session.session_key
+
+    async def visits():
+        return await asyncio.gather(*map(visit, range(MANY)))
+
+    for number, key in enumerate(asyncio.run(visits())):
+        assert dict(SessionStore(key).items()) == {"number": number, "pair": [number] * 2}
+    assert len(raw.keys(f"{prefix}:[0-9a-f]*")) == MANY
+
+
+def test_few_connections_serve_many(at, server, raw, prefix):
+    """Who shares an exchange shares its connection."""
+
+    async def ask():
+        await together(*[echo("word")] * AT_ONCE)
+        return sum(client["name"] == prefix for client in raw.client_list())
+
+    at(server.url, client_name=prefix)
+    assert asyncio.run(ask()) == 2
+
+
+def test_what_asks_much_is_nobody_elses_burden(trips):
+    """Who asks many things at once has an exchange for them alone."""
+
+    async def ask():
+        answers = await asyncio.gather(
+            clients.arun(echo("first")),
+            clients.arun_all([echo("a"), echo("b")]),
+            clients.arun(echo("c")),
+            clients.arun(echo("d")),
+        )
+        assert answers == ["first", ["a", "b"], "c", "d"]
+
+    assert trips(ask) == 3
+
+
+def test_a_refusal_is_its_own_alone(raw, prefix):
+    """What the server refuses to one it refuses to nobody else."""
+    raw.set(f"{prefix}:text", "text", ex=60)
+    keyspace = Keyspace(prefix)
+    refused, wrong, good = asyncio.run(
+        together(
+            Command(("HGET", "too few words"), bytes), commands.load(keyspace, "text"), echo("good")
+        )
+    )
+    assert isinstance(refused.__cause__, redis.ResponseError)
+    assert isinstance(wrong, commands.WrongType)
+    assert good == "good"
+
+
+def test_what_cannot_be_sent_is_its_own_alone():
+    """A command that redis-py cannot put into bytes fails before it meets others."""
+    failed, good = asyncio.run(together(Command(("ECHO", object()), bytes), echo("good")))
+    assert isinstance(failed.__cause__, redis.DataError)
+    assert good == "good"
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_who_is_cancelled_takes_nobody_along(turns):
+    """Whenever it happens, before or after the exchange has begun."""
+
+    async def ask():
+        slow = asyncio.create_task(clients.arun(SLOW))
+        await asyncio.sleep(0)
+        tasks = [asyncio.create_task(clients.arun(echo(f"{number}"))) for number in range(MANY)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert await slow > 0
+        assert [await clients.arun(echo(word)) for word in "ab"] == ["a", "b"]
+        return answers
+
+    answers = asyncio.run(ask())
+    assert answers[1::2] == [f"{number}" for number in range(1, MANY, 2)]
+    assert all(isinstance(answer, asyncio.CancelledError) for answer in answers[::2])
+
+
+def test_all_are_cancelled():
+    """An exchange whose askers have all gone away leaves its connection fit for the next."""
+
+    async def ask():
+        for turns in range(10):
+            tasks = [asyncio.create_task(clients.arun(echo("gone"))) for _ in range(MANY)]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert await clients.arun(echo("here")) == "here"
+
+    asyncio.run(ask())
+
+
+def test_a_loop_that_ends_meanwhile(recwarn):
+    """Exchanges that are under way when a loop ends are cancelled with it, without a word."""
+
+    async def ask():
+        tasks = [asyncio.create_task(clients.arun(SLOW)) for _ in range(5)]
+        await asyncio.sleep(0.005)
+        return tasks
+
+    tasks = asyncio.run(ask())
+    assert all(task.cancelled() for task in tasks)
+    assert list(recwarn) == []
+
+
+def test_an_outage_is_told_to_all(at, server):
+    """Each gets an error of its own; afterwards all are served again."""
+
+    async def ask(proxy):
+        await together(echo("before"))
+        proxy.__exit__(None, None, None)
+        return await asyncio.gather(
+            *(clients.arun(echo("word")) for _ in range(MANY)), return_exceptions=True
+        )
+
+    with Proxy(server.port) as proxy:
+        at(proxy.url)
+        errors = asyncio.run(ask(proxy))
+    assert all(isinstance(error, SessionStoreUnavailable) for error in errors)
+    assert len({id(error) for error in errors}) == MANY
+    at(server.url)
+    assert asyncio.run(together(*map(echo, "abc"))) == list("abc")
+
+
+def test_connections_that_the_server_closed(raw, at, server, prefix):
+    """Those who shared a lost exchange share its repetition."""
+
+    async def ask():
+        await together(*[echo("word")] * MANY)
+        raw.client_kill_filter(_type="normal", skipme=True)
+        return await together(*map(echo, "abc"))
+
+    at(server.url, client_name=prefix)
+    assert asyncio.run(ask()) == list("abc")
+
+
+def test_increments_at_the_same_time_are_sent_once(at, server, live, raw, prefix):
+    """What must not be sent twice is not, in whatever company: each was told, or was added."""
+    key = f"{prefix}:{commands.session_id(live.session_key)}"
+
+    async def add():
+        stores = [SessionStore(live.session_key) for _ in range(MANY)]
+        first = await asyncio.gather(*(store.aincrement("counter") for store in stores))
+        raw.execute_command("CLIENT", "PAUSE", 600, "WRITE")
+        return first, await asyncio.gather(
+            *(store.aincrement("counter") for store in stores), return_exceptions=True
+        )
+
+    at(server.url, socket_timeout=0.2)
+    first, second = asyncio.run(add())
+    assert sorted(first) == list(range(1, MANY + 1))
+    assert all(isinstance(error, SessionStoreUnavailable) for error in second)
+    assert pools.RETRIES > 0  # which these had not
+    raw.hset(key, "afterwards", "true")  # waits until those that were held back are done
+    assert int(raw.hget(key, "counter")) <= 2 * MANY
