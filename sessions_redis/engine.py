@@ -54,7 +54,8 @@ class SessionStore(SessionBase):
     # Where the session's metadata beside its times comes from; the session middleware sets it.
     metadata_source: Callable[[], Mapping[bytes, bytes]] = dict
 
-    # What kept this store from Redis last; the session middleware answers for it.
+    # What kept this store from Redis, if that was so when it last asked; the session middleware
+    # answers for it.
     failure: SessionStoreUnavailable | None = None
 
     # Entries, once there are any
@@ -157,7 +158,8 @@ class SessionStore(SessionBase):
         Add ``by`` to the entry ``key`` on the server at once, and return the sum.
 
         A missing entry counts as 0. Raises ``TypeError`` if the entry holds no integer,
-        ``OverflowError`` if the sum leaves 64 bits, ``UpdateError`` if the session is gone. If the
+        ``OverflowError`` if the sum leaves 64 bits, ``UpdateError`` if the session is gone: who may
+        come with an expired cookie has its session loaded first, by reading an entry. If the
         reply is lost `SessionStoreUnavailable` is raised and the addition may have been made; it
         is never made twice. An entry with a change that is not saved yet, and one of a session
         that has no key yet, is added to here and written by the save that follows. The session's
@@ -194,17 +196,21 @@ class SessionStore(SessionBase):
 
     def _perform(self, steps: Steps[T]) -> T:
         try:
-            return perform(steps)
+            result = perform(steps)
         except SessionStoreUnavailable as error:
             self.failure = error
             raise
+        self.failure = None
+        return result
 
     async def _aperform(self, steps: Steps[T]) -> T:
         try:
-            return await aperform(steps)
+            result = await aperform(steps)
         except SessionStoreUnavailable as error:
             self.failure = error
             raise
+        self.failure = None
+        return result
 
     def _get_new_session_key(self) -> str:
         # SessionBase asks the server whether the key is taken; creating does that by itself.
@@ -300,6 +306,8 @@ class SessionStore(SessionBase):
     def _incrementing(self, key: str, by: int) -> Steps[int]:
         if not _is_integer(by):
             raise TypeError(f"An entry is incremented by an integer, not by {by!r}.")
+        if not isinstance(key, str):
+            raise TypeError(f"The key of an entry to increment is a string, not {key!r}.")
         self._require_decimal_serializer()
         loaded = hasattr(self, "_entries")
         if self.session_key is None or (loaded and self._entries.is_pending(key)):
@@ -309,6 +317,9 @@ class SessionStore(SessionBase):
             conf.current().keyspace, session_id(self.session_key), field_of(key), by
         )
         if value is None:
+            if not loaded:
+                # As loading would have it: the next request is not to come with this key again.
+                self._session_key, self._entries = None, self._new_entries()
             raise UpdateError(_GONE)
         if isinstance(value, commands.NotAnInteger):
             raise TypeError(_not_an_integer(key))

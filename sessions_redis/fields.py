@@ -178,7 +178,7 @@ class Entries(MutableMapping[Any, Any]):
         """
         What differs from what Redis is known to hold. Untouched entries are not looked at.
 
-        ``metadata`` are fields of metadata to write where they differ.
+        ``metadata`` are fields of metadata to write where they differ, or to remove where empty.
 
         Raises what the serializer raises for a value it cannot write, and ``TypeError`` for a key
         that it does not make text of.
@@ -191,16 +191,17 @@ class Entries(MutableMapping[Any, Any]):
             if self._replaces or self._differs(name, encoded):
                 written[name] = encoded
                 if key == USER_KEY:
-                    user = str(self._items[key])
-        removed = tuple(name for name in self._deleted if name not in kept)
+                    user = _text_of_user(self._items[key])
+        removed = [name for name in self._deleted if name not in kept]
         if field_of(USER_KEY) in removed:
             user = ""
-        return Changes(written, removed, self._replaces, user)
+        removed += [name for name, text in metadata.items() if not text and name in self._stored]
+        return Changes(written, tuple(removed), self._replaces, user)
 
     def whole(self, metadata: Mapping[bytes, bytes] = NOTHING) -> Changes:
-        """Every entry and ``metadata``, for a hash that does not exist yet."""
-        user = str(self[USER_KEY]) if USER_KEY in self else ""
-        written = dict(metadata)
+        """Every entry and what ``metadata`` holds, for a hash that does not exist yet."""
+        user = _text_of_user(self.get(USER_KEY))
+        written = {name: text for name, text in metadata.items() if text}
         written |= {name: self._stored[name] for name, _ in self._readable()}
         for name, key in self._names_of_items().items():
             written[name] = self._serializer.dumps(self._items[key])
@@ -223,7 +224,7 @@ class Entries(MutableMapping[Any, Any]):
     def new_metadata(self, metadata: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
         """Those fields of ``metadata`` that Redis is not known to hold."""
         stored = self._stored
-        return {name: text for name, text in metadata.items() if stored.get(name) != text}
+        return {name: text for name, text in metadata.items() if text and stored.get(name) != text}
 
     def settle(self, changes: Changes) -> None:
         """Take ``changes`` as lying in Redis now: later changes are those against them."""
@@ -281,6 +282,10 @@ class Entries(MutableMapping[Any, Any]):
                 f"{type(self._serializer).__name__} does not make one of it. Use a string."
             )
         return text
+
+
+def _text_of_user(primary_key: Any) -> str:
+    return "" if primary_key is None else str(primary_key)
 
 
 def _starts_with(key: Any, prefix: str) -> bool:

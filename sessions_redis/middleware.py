@@ -9,12 +9,11 @@ from typing import Any
 
 from django.contrib.sessions import middleware
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template import TemplateDoesNotExist, loader
 from django.utils.translation import gettext as _
 from django.views.defaults import ERROR_PAGE_TEMPLATE
 
-from sessions_redis import conf
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.visitors import metadata_of
@@ -35,15 +34,17 @@ class SessionMiddleware(middleware.SessionMiddleware):
 
     Keeps the visitor's address and user agent in the metadata fields ``@ip`` and ``@agent``: with
     the save at the end of a request, or, where the session was only read and they have changed, by
-    a write of their own that extends no lifetime. ``METADATA: False`` keeps none of it.
+    a write of their own that extends no lifetime. ``METADATA: False`` keeps none of it, and drops
+    what was kept with the next save.
 
-    When Redis is away or refuses, the answer is 503 with ``Retry-After``, rendered from the site's
-    template ``503.html`` if there is one, and the visitor's cookie stays as it is.
+    When Redis is away or refuses, the answer is 503 with ``Retry-After``, and the visitor's cookie
+    stays as it is. In place of a JSON response it is in JSON, else rendered from the template
+    ``503.html``, if the site has one; in the admin from ``admin/503.html``, which comes along.
     """
 
     def process_request(self, request: HttpRequest) -> None:
         super().process_request(request)
-        if isinstance(request.session, SessionStore) and conf.current().metadata:
+        if isinstance(request.session, SessionStore):
             request.session.metadata_source = partial(metadata_of, request.META)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
@@ -58,7 +59,7 @@ class SessionMiddleware(middleware.SessionMiddleware):
         try:
             response = super().process_response(request, response)
         except SessionStoreUnavailable as error:
-            return unavailable(request, error)
+            return unavailable(request, error, response)
         if session := _store_with_metadata(request, response):
             try:
                 session.note_metadata()
@@ -74,7 +75,7 @@ class SessionMiddleware(middleware.SessionMiddleware):
         try:
             response = await self._saved(request, response)
         except SessionStoreUnavailable as error:
-            return unavailable(request, error)
+            return unavailable(request, error, response)
         if session := _store_with_metadata(request, response):
             try:
                 await session.anote_metadata()
@@ -165,17 +166,30 @@ class _Session:
         return self._is_done
 
 
-def unavailable(request: HttpRequest, error: SessionStoreUnavailable) -> HttpResponse:
+def unavailable(
+    request: HttpRequest, error: SessionStoreUnavailable, instead_of: HttpResponse | None = None
+) -> HttpResponse:
     """The answer while sessions cannot be reached: 503, the visitor's cookie as it is."""
     logger.error("No session for %s %s: %s", request.method, request.path, error)
+    headers = {"Retry-After": str(RETRY_AFTER)}
+    if instead_of is not None and instead_of.get("Content-Type") == "application/json":
+        told = _("Sessions cannot be reached. Ask again.")
+        return JsonResponse({"error": told}, status=503, headers=headers)
+    return HttpResponse(_page(request), status=503, headers=headers)
+
+
+def _page(request: HttpRequest) -> str:
+    names = ["503.html"]
+    if request.resolver_match and "admin" in request.resolver_match.app_names:
+        names.insert(0, "admin/503.html")
     try:
         # Without the request: what a site's context processors look up may be in the session.
-        page: str = loader.render_to_string("503.html", {"retry_after": RETRY_AFTER})
+        page: str = loader.render_to_string(names, {"retry_after": RETRY_AFTER})
     except TemplateDoesNotExist:
         title = _("Service Unavailable")
-        details = _("Please try again in a moment. You are still signed in.")
+        details = _("Please try again in a moment. Nobody is signed out by this.")
         page = ERROR_PAGE_TEMPLATE % {"title": title, "details": details}
-    return HttpResponse(page, status=503, headers={"Retry-After": str(RETRY_AFTER)})
+    return page
 
 
 def _failure_of(request: HttpRequest, response: HttpResponse) -> SessionStoreUnavailable | None:

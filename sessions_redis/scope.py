@@ -57,6 +57,11 @@ class Scope(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         return f"<Scope {self._prefix!r}: {dict(self)!r}>"
 
+    def clear(self) -> None:
+        # Not MutableMapping's, which lists all keys again for each that it removes.
+        for key in self:
+            del self[key]
+
     def _keys(self) -> Iterator[str]:
         # django-stubs leaves out both ways to a session's mapping.
         entries = self._session._get_session()  # type: ignore[attr-defined]
@@ -80,6 +85,10 @@ class Scope(MutableMapping[str, Any]):
             return await self._session.apop(self._entry(key), *given)
         except KeyError:
             raise KeyError(key) from None
+
+    async def aclear(self) -> None:
+        await self._session._aget_session()  # type: ignore[attr-defined]
+        self.clear()
 
     async def aupdate(self, entries: Mapping[str, Any]) -> None:
         await self._session.aupdate({self._entry(key): entries[key] for key in entries})

@@ -16,8 +16,14 @@ Address = IPv4Address | IPv6Address
 
 
 def metadata_of(meta: Mapping[str, Any]) -> dict[bytes, bytes]:
-    """The fields ``@ip`` and ``@agent`` of a request, by its ``META``, as far as known."""
+    """
+    The fields ``@ip`` and ``@agent`` of a request, by its ``META``, as far as known.
+
+    Both are empty, so that no session keeps them, where ``METADATA`` is off.
+    """
     settings = conf.current()
+    if not settings.metadata:
+        return {IP: b"", AGENT: b""}
     metadata = {}
     ip = client_ip(meta, settings.trusted_proxies)
     if ip is not None:

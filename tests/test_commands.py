@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessions_redis import commands
+from sessions_redis import commands, indexes
 from sessions_redis.clients import run
 from sessions_redis.commands import Command, Keyspace, StoredSession, WrongType, session_id
 from sessions_redis.exceptions import SessionStoreUnavailable
@@ -763,19 +763,37 @@ def writes_to(keyspace):
 @pytest.mark.parametrize("name", writes_to(Keyspace("p")))
 @pytest.mark.parametrize("index", sorted(indexes_of("7")))
 def test_an_index_of_the_wrong_type(indexed, raw, prefix, name, index):
-    """If something else lies under an index's name, the session is untouched, and that is told."""
-    fields = {b"color": b"1", b"size": b"1"}
-    run(commands.create(indexed, "a", TTL, Changes(fields, user="7")))
-    raw.set(f"{prefix}:{index}", "text", ex=60)
-    keys = [indexed.session("a"), f"{prefix}:{index}"]
-    before = [(raw.dump(key), raw.pexpiretime(key)) for key in keys]
+    """What else lies under an index's name is left alone, and sessions are written all the same."""
 
-    with pytest.raises(SessionStoreUnavailable, match="WRONGTYPE"):
-        run(writes_to(indexed)[name])
+    def written():
+        fields = {b"color": b"1", b"size": b"1"}
+        run(commands.create(indexed, "a", TTL, Changes(fields, user="7")))
+        answer = run(writes_to(indexed)[name])
+        hashes = {id: raw.hgetall(indexed.session(id)) for id in ("a", "new")}
+        for fields in hashes.values():
+            fields.pop(b"@created", None), fields.pop(b"@updated", None)
+        for id in ("a", "new"):
+            raw.delete(indexed.session(id))
+        return answer, hashes
 
-    assert [(raw.dump(key), raw.pexpiretime(key)) for key in keys] == before
-    assert not raw.exists(indexed.session("new"))
+    expected = written()
+    foreign = f"{prefix}:{index}"
+    raw.set(foreign, "text", ex=60)
+    until = raw.pexpiretime(foreign)
+
+    assert written() == expected
+
+    assert (raw.get(foreign), raw.pexpiretime(foreign)) == (b"text", until)
     assert all(raw.pttl(key) > 0 for key in raw.scan_iter(f"{prefix}:*", count=1000))
+
+
+@pytest.mark.parametrize("index", sorted(indexes_of("7")))
+def test_who_reads_an_index_of_the_wrong_type_is_told(indexed, raw, prefix, index):
+    """Nobody takes what an index cannot say for "no sessions"."""
+    run(commands.create(indexed, "a", TTL, Changes(user="7")))
+    raw.set(f"{prefix}:{index}", "text", ex=60)
+    with pytest.raises(SessionStoreUnavailable, match=f"TYPE.*{prefix}:"):
+        run(indexes.page(f"{prefix}:{index}"))
 
 
 def test_a_command_of_ones_own():

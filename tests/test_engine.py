@@ -341,6 +341,24 @@ def test_increment_of_a_session_that_is_gone(live, increment, raw, prefix):
     assert list(raw.scan_iter(f"{prefix}:*")) == []
 
 
+def test_a_stale_key_is_forgotten_by_increment(live, increment):
+    """A session that was not loaded before is empty then, as an unknown one when it is loaded."""
+    session = reopened(live)
+    live.delete()
+    with pytest.raises(UpdateError):
+        increment(session, "counter")
+    assert session.session_key is None
+    assert session.is_empty()
+    assert increment(session, "counter") == 1
+
+
+@pytest.mark.parametrize("key", [1, None, b"counter"])
+def test_increment_of_a_key_that_is_no_string(live, increment, key):
+    """It is told, and nothing is added."""
+    with pytest.raises(TypeError, match="is a string"):
+        increment(live, key)
+
+
 @pytest.mark.parametrize("value", ["red", 1.5, True, None, [1]])
 def test_increment_of_what_is_no_integer(live, increment, value):
     """It raises TypeError, saved or not, and the entry stays."""

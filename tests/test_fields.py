@@ -458,6 +458,14 @@ def test_the_user_in_changes(entries_of, change, user):
     assert entries.changes().user is None
 
 
+def test_a_user_without_a_primary_key(entries_of, fresh):
+    """Nobody is signed in as ``None``."""
+    entries = entries_of(stored_as({"_auth_user_id": "7"}))
+    entries["_auth_user_id"] = None
+    assert entries.changes() == Changes({USER: b"null"}, user="")
+    assert entries.whole().user == ""
+
+
 def test_a_user_who_signs_in(entries_of):
     """The user is told when there was none before."""
     entries = entries_of(stored_as({"color": "red"}))
@@ -660,6 +668,19 @@ def test_metadata_that_redis_holds_is_not_written(entries_of):
     assert entries.changes(METADATA) == Changes()
     assert entries.changes() == Changes()
     assert entries.new_metadata({fields.IP: b"::1"}) == {}
+
+
+def test_metadata_that_shall_not_be_kept(entries_of, fresh):
+    """Empty metadata is removed where Redis holds some, and never written."""
+    none = {fields.IP: b"", fields.AGENT: b""}
+    entries = entries_of({**stored_as({"color": "red"}), **METADATA})
+    assert entries.new_metadata(none) == {}
+    changes = entries.changes(none)
+    assert changes == Changes(removed=(fields.IP, fields.AGENT))
+    entries.settle(changes)
+    assert entries.changes(none) == Changes()
+    assert fresh.changes(none) == Changes(replaces=True, user="")
+    assert entries_of(stored_as({"color": "red"})).whole(none).written == {b"color": b'"red"'}
 
 
 def test_metadata_of_a_whole_session(entries_of, fresh):

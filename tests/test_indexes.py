@@ -97,6 +97,19 @@ def test_expired_members_are_trimmed(live, raw, prefix):
     assert members(raw, f"{prefix}:index") == {session_id(live.session_key)}
 
 
+@pytest.mark.parametrize("half", ["signed-in", "anonymous"])
+def test_an_index_that_was_lost(raw, prefix, half):
+    """Where Redis lost the index of all, what has expired leaves the other indexes all the same."""
+    session = signed_in("1") if half == "signed-in" else SessionStore()
+    session.save()
+    raw.delete(f"{prefix}:index")
+    raw.zadd(f"{prefix}:index:{half}", {f"dead-{number}": number + 1 for number in range(40)})
+    for _ in range(3):
+        session.save()
+    id = session_id(session.session_key)
+    assert members(raw, f"{prefix}:index:{half}") == members(raw, f"{prefix}:index") == {id}
+
+
 def test_without_indexes(settings, session_redis, raw, prefix):
     """With INDEX off the session is all there is; switched on, saved sessions enter the indexes."""
     settings.SESSION_REDIS = {**session_redis, "INDEX": False}

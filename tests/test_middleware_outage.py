@@ -5,11 +5,13 @@ import signal
 
 import pytest
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.http import HttpResponse
+from django.contrib import admin
+from django.http import HttpResponse, JsonResponse
 from django.test import AsyncClient, Client
 from django.urls import path
 
 from sessions_redis.engine import SessionStore
+from sessions_redis.exceptions import SessionStoreUnavailable
 from tests.servers import Server
 
 
@@ -48,6 +50,38 @@ async def awrite(request):
     return HttpResponse()
 
 
+def api(request):
+    """As `write`, in JSON."""
+    write(request)
+    return JsonResponse({"color": "blue"})
+
+
+async def aapi(request):
+    await awrite(request)
+    return JsonResponse({"color": "blue"})
+
+
+def recover(request):
+    """Does without Redis for a moment, and fails later at something else."""
+    Redis.hang()
+    try:
+        request.session.get("color")
+    except SessionStoreUnavailable:
+        Redis.resume()
+    assert request.session["color"] == "red"
+    raise ZeroDivisionError
+
+
+async def arecover(request):
+    Redis.hang()
+    try:
+        await request.session.aget("color")
+    except SessionStoreUnavailable:
+        Redis.resume()
+    assert await request.session.aget("color") == "red"
+    raise ZeroDivisionError
+
+
 def fail(request):
     raise ZeroDivisionError
 
@@ -72,9 +106,11 @@ urlpatterns = [
     for name, view in [
         *(("WSGI/read", read), ("WSGI/write", write), ("WSGI/fail", fail), ("WSGI/lose", lose)),
         *(("ASGI/read", aread), ("ASGI/write", awrite), ("ASGI/fail", afail)),
-        ("ASGI/lose", alose),
+        *(("ASGI/lose", alose), ("WSGI/api", api), ("ASGI/api", aapi)),
+        *(("WSGI/recover", recover), ("ASGI/recover", arecover)),
     ]
 ]
+urlpatterns.append(path("admin/", admin.site.urls))
 
 
 def reads_first(get_response):
@@ -138,6 +174,40 @@ def assert_unavailable(response):
     assert not response.cookies
 
 
+def test_in_json(get):
+    """Who would have got JSON gets JSON."""
+    response = get("api")
+    assert_unavailable(response)
+    assert response.json() == {"error": "Sessions cannot be reached. Ask again."}
+
+
+def test_in_the_admin(site, red):
+    """There the page looks like the admin, knows nobody, and names no user."""
+    site.STATIC_URL = "static/"
+    site.INSTALLED_APPS = [
+        *("django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes"),
+        *("django.contrib.messages", "django.contrib.staticfiles", "sessions_redis"),
+    ]
+    site.MIDDLEWARE = [
+        *site.MIDDLEWARE,
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+    ]
+    site.TEMPLATES = [
+        {"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}
+    ]
+    Redis.hang()
+    client = Client()
+    client.cookies["sessionid"] = red
+    for page in ("/admin/", "/admin/login/", "/admin/auth/user/"):
+        response = client.get(page)
+        assert_unavailable(response)
+        assert "Redis does not answer, so it is not known who you are." in response.text
+        assert "<title>Sessions cannot be reached | " in response.text
+        assert "admin/css/base.css" in response.text
+        assert "Log out" not in response.text
+
+
 @pytest.mark.parametrize("name", ["read", "write"])
 def test_redis_is_away(get, red, caplog, name):
     """503, the cookie as it is, a line in the log without the key; and then all is as before."""
@@ -145,7 +215,7 @@ def test_redis_is_away(get, red, caplog, name):
         Redis.hang()
     response = get(name)
     assert_unavailable(response)
-    assert "You are still signed in." in response.text
+    assert "Nobody is signed out by this." in response.text
     assert f"{name}: Redis at redis://127.0.0.1" in caplog.text
     assert red not in caplog.text
     Redis.resume()
@@ -178,6 +248,11 @@ def test_the_sites_own_page(get, site):
 def test_other_failures_are_not_ours(get):
     """What else goes wrong in a view stays a 500."""
     assert get("fail").status_code == 500
+
+
+def test_an_outage_that_is_over(get):
+    """What goes wrong after Redis has answered again is not put down to it."""
+    assert get("recover").status_code == 500
 
 
 def test_a_view_that_loses_the_session(get):

@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sessions_redis.engine import SessionStore
+from sessions_redis.fields import Entries
 from sessions_redis.scope import Scope
 
 # Any text, and often the characters that separate and encode.
@@ -236,6 +237,8 @@ def test_reading_a_scope_marks_the_session_accessed(reopened):
         lambda scope: scope.pop("apples"),
         lambda scope: scope.__delitem__("apples"),
         lambda scope: scope.setdefault("figs", 1),
+        lambda scope: scope.clear(),
+        lambda scope: asyncio.run(scope.aclear()),
         lambda scope: asyncio.run(scope.aset("figs", 1)),
         lambda scope: asyncio.run(scope.apop("apples")),
         lambda scope: asyncio.run(scope.aupdate({"figs": 1})),
@@ -259,6 +262,21 @@ def test_one_entry_of_a_scope(reopened):
     assert reopened.scope("bob")["apples"] == 3
     assert "apples" in reopened.scope("bob")
     assert reopened.counting.loaded == [b"3"]
+
+
+def test_clearing_a_scope(carts, monkeypatch):
+    """Its entries go, all in one walk through them, and those of others stay."""
+    walks = []
+    walk = Entries.keys_starting_with
+    monkeypatch.setattr(
+        Entries, "keys_starting_with", lambda *args: walks.append(args) or walk(*args)
+    )
+    session = SessionStore(carts.session_key)
+    session.scope("ada").clear()
+    assert len(walks) == 1
+    session.save()
+    assert dict(SessionStore(carts.session_key).scope("ada")) == {}
+    assert dict(SessionStore(carts.session_key).scope("bob")) == {"apples": 3}
 
 
 def test_a_damaged_entry_in_a_scope(carts, raw, caplog):
@@ -322,6 +340,9 @@ def test_asynchronous_writing(carts):
             await scope.apop("pears")
         assert caught.value.args == ("pears",)
         await scope.aupdate({"plums": 7})
+        await session.scope("eve").aset("apples", 8)
+        await session.scope("eve").aclear()
+        assert await session.scope("eve").akeys() == []
         await session.asave()
 
     asyncio.run(write())
@@ -330,7 +351,7 @@ def test_asynchronous_writing(carts):
     assert dict(session.scope("bob")) == {"apples": 3}
 
 
-@pytest.mark.parametrize("method", ["akeys", "avalues", "aitems"])
+@pytest.mark.parametrize("method", ["akeys", "avalues", "aitems", "aclear"])
 def test_walking_through_a_scope_does_not_block(settings, session_redis, carts, raw, method):
     """The asynchronous methods take the connection of the loop, and none of the process."""
     name = session_redis["KEY_PREFIX"]

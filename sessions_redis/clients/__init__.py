@@ -156,4 +156,10 @@ def _unavailable(settings: Conf, error: RedisError) -> SessionStoreUnavailable:
             f"{where} does not answer: {what}. "
             'Is it running, and is SESSION_REDIS["LOCATION"] its address?'
         )
+    if "WRONGTYPE" in what:
+        return SessionStoreUnavailable(
+            f"{where} holds something else under a name that is an index's: {what}. Look with TYPE "
+            f"which of {settings.key_prefix}:index, …:index:signed-in, …:index:anonymous and "
+            "…:user:<pk> is no zset, and delete that."
+        )
     return SessionStoreUnavailable(f"{where} refused a command: {what}.")

@@ -1,5 +1,6 @@
 -- The indexes: sorted sets of session ids, scored by expiry in epoch seconds. Shared.
--- An empty index name stands for "no index is kept".
+-- An empty index name stands for "no index is kept". What lies under an index's name and is no sorted
+-- set is left alone, hence each pcall: sessions go on without that index, and who reads it is told.
 
 -- Dead members dropped per write: more than one write adds, so an index cannot grow by them.
 local TRIM = 16
@@ -33,7 +34,7 @@ end
 -- Gives an index the time to live of its longest-lived member, which it had to lose or shorten.
 local function settle(index)
   if index == '' then return end
-  local last = redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')
+  local last = redis.pcall('ZRANGE', index, -1, -1, 'WITHSCORES')
   if last[2] then redis.call('PEXPIREAT', index, moment(math.ceil(last[2] * 1000))) end
 end
 
@@ -44,16 +45,18 @@ local function prolong(index, at, ttl)
   if redis.call('PTTL', index) < ttl then redis.call('PEXPIREAT', index, at) end
 end
 
--- Drops some members that have expired. The halves hold the same ones as the index of all.
+-- Drops some members that have expired, from the others named as well: they may hold the same ones.
+-- Returns how many there were.
 local function trim(index, now_as_score, ...)
-  if index == '' then return end
-  local dead = redis.call('ZRANGEBYSCORE', index, '-inf', now_as_score, 'LIMIT', 0, TRIM)
-  if #dead == 0 then return end
-  for _, name in ipairs({index, ...}) do redis.call('ZREM', name, unpack(dead)) end
+  if index == '' then return 0 end
+  local dead = redis.pcall('ZRANGEBYSCORE', index, '-inf', now_as_score, 'LIMIT', 0, TRIM)
+  if #dead == 0 then return 0 end
+  for _, name in ipairs({index, ...}) do redis.pcall('ZREM', name, unpack(dead)) end
+  return #dead
 end
 
 local function leave(index, id)
-  if index ~= '' then redis.call('ZREM', index, id) end
+  if index ~= '' then redis.pcall('ZREM', index, id) end
 end
 
 -- The names of the indexes that a session of `user` is in. Of nobody's session it is not known
@@ -70,7 +73,7 @@ local function forget(key, id, index, users)
   -- pcall: whatever lies under the session's name is deleted, also what is no hash.
   local user = redis.pcall('HGET', key, '@user')
   if type(user) ~= 'string' then user = '' end
-  for _, name in ipairs(indexes_with(user, index, users)) do redis.call('ZREM', name, id) end
+  for _, name in ipairs(indexes_with(user, index, users)) do leave(name, id) end
   return redis.call('DEL', key), user
 end
 

@@ -32,7 +32,7 @@ end
 -- `shorter`: it is to live shorter than it would have.
 local function enter(index, old, new, life, shorter)
   if index == '' then return end
-  redis.call('ZADD', index, life.score, new.id)
+  if type(redis.pcall('ZADD', index, life.score, new.id)) == 'table' then return end
   if old.id ~= new.id then leave(index, old.id) end
   if shorter then settle(index) else prolong(index, life.at, life.ttl) end
 end
@@ -53,7 +53,9 @@ local function place(old, new, was, user, index, users, life)
     move_out(index_of(users, was), old.id)
     if half ~= half_of(index, was) then move_out(half_of(index, was), old.id) end
   end
-  trim(index, life.now_as_score, half_of(index, ''), half_of(index, 'any'))
+  if trim(index, life.now_as_score, half_of(index, ''), half_of(index, 'any')) == 0 then
+    trim(half, life.now_as_score)  -- what the index of all does not know, were it lost meanwhile
+  end
   trim(index_of(users, user), life.now_as_score)
 end
 
@@ -71,7 +73,6 @@ local function write(old, new, was, index, users, first)
   local user = was or ''
   if ARGV[first + 2] == '1' then user = ARGV[first + 3] end
   local at = moment(now + ttl)
-  -- The indexes first: should one of them not be a sorted set, the session is still untouched.
   if index ~= '' then
     local life = {ttl = ttl, at = at, score = score(now + ttl), now_as_score = score(now)}
     place(old, new, was, user, index, users, life)
