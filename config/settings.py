@@ -9,6 +9,8 @@ SECRET_KEY    a key that everybody knows             refused
 ALLOWED_HOSTS this machine alone                     refused
 REDIS_URL     the embedded server, data in .redis/   refused
 ============= ====================================== ==========================
+
+What is for development is refused in production also where it is given by name.
 """
 
 import os
@@ -24,6 +26,7 @@ REQUIRED = {
     "ALLOWED_HOSTS": "the names of this site, such as www.example.com,example.com",
     "REDIS_URL": "the server that keeps the sessions, such as rediss://user:password@host:6379/0",
 }
+INSECURE_KEY = "django-insecure-for-development-alone"
 given = {name: os.environ[name] for name in REQUIRED if os.environ.get(name, "").strip()}
 
 
@@ -46,7 +49,17 @@ if not DEBUG and given.keys() != REQUIRED.keys():
         + "\nor, for development, DEBUG=1."
     )
 
-SECRET_KEY = given.get("SECRET_KEY", "django-insecure-for-development-alone")
+if not DEBUG and given["SECRET_KEY"].startswith("django-insecure-"):
+    raise ImproperlyConfigured(
+        f"DEBUG is off, and SECRET_KEY is one for development. Set {REQUIRED['SECRET_KEY']}."
+    )
+if not DEBUG and given["REDIS_URL"].startswith(("embedded:", "memory:")):
+    raise ImproperlyConfigured(
+        "DEBUG is off, and REDIS_URL names a server that ends with the process that uses it. "
+        f"Set {REQUIRED['REDIS_URL']}."
+    )
+
+SECRET_KEY = given.get("SECRET_KEY", INSECURE_KEY)
 ALLOWED_HOSTS = given.get("ALLOWED_HOSTS", "").replace(",", " ").split()
 
 # Sessions: what this site is here to show

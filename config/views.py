@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 from shlex import quote
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
@@ -15,8 +15,6 @@ from django.views.decorators.http import require_safe
 from sessions_redis.exceptions import SessionStoreUnavailable
 
 logger = logging.getLogger("django.request")
-
-mask = SafeExceptionReporterFilter().cleanse_setting
 
 
 @require_safe
@@ -32,17 +30,27 @@ def landing(request: HttpRequest) -> HttpResponse:
         return response
     context = {"stored": stored}
     if stored:
-        context["fields"] = [(name, mask(name, value)) for name, value in stored.fields.items()]
+        context["fields"] = [(name, masked(name, value)) for name, value in stored.fields.items()]
         context["command"] = f"{redis_cli()} HGETALL {quote(stored.redis_key)}"
     return render(request, "config/landing.html", context)
 
 
+def masked(field: str, value: str) -> str:
+    """The value, unless the name of what lies there looks secret: in a scope that of the entry."""
+    # What a scope is named after, such as a user called "monkey", says nothing of its entries.
+    text: str = SafeExceptionReporterFilter().cleanse_setting(field.rpartition(":")[2], value)
+    return text
+
+
 def redis_cli() -> str:
     """How to call ``redis-cli``; without the URL, which may hold a password."""
-    url = urlsplit(settings.SESSION_REDIS["LOCATION"])
-    sockets = {"unix": url.path, "embedded": f"{url.path}/valkey.sock"}
-    if url.scheme in sockets:
-        return f"redis-cli -s {quote(sockets[url.scheme])}"
+    scheme, _, rest = settings.SESSION_REDIS["LOCATION"].partition("://")
+    if scheme == "embedded":
+        return f"redis-cli -s {quote(str(Path(rest, 'valkey.sock').absolute()))}"
+    if scheme == "unix":
+        url = urlsplit(f"unix://{rest}")
+        (database,) = parse_qs(url.query).get("db", ["0"])[-1:]
+        return f"redis-cli -s {quote(unquote(url.path))} -n {quote(database)}"
     return 'redis-cli -u "$REDIS_URL"'
 
 

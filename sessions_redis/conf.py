@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, cached_property
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -52,6 +53,11 @@ class Conf:
     def keyspace(self) -> Keyspace:
         return Keyspace(self.key_prefix, self.index)
 
+    @cached_property
+    def directory(self) -> Path:
+        """Of ``embedded://``: the same one also when the process changes its working directory."""
+        return Path(self.location.partition("://")[2]).absolute()
+
     @property
     def shown_location(self) -> str:
         """``LOCATION`` without its user, password and options: fit for messages and logs."""
@@ -86,18 +92,20 @@ _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
 # Names that are kept for what is to come; only the value that changes nothing is taken.
 _RESERVED: dict[str, Any] = {"ABSOLUTE_AGE": None, "INDEX_SHARDS": 1}
 
-# What django-redis-sessions called its settings, and what takes their place.
+# What django-redis-sessions called its settings, and what takes their place. Those that have a
+# part of the URL in theirs make one URL together.
 _OLD_NAMES = {
-    "host": '"LOCATION": "redis://<host>:6379/0"',
-    "port": '"LOCATION": "redis://localhost:<port>/0"',
-    "db": '"LOCATION": "redis://localhost:6379/<db>"',
-    "password": '"LOCATION": "redis://:<password>@localhost:6379/0"',
+    "host": "<host>",
+    "port": "<port>",
+    "db": "<db>",
+    "password": ":<password>@",
     "url": '"LOCATION": "<url>"',
     "unix_domain_socket_path": '"LOCATION": "unix://<path>"',
     "prefix": '"KEY_PREFIX": "<prefix>"',
     "socket_timeout": '"OPTIONS": {"socket_timeout": <seconds>}',
     "retry_on_timeout": "nothing: lost commands are sent again by default",
 }
+_URL_PARTS = {"password": "", "host": "localhost", "port": "6379", "db": "0"}
 
 
 def current() -> Conf:
@@ -129,10 +137,17 @@ def problems(setting: Any) -> Iterator[Problem]:
 
 
 def _old_style(old: list[str]) -> Problem:
+    in_url = [name for name in old if name in _URL_PARTS]
+    becomes = [f"{name!r} becomes {_OLD_NAMES[name]}" for name in old if name not in in_url]
+    if in_url:
+        part = _URL_PARTS | {name: _OLD_NAMES[name] for name in in_url}
+        url = f"redis://{part['password']}{part['host']}:{part['port']}/{part['db']}"
+        verb = "becomes" if len(in_url) == 1 else "together become"
+        becomes.insert(0, f'{", ".join(map(repr, in_url))} {verb} "LOCATION": "{url}"')
     return Problem(
         "sessions_redis.E006",
         f"SESSION_REDIS is written as for django-redis-sessions: {', '.join(map(repr, old))}.",
-        "Here it is: " + "; ".join(f"{name!r} becomes {_OLD_NAMES[name]}" for name in old) + ".",
+        f"Here it is: {'; '.join(becomes)}.",
     )
 
 
@@ -208,6 +223,8 @@ def _bad_location(location: str) -> str | None:
     scheme, separator, rest = location.partition("://")
     if not separator or not re.fullmatch("[A-Za-z][A-Za-z0-9+.-]*", scheme):
         return "is no URL: it does not start with a scheme and ://"
+    if re.fullmatch("rediss?[+](sentinel|cluster)", scheme):
+        return f"has the scheme {scheme}://, which this version cannot do"
     if scheme not in SCHEMES:
         close = get_close_matches(scheme, SCHEMES, n=1)
         meant = f" (did you mean {close[0]}://?)" if close else ""

@@ -786,6 +786,21 @@ def test_a_server_that_does_not_know_us(execute, redis_at, own, admin, credentia
     assert isinstance(cause, redis.AuthenticationError)
 
 
+def test_a_server_by_a_socket_that_does_not_know_us(execute, redis_at, tmp_path):
+    """By a unix socket, too, where redis-py tells it otherwise."""
+    server = Server(tmp_path, "--unixsocket", "redis.sock")
+    try:
+        with server.client() as client:
+            client.config_set("requirepass", PASSWORD)
+        for credentials in ("", f":{ENCODED}wrong@"):
+            redis_at(f"unix://{credentials}{tmp_path}/redis.sock")
+            message, _ = told(execute)
+            assert "does not let this site in: " in message
+            assert "wrong@" not in message
+    finally:
+        server.stop()
+
+
 def test_a_user_who_may_not(execute, redis_at, own, admin, keyspace):
     """A user who may not do what is needed is told what that is."""
     admin.acl_setuser("site", enabled=True, passwords=[f"+{PASSWORD}"], commands=["+@connection"])
@@ -881,6 +896,12 @@ def test_timeouts(redis_at, world):
         ("redis://localhost", {"sockettimeout": 1}),
         ("redis://localhost?sockettimeout=1", {}),
         ("redis://localhost", {"max_connections": "many"}),
+        ("redis://localhost", {"socket_timeout": 0}),
+        ("redis://localhost", {"socket_connect_timeout": True}),
+        ("redis://localhost", {"timeout": float("inf")}),
+        ("redis://localhost", {"timeout": float("nan")}),
+        ("redis://localhost", {"timeout": -1}),
+        ("redis://localhost", {"timeout": "long"}),
         ("rediss://localhost", {"ssl_no_such": 1}),
         ("unix:///run/redis.sock", {"ssl_ca_certs": "x"}),
     ],

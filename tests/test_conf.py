@@ -78,7 +78,9 @@ WRONG_LOCATIONS = {
     "http://localhost": "http://, which is unknown",
     "://localhost": "does not start with a scheme",
     "rediis://localhost": "did you mean redis://?",
-    "redis+sentinel://a:1,b:2/main/0": "redis+sentinel://, which is unknown",
+    "redis+sentinel://a:1,b:2/main/0": "redis+sentinel://, which this version cannot do",
+    "rediss+cluster://a:1,b:2": "rediss+cluster://, which this version cannot do",
+    "redis+clusters://a:1,b:2": "redis+clusters://, which is unknown",
     "unix://": "names no path",
     "embedded://": "names no path",
     "redis://": "names no host",
@@ -214,7 +216,10 @@ def test_an_old_setting_is_one_problem():
     """All of an old setting is one problem; what else is wrong is told beside it."""
     old = {name: value for name, (value, _) in OLD_STYLE.items()}
     (problem,) = problems(old)
-    assert all(f"'{name}' becomes" in problem.hint for name in old)
+    in_url = {"host", "port", "db", "password"}
+    assert all(f"'{name}' becomes" in problem.hint for name in old.keys() - in_url)
+    assert all(f"'{name}'" in problem.hint for name in in_url)
+    assert 'together become "LOCATION": "redis://:<password>@<host>:<port>/<db>"' in problem.hint
     assert [found.id[-4:] for found in problems({**old, "COLOR": 1, "LOCATION": ""})] == [
         "E006",
         "E002",

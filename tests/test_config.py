@@ -103,6 +103,21 @@ def test_production_that_forgot_debug(name):
     assert site_settings(**environment)["DEBUG"] is False
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECRET_KEY", "django-insecure-for-development-alone"),
+        ("REDIS_URL", "embedded:///srv/.redis"),
+        ("REDIS_URL", "memory://"),
+    ],
+)
+def test_production_refuses_what_is_for_development_by_name(name, value):
+    """What nobody may rely on in production is refused however it got there."""
+    with pytest.raises(ImproperlyConfigured, match=f"DEBUG is off, and {name}.*Set "):
+        site_settings(**PRODUCTION | {name: value})
+    assert site_settings(**PRODUCTION | {name: value, "DEBUG": "1"})["DEBUG"] is True
+
+
 @pytest.mark.parametrize("text", ["1", "true", "True", "YES", "on"])
 def test_debug_on(text):
     """The usual words for yes turn DEBUG on, whatever else is set."""
@@ -223,6 +238,12 @@ def test_the_landing_page_masks_secrets(site, client):
         assert f"{name}</bdi></code></th><td><code><bdi>**********" in page
 
 
+def test_the_landing_page_shows_what_a_scope_holds(site, client):
+    """A user whose name looks like a secret's still sees the own status."""
+    client.get("/api/user/monkey")
+    assert "ACTIVE" in text_of(client.get("/"))
+
+
 def test_the_landing_page_escapes(site, client):
     """User names come from the visitor: none of them is taken for HTML."""
     client.get("/api/user/%3Cscript%3Ealert(1)%3C%2Fscript%3E")
@@ -235,7 +256,10 @@ def test_the_landing_page_escapes(site, client):
     ("location", "command"),
     [
         ("embedded:///srv/my site/.redis", "redis-cli -s '/srv/my site/.redis/valkey.sock'"),
-        ("unix://user:hush@/run/redis.sock?db=1", "redis-cli -s /run/redis.sock"),
+        ("embedded:///srv/a#b?c%20d", "redis-cli -s '/srv/a#b?c%20d/valkey.sock'"),
+        ("embedded://.redis", f"redis-cli -s {Path.cwd()}/.redis/valkey.sock"),
+        ("unix:///run/redis.sock", "redis-cli -s /run/redis.sock -n 0"),
+        ("unix://user:hush@/a%20b/redis.sock?db=1", "redis-cli -s '/a b/redis.sock' -n 1"),
         ("rediss://user:hush@redis.example.com/1", 'redis-cli -u "$REDIS_URL"'),
     ],
 )

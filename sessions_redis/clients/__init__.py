@@ -140,7 +140,8 @@ def _answer(reply: Any, command: Command[T]) -> T:
 
 def _unavailable(settings: Conf, error: RedisError) -> SessionStoreUnavailable:
     where, what = f"Redis at {settings.shown_location}", str(error).rstrip(".")
-    if isinstance(error, AuthenticationError):
+    # By a unix socket, redis-py's asynchronous connections tell it as a cause only.
+    if isinstance(error, AuthenticationError) or isinstance(error.__cause__, AuthenticationError):
         return SessionStoreUnavailable(
             f"{where} does not let this site in: {what}. "
             'Are user and password in SESSION_REDIS["LOCATION"] right?'

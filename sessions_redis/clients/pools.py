@@ -9,8 +9,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Sequence
 from functools import cache
-from pathlib import Path
-from threading import Lock
+from threading import TIMEOUT_MAX, Lock
 from types import ModuleType
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -99,7 +98,7 @@ class Pools:
         """
         if self.conf.scheme != "embedded" or not all(one.repeatable for one in commands):
             return False
-        _embedded().ensure(_directory(self.conf))
+        _embedded().ensure(self.conf.directory)
         return True
 
     def close(self) -> None:
@@ -111,7 +110,7 @@ class Pools:
         repeats = all(command.repeatable for command in commands)
         # What must not be sent twice cannot wait for a failure to bring the server back.
         if not repeats and self.conf.scheme == "embedded":
-            _embedded().ensure(_directory(self.conf))
+            _embedded().ensure(self.conf.directory)
         return repeats
 
     async def _closing(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None]:
@@ -155,7 +154,7 @@ def build(settings: Conf, world: _World, *, repeats: bool) -> Any:
         return getattr(fakeredis, world.fake_client)(server=server).connection_pool
     url = settings.location
     if settings.scheme == "embedded":
-        url = f"unix://{quote(str(_embedded().ensure(_directory(settings))))}"
+        url = f"unix://{quote(str(_embedded().ensure(settings.directory)))}"
     return _pool_at(url, settings, world, repeats=repeats)
 
 
@@ -202,19 +201,28 @@ def _options(settings: Conf, world: _World, *, repeats: bool) -> dict[str, Any]:
     if not repeats:
         options |= {"retry": Retry(NoBackoff(), 0), "retry_on_error": []}
     for name in TIMEOUTS:
-        if not isinstance(options[name], int | float | None):
-            raise TypeError(f"the option {name} takes seconds, not {options[name]!r}")
-    patience = options["timeout"]
-    if patience is not None and not (isinstance(patience, int | float) and patience >= 0):
-        raise ValueError(
-            f"the option timeout takes seconds to wait for a connection, not {patience!r}"
-        )
+        _require_seconds(name, options[name])
+        if options[name] == 0:
+            raise ValueError(f"the option {name} is 0, so that nothing could be answered in time")
+    _require_seconds("timeout", options["timeout"])
     given = options["retry"]
     if not isinstance(given, Retry | AsyncRetry):
         raise TypeError(f"the option retry takes a redis.retry.Retry, not {given!r}")
     # One OPTIONS for both worlds; redis-py has no public way from one to the other.
     options["retry"] = world.retry(given._backoff, given._retries)
     return options
+
+
+def _require_seconds(name: str, seconds: Any) -> None:
+    if seconds is None:
+        return
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"the option {name} takes seconds, not {seconds!r}")
+    if not 0 <= seconds <= TIMEOUT_MAX:
+        raise ValueError(
+            f"the option {name} takes seconds from 0 to {TIMEOUT_MAX:.0f}, or None for no limit, "
+            f"not {seconds!r}"
+        )
 
 
 def _embedded() -> ModuleType:
@@ -227,10 +235,6 @@ def _embedded() -> ModuleType:
             'SESSION_REDIS["LOCATION"]) to a Redis server.'
         ) from error
     return embedded
-
-
-def _directory(settings: Conf) -> Path:
-    return Path(settings.location.partition("://")[2])
 
 
 @cache

@@ -1,6 +1,5 @@
 -- The indexes: sorted sets of session ids, scored by expiry in epoch seconds. Shared.
--- An empty index name stands for "no index is kept". What lies under an index's name and is no sorted
--- set is left alone, hence each pcall: sessions go on without that index, and who reads it is told.
+-- An empty index name stands for "no index is kept".
 
 -- Dead members dropped per write: more than one write adds, so an index cannot grow by them.
 local TRIM = 16
@@ -31,10 +30,19 @@ local function half_of(index, user)
   return index .. (user == '' and ':anonymous' or ':signed-in')
 end
 
+-- Runs a command on an index. Returns an empty table where what lies there is no sorted set: that is
+-- left alone, sessions go on without that index, and who reads it is told.
+local function on(command, index, ...)
+  local reply = redis.pcall(command, index, ...)
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  if string.find(reply.err, 'WRONGTYPE', 1, true) then return {} end
+  return redis.call(command, index, ...)  -- raises it, whatever else it is
+end
+
 -- Gives an index the time to live of its longest-lived member, which it had to lose or shorten.
 local function settle(index)
   if index == '' then return end
-  local last = redis.pcall('ZRANGE', index, -1, -1, 'WITHSCORES')
+  local last = on('ZRANGE', index, -1, -1, 'WITHSCORES')
   if last[2] then redis.call('PEXPIREAT', index, moment(math.ceil(last[2] * 1000))) end
 end
 
@@ -49,14 +57,14 @@ end
 -- Returns how many there were.
 local function trim(index, now_as_score, ...)
   if index == '' then return 0 end
-  local dead = redis.pcall('ZRANGEBYSCORE', index, '-inf', now_as_score, 'LIMIT', 0, TRIM)
+  local dead = on('ZRANGEBYSCORE', index, '-inf', now_as_score, 'LIMIT', 0, TRIM)
   if #dead == 0 then return 0 end
-  for _, name in ipairs({index, ...}) do redis.pcall('ZREM', name, unpack(dead)) end
+  for _, name in ipairs({index, ...}) do on('ZREM', name, unpack(dead)) end
   return #dead
 end
 
 local function leave(index, id)
-  if index ~= '' then redis.pcall('ZREM', index, id) end
+  if index ~= '' then on('ZREM', index, id) end
 end
 
 -- The names of the indexes that a session of `user` is in. Of nobody's session it is not known

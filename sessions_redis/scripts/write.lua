@@ -32,7 +32,7 @@ end
 -- `shorter`: it is to live shorter than it would have.
 local function enter(index, old, new, life, shorter)
   if index == '' then return end
-  if type(redis.pcall('ZADD', index, life.score, new.id)) == 'table' then return end
+  if type(on('ZADD', index, life.score, new.id)) == 'table' then return end
   if old.id ~= new.id then leave(index, old.id) end
   if shorter then settle(index) else prolong(index, life.at, life.ttl) end
 end
@@ -73,6 +73,7 @@ local function write(old, new, was, index, users, first)
   local user = was or ''
   if ARGV[first + 2] == '1' then user = ARGV[first + 3] end
   local at = moment(now + ttl)
+  -- The indexes first: a server that refuses to write does so before the session is touched.
   if index ~= '' then
     local life = {ttl = ttl, at = at, score = score(now + ttl), now_as_score = score(now)}
     place(old, new, was, user, index, users, life)
