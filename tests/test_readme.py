@@ -11,6 +11,7 @@ from django.test import RequestFactory
 from sessions_redis import checks, conf, registry, statistics
 from sessions_redis.engine import SessionStore
 from tests.servers import Server
+from tests.site import site_settings
 from tests.test_round_trips import OPERATIONS, exercise
 
 ROOT = Path(__file__).parent.parent
@@ -71,11 +72,17 @@ def test_round_trip_table():
     assert documented == {name: str(trips) for name, (_, _, trips) in OPERATIONS.items()}
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/redis.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/redis.md", "docs/demo.md"])
 def test_links_lead_somewhere(page):
     """Every relative link is a file of the project."""
     links = re.findall(r"\]\((?!https?://)([^)#]+)", (ROOT / page).read_text())
     assert all((ROOT / page).parent.joinpath(link).exists() for link in links)
+
+
+def test_what_production_needs():
+    """The page about the demonstration site names each variable that a production start needs."""
+    documented = dict(rows((ROOT / "docs" / "demo.md").read_text()))
+    assert documented.keys() == {f"`{name}`" for name in site_settings()["REQUIRED"]}
 
 
 def test_checks_are_listed():
