@@ -251,19 +251,24 @@ def _memory(location: str) -> tuple[Any, Any]:  # noqa: ARG001 - one server for 
     return fakeredis, fakeredis.FakeServer()
 
 
-# By process: a forked one leaves its parent's connections alone.
-_pools: dict[int, Pools] = {}
+# The one of this process, once there is one.
+_pools: dict[str, Pools] = {}
+_OURS = "ours"
 
 
 def current() -> Pools:
     # Of threads that begin at the same moment, all get what one of them made.
-    process = os.getpid()
-    return _pools.get(process) or _pools.setdefault(process, Pools(conf.current()))
+    return _pools.get(_OURS) or _pools.setdefault(_OURS, Pools(conf.current()))
+
+
+# A forked process leaves its parent's connections alone. (Windows has no fork.)
+if hasattr(os, "register_at_fork"):  # pragma: no branch
+    os.register_at_fork(after_in_child=_pools.clear)
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:
     if setting == "SESSION_REDIS":
-        ours = _pools.pop(os.getpid(), None)
+        ours = _pools.pop(_OURS, None)
         if ours is not None:
             ours.close()
 
