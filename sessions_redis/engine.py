@@ -212,6 +212,12 @@ class SessionStore(SessionBase):
         self.failure = None
         return result
 
+    async def _aget_session(self, no_load: bool = False) -> Entries:  # noqa: FBT001, FBT002
+        if not hasattr(self, "_entries"):
+            await self._aperform(self._loaded(no_load=no_load))
+        self.accessed = True
+        return self._entries
+
     def _get_new_session_key(self) -> str:
         # SessionBase asks the server whether the key is taken; creating does that by itself.
         return _random_key()
@@ -234,7 +240,10 @@ class SessionStore(SessionBase):
     def _loaded(self, *, no_load: bool = False) -> Steps[Entries]:
         self.accessed = True
         if not hasattr(self, "_entries"):
-            self._entries = self._new_entries() if no_load else (yield from self._loading())
+            entries = self._new_entries() if no_load else (yield from self._loading())
+            # Another task of the request may have loaded them meanwhile, and have changed some.
+            if not hasattr(self, "_entries"):
+                self._entries = entries
         return self._entries
 
     def _existing(self, session_key: str | None) -> Steps[bool]:

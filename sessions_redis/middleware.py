@@ -11,6 +11,7 @@ from django.contrib.sessions import middleware
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template import TemplateDoesNotExist, loader
+from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext as _
 from django.views.defaults import ERROR_PAGE_TEMPLATE
 
@@ -55,7 +56,7 @@ class SessionMiddleware(middleware.SessionMiddleware):
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         if failure := _failure_of(request, response):
-            return unavailable(request, failure)
+            return _for_failure(request, failure, response)
         try:
             response = super().process_response(request, response)
         except SessionStoreUnavailable as error:
@@ -68,10 +69,13 @@ class SessionMiddleware(middleware.SessionMiddleware):
         return response
 
     async def __acall__(self, request: HttpRequest) -> HttpResponse:
+        if type(self).process_response is not SessionMiddleware.process_response:
+            # A subclass's own is synchronous code, which Django runs in a thread.
+            return await super().__acall__(request)  # type: ignore[return-value]
         self.process_request(request)  # makes a store, asks nobody
         response: HttpResponse = await self.get_response(request)  # type: ignore[misc]
         if failure := _failure_of(request, response):
-            return unavailable(request, failure)
+            return _for_failure(request, failure, response)
         try:
             response = await self._saved(request, response)
         except SessionStoreUnavailable as error:
@@ -90,11 +94,14 @@ class SessionMiddleware(middleware.SessionMiddleware):
         Its code runs twice, on a stand-in for the session: first on a response that is thrown
         away, to learn what it asks of the session; then, that being done, on the real one.
         """
-        if not hasattr(request, "session"):
+        try:
+            session = _Session(request.session)
+        except AttributeError:  # there is none, or what a view has put there is none
             return response
-        session = _Session(request.session)
         stand_in: Any = _Request(request, session)
-        super().process_response(stand_in, _Rehearsal(status=response.status_code))
+        rehearsal = _Rehearsal()
+        rehearsal.status_code = response.status_code
+        super().process_response(stand_in, rehearsal)
         await session.do_what_was_asked()
         return super().process_response(stand_in, response)
 
@@ -193,10 +200,20 @@ def _page(request: HttpRequest) -> str:
 
 
 def _failure_of(request: HttpRequest, response: HttpResponse) -> SessionStoreUnavailable | None:
-    # Where another middleware met it, Django has made a 500 of the exception already.
-    if response.status_code != 500:
+    if response.status_code < 500:
         return None
     return getattr(getattr(request, "session", None), "failure", None)
+
+
+def _for_failure(
+    request: HttpRequest, failure: SessionStoreUnavailable, response: HttpResponse
+) -> HttpResponse:
+    if response.status_code == 500:
+        # Where another middleware met it, Django has made a 500 of the exception already.
+        return unavailable(request, failure, response)
+    # The view, or this middleware, has answered for it. To ask Redis again would only take time.
+    patch_vary_headers(response, ("Cookie",))
+    return response
 
 
 def _store_with_metadata(request: HttpRequest, response: HttpResponse) -> SessionStore | None:

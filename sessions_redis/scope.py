@@ -87,7 +87,7 @@ class Scope(MutableMapping[str, Any]):
             raise KeyError(key) from None
 
     async def aclear(self) -> None:
-        await self._session._aget_session()  # type: ignore[attr-defined]
+        await self._session._aget_session()
         self.clear()
 
     async def aupdate(self, entries: Mapping[str, Any]) -> None:
@@ -97,7 +97,7 @@ class Scope(MutableMapping[str, Any]):
         return await self._session.ahas_key(self._entry(key))
 
     async def akeys(self) -> list[str]:
-        await self._session._aget_session()  # type: ignore[attr-defined]
+        await self._session._aget_session()
         return list(self)
 
     async def avalues(self) -> list[Any]:

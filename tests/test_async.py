@@ -114,6 +114,23 @@ def test_many_requests_of_one_session_at_once(live):
     assert entries == {"color": "red"} | {f"entry-{n}": n for n in range(REQUESTS)}
 
 
+def test_tasks_of_one_request(live):
+    """Tasks that share a request's session share what they load: none undoes another's change."""
+
+    async def visit():
+        session = SessionStore(live.session_key)
+        colors = await asyncio.gather(
+            *(session.aset(f"entry-{number}", number) for number in range(REQUESTS)),
+            session.aget("color"),
+        )
+        await session.asave()
+        return colors[-1]
+
+    assert asyncio.run(visit()) == "red"
+    entries = dict(SessionStore(live.session_key).items())
+    assert entries == {"color": "red"} | {f"entry-{n}": n for n in range(REQUESTS)}
+
+
 def test_one_store_in_both_worlds(live):
     """What a store was told by plain calls, its asynchronous ones know, and the other way round."""
 

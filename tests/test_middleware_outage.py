@@ -10,6 +10,7 @@ from django.http import HttpResponse, JsonResponse
 from django.test import AsyncClient, Client
 from django.urls import path
 
+from sessions_redis.clients.pools import RETRIES
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from tests.servers import Server
@@ -220,6 +221,20 @@ def test_redis_is_away(get, red, caplog, name):
     assert red not in caplog.text
     Redis.resume()
     assert get("read").text == "red"
+
+
+def test_redis_is_not_asked_again_for_the_answer(get, site):
+    """Who waited in vain for the session does not wait for it once more at the request's end."""
+    site.SESSION_SAVE_EVERY_REQUEST = True
+    with Redis.server.client() as client:
+        before = client.info("stats")["total_connections_received"]
+        Redis.hang()
+        response = get("read")
+        Redis.resume()
+        made = client.info("stats")["total_connections_received"] - before
+    assert_unavailable(response)
+    assert response["Vary"] == "Cookie"
+    assert made <= 1 + RETRIES
 
 
 def test_another_middleware_meets_it(get, site):

@@ -118,6 +118,57 @@ def test_the_answer_is_djangos(settings, view, cookie):
         assert answer(SessionMiddleware, view, cookie, status) == expected, (status, every, close)
 
 
+@pytest.mark.parametrize("left", [None, {}, "text"])
+def test_what_is_no_session(left):
+    """Whatever a view puts in the session's place, its answer goes out as with Django's."""
+
+    async def respond(request):
+        request.session = left
+        return HttpResponse("answered")
+
+    async def ask(middleware):
+        return shape(await middleware(respond)(AsyncRequestFactory().get("/")))
+
+    assert asyncio.run(ask(SessionMiddleware)) == asyncio.run(ask(DjangosMiddleware))
+
+
+def test_a_status_that_http_does_not_know():
+    """Some servers make sense of such a status; Django lets it pass."""
+
+    async def respond(request):
+        response = HttpResponse("answered")
+        response.status_code = 999
+        await request.session.aset("color", "red")
+        return response
+
+    async def ask(middleware):
+        return shape(await middleware(respond)(AsyncRequestFactory().get("/")))
+
+    assert asyncio.run(ask(SessionMiddleware)) == asyncio.run(ask(DjangosMiddleware))
+
+
+def test_a_subclass_with_rules_of_its_own():
+    """What it does in ``process_response`` is done under ASGI as well, as with Django's."""
+
+    class Marking(SessionMiddleware):
+        def process_response(self, request, response):
+            response = super().process_response(request, response)
+            response["X-Session"] = "marked"
+            return response
+
+    async def respond(request):
+        await request.session.aset("color", "red")
+        return HttpResponse()
+
+    async def ask():
+        return await Marking(respond)(AsyncRequestFactory().get("/"))
+
+    response = asyncio.run(ask())
+    assert response["X-Session"] == "marked"
+    key = response.cookies["sessionid"].value
+    assert SessionStore(key)["color"] == "red"
+
+
 @pytest.mark.parametrize("engine", ["db", "signed_cookies", "cache"])
 @pytest.mark.django_db(transaction=True)
 def test_with_another_engine(settings, engine):
