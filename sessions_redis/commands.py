@@ -41,8 +41,8 @@ class Command(Generic[T]):
 
     @property
     def with_source(self) -> tuple[Argument, ...]:
-        """The words to send where the server does not know the script."""
-        return ("EVAL", self.source or "", *self.parts[2:])
+        """The words to send where the server may not know the script."""
+        return self.parts if self.source is None else ("EVAL", self.source, *self.parts[2:])
 
 
 @dataclass(frozen=True, slots=True)

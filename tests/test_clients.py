@@ -831,6 +831,30 @@ def test_a_replica(execute, redis_at, own, admin, keyspace):
     assert execute(commands.load(keyspace, "a"))[b"color"] == b"1"
 
 
+def test_a_failover(execute, redis_at, own, admin, tmp_path, keyspace):
+    """Where a master became a replica, writes reach the one that took its place at that address."""
+    (tmp_path / "second").mkdir()
+    second = Server(tmp_path / "second")
+    relay = Lossy(own.port, hangs=False)
+    redis_at(relay.url)
+    try:
+        assert execute(commands.create(keyspace, "a", TTL, Changes({b"n": b"1"}))) is True
+        execute(commands.increment(keyspace, "a", b"n", 1))
+        with second.client() as client:
+            client.replicaof("127.0.0.1", own.port)
+            wait_until(lambda: client.exists(keyspace.session("a")), "the replica has it")
+            client.replicaof("NO", "ONE")
+        relay.target = ("127.0.0.1", second.port)
+        admin.replicaof("127.0.0.1", second.port)
+
+        assert execute(commands.save(keyspace, "a", TTL, Changes({b"color": b"2"}))) is True
+        assert execute(commands.increment(keyspace, "a", b"n", 1)) == 3
+        assert execute(commands.load(keyspace, "a"))[b"color"] == b"2"
+    finally:
+        relay.stop()
+        second.stop()
+
+
 @pytest.mark.parametrize("indexed", [True, False])
 def test_a_server_without_memory(execute, redis_at, own, admin, indexed):
     """When memory is out a write is made whole or not at all, and sessions can be ended."""
@@ -853,9 +877,11 @@ def test_a_server_without_memory(execute, redis_at, own, admin, indexed):
         execute(commands.cycle(keyspace, "a", "c", TTL, Changes()))
     assert [bool(all_of("a")), bool(all_of("c"))].count(True) == 1
 
-    message, _ = told(execute, commands.create(keyspace, "new", TTL, Changes(fields)))
-    assert message.startswith(f"Redis at {own.url} refused a command: ")
-    assert "maxmemory" in message
+    adding = commands.increment(keyspace, "c" if all_of("c") else "a", b"counter", 1)
+    for refused in (commands.create(keyspace, "new", TTL, Changes(fields)), adding):
+        message, _ = told(execute, refused)
+        assert message.startswith(f"Redis at {own.url} refused a command: ")
+        assert "maxmemory" in message
     assert all_of("new") == {}
     for id in "abc":
         execute(commands.delete(keyspace, id))

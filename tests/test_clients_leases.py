@@ -99,6 +99,24 @@ def test_what_is_sent_once_has_its_connection_looked_at_each_time(pooled, raw):
     assert client_id(kept.take().connection)
 
 
+def test_what_tasks_send_once_has_its_connection_looked_at_each_time(server, raw):
+    """In an event loop, too."""
+
+    async def ask():
+        async with apooled(server, 1, kept=0) as kept:
+            for _ in range(3):
+                lease = await kept.take()
+                await lease.connection.send_command("CLIENT", "ID")
+                raw.client_kill_filter(_id=await lease.connection.read_response())
+                kept.give(lease)
+                await asyncio.sleep(0.05)  # the loop hears of it
+            lease = await kept.take()
+            await lease.connection.send_command("CLIENT", "ID")
+            return await lease.connection.read_response()
+
+    assert asyncio.run(ask())
+
+
 def test_threads_share_few_connections(pooled):
     """Whoever waits is served, and nobody has a connection that another thread has."""
     kept, in_use, lock = pooled(2), set(), threading.Lock()

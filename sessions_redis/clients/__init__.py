@@ -6,7 +6,13 @@ commands.
 from collections.abc import Generator, Iterable, Sequence
 from typing import Any, TypeVar
 
-from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sessions_redis.clients import pools
@@ -18,6 +24,10 @@ from sessions_redis.conf import Conf
 from sessions_redis.exceptions import SessionStoreUnavailable
 
 T = TypeVar("T")
+
+# How often what was not carried out is sent again: to bring the script along, and to reach
+# whichever server is the master now.
+RESENT = 2
 
 # A generator that yields commands, gets their answers and returns a result: how a rule that takes
 # several round trips is written once for both worlds. It may yield a list of commands, too: they
@@ -70,9 +80,10 @@ def run_all(commands: Sequence[Command[Any]]) -> list[Any]:
     ours = pools.current()
     try:
         replies = _replies(ours, commands, [command.parts for command in commands])
-        if unknown := _unknown(commands, replies):
-            sources = [command.with_source for command in unknown.values()]
-            _fill_in(replies, unknown, _replies(ours, commands, sources))
+        for _ in range(RESENT):
+            if again := _not_done(commands, replies):
+                sources = [command.with_source for command in again.values()]
+                _fill_in(replies, again, _replies(ours, commands, sources))
         return list(map(_answer, replies, commands))
     except RedisError as error:
         raise _unavailable(ours.conf, error) from error
@@ -83,18 +94,27 @@ async def arun_all(commands: Sequence[Command[Any]]) -> list[Any]:
     ours = pools.current()
     try:
         replies = await _areplies(ours, commands, [command.parts for command in commands])
-        if unknown := _unknown(commands, replies):
-            sources = [command.with_source for command in unknown.values()]
-            _fill_in(replies, unknown, await _areplies(ours, commands, sources))
+        for _ in range(RESENT):
+            if again := _not_done(commands, replies):
+                sources = [command.with_source for command in again.values()]
+                _fill_in(replies, again, await _areplies(ours, commands, sources))
         return list(map(_answer, replies, commands))
     except RedisError as error:
         raise _unavailable(ours.conf, error) from error
 
 
-def _unknown(commands: Sequence[Command[Any]], replies: Sequence[Any]) -> dict[int, Command[Any]]:
-    """The commands whose script the server has not seen yet, by their place."""
+def _not_done(commands: Sequence[Command[Any]], replies: Sequence[Any]) -> dict[int, Command[Any]]:
+    """
+    The commands that were not carried out, but may be if they are sent again, by their place.
+
+    The server had not seen their script yet; or it had become a replica, and is not any more what
+    a new connection reaches.
+    """
     places = enumerate(replies)
-    return {place: commands[place] for place, reply in places if isinstance(reply, NoScriptError)}
+    return {place: commands[place] for place, reply in places if isinstance(reply, _NOT_DONE)}
+
+
+_NOT_DONE = (NoScriptError, ReadOnlyError)
 
 
 def _fill_in(replies: list[Any], places: Iterable[int], again: Sequence[Any]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from redis import Connection
-from redis.exceptions import ResponseError
+from redis.exceptions import ReadOnlyError, ResponseError
 
 from sessions_redis.clients.leases import AsyncLeases, Leases
 from sessions_redis.commands import Argument
@@ -28,10 +28,16 @@ def packed(requests: Sequence[Request]) -> bytes:
     return b"".join(_packer.pack_commands(requests))
 
 
+def is_of_replica(replies: Sequence[Any]) -> bool:
+    return any(isinstance(reply, ReadOnlyError) for reply in replies)
+
+
 def exchange(leases: Leases, sent: bytes, count: int) -> list[Any]:
     """
     The replies to the ``count`` requests that were packed into ``sent``; errors are replies, too.
 
+    After the reply that the server is a replica, which does not write, the connection is closed: a
+    master that became one keeps its connections, and a new one reaches whichever is master now.
     Raises redis-py's error when the server does not answer, after what retries there are.
     """
     lease = leases.take()
@@ -51,6 +57,8 @@ def exchange(leases: Leases, sent: bytes, count: int) -> list[Any]:
         replies: list[Any] = connection.retry.call_with_retry(
             ask, lambda _: connection.disconnect()
         )
+        if is_of_replica(replies):
+            connection.disconnect()
     except BaseException:
         # What nobody read would be taken for the next request's reply.
         connection.disconnect()
@@ -79,6 +87,8 @@ async def aexchange(leases: AsyncLeases, sent: bytes, count: int) -> list[Any]:
         replies: list[Any] = await connection.retry.call_with_retry(
             ask, lambda _: connection.disconnect()
         )
+        if is_of_replica(replies):
+            await connection.disconnect()
     except BaseException:
         await connection.disconnect(nowait=True)
         raise

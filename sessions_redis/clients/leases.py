@@ -164,10 +164,25 @@ class AsyncLeases(_Kept):
 
     async def _taken(self) -> Lease:
         if not self._idle:
-            return self._new(await self.pool.get_connection(*_GET_ARGUMENTS))
+            return self._new(await self._connection())
         lease = self._idle.pop()
         if monotonic() < lease.until:
             return lease
         # A cancelled request must not keep the connection for good.
         await asyncio.shield(self.pool.release(lease.connection))
-        return self._new(await self.pool.get_connection(*_GET_ARGUMENTS))
+        return self._new(await self._connection())
+
+    async def _connection(self) -> Any:
+        connection = await self.pool.get_connection(*_GET_ARGUMENTS)
+        # From redis-py 8.1 on its pool takes the end of the connection for a notification of the
+        # server's maintenance, and passes it on. Older versions do without can_read().
+        if self._kept or not hasattr(connection, "can_read"):
+            return connection
+        try:
+            if await connection.can_read():
+                await connection.disconnect()
+                await connection.connect()
+        except BaseException:
+            await asyncio.shield(self.pool.release(connection))
+            raise
+        return connection

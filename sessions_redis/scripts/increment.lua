@@ -6,7 +6,11 @@
 
 if type(redis.pcall('HGET', KEYS[1], '@created')) ~= 'string' then return '' end
 local reply = redis.pcall('HINCRBY', KEYS[1], ARGV[1], ARGV[2])
-if type(reply) == 'table' then return {reply.err} end
+if type(reply) == 'table' then
+  local said = tostring(reply.err)  -- no text by itself in fakeredis
+  if string.find(said, 'integer') or string.find(said, 'overflow') then return {said} end
+  redis.call('HINCRBY', KEYS[1], ARGV[1], ARGV[2])  -- raises it: the server refuses to write
+end
 redis.call('HSET', KEYS[1], '@updated', redis.call('TIME')[1])
 -- Not the reply itself: Lua's numbers are exact to 53 bits only.
 return redis.call('HGET', KEYS[1], ARGV[1])
