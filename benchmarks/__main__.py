@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks import server, targets
 from benchmarks.bench import Bench, Table
-from benchmarks.engines import MissingPackageError, configure, require
+from benchmarks.engines import CannotMeasureError, MissingPackageError, configure, require
 from benchmarks.results import Results, machine, shown
 
 # In this order.
@@ -79,13 +79,13 @@ def _run(bench: Bench, sections: tuple[str, ...], output: Path) -> None:
 
 
 def _measured(section: str, bench: Bench) -> list[Table]:
-    """The section's tables; none, and a line that says why, where a package is missing."""
+    """The section's tables; none, and a line that says why, where it cannot be measured."""
     bench.progress(f"== {section}")
     try:
         measure = import_module(f"benchmarks.{section}").measure
         tables: list[Table] = measure(bench)
-    except MissingPackageError as missing:
-        print(f"{section}: {missing}", file=sys.stderr)
+    except CannotMeasureError as reason:
+        print(f"{section} is left out: {reason}", file=sys.stderr)
         return []
     finally:
         server.clean(bench.redis_url)

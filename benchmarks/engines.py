@@ -234,5 +234,9 @@ def require(*packages: str) -> None:
         )
 
 
-class MissingPackageError(Exception):
+class CannotMeasureError(Exception):
+    """Says why something cannot be measured here, and what would help."""
+
+
+class MissingPackageError(CannotMeasureError):
     pass

@@ -13,7 +13,7 @@ import redis.asyncio
 from benchmarks.actions import made
 from benchmarks.bench import Bench, Table
 from benchmarks.contents import SIGNED_IN
-from benchmarks.engines import OURS
+from benchmarks.engines import OURS, CannotMeasureError
 from benchmarks.samples import Samples, in_turn
 
 # Reads of one block.
@@ -149,12 +149,27 @@ def _request(name: str) -> bytes:
 
 
 def _socket(redis_url: str) -> socket.socket:
-    """A connection that asks in the server's simplest way: one without password and database."""
-    url = urlsplit(redis_url)
-    if url.scheme == "unix":
+    """A connection for requests as they are, signed in and at the URL's database."""
+    if urlsplit(redis_url).scheme == "rediss":
+        raise CannotMeasureError("the bare socket speaks no TLS; use redis:// or unix://.")
+    options = redis.ConnectionPool.from_url(redis_url).connection_kwargs
+    if "path" in options:
         connected = socket.socket(socket.AF_UNIX)
-        connected.connect(url.path)
-        return connected
-    connected = socket.create_connection((url.hostname or "127.0.0.1", url.port or 6379))
-    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connected.connect(options["path"])
+    else:
+        connected = socket.create_connection(
+            (options.get("host", "127.0.0.1"), options.get("port", 6379))
+        )
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    credentials = [options[name] for name in ("username", "password") if options.get(name)]
+    if credentials:
+        _told(connected, "AUTH", *credentials)
+    _told(connected, "SELECT", options.get("db", 0))
     return connected
+
+
+def _told(connected: socket.socket, *words: Any) -> None:
+    connected.sendall(b"".join(redis.Connection().pack_command(*words)))
+    reply = connected.recv(4096)
+    if reply != b"+OK\r\n":
+        raise CannotMeasureError(f"the server answers {reply.decode()!r} to {words[0]}.")

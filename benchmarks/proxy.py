@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from benchmarks.engines import CannotMeasureError
+
 # Seconds in which the process must listen.
 DEADLINE = 30.0
 
@@ -67,6 +69,7 @@ def before(redis_url: str) -> Iterator[Proxy]:
     context = multiprocessing.get_context("spawn")
     # Seconds of delay each way, round trips, bytes to the server, bytes from it, the port.
     shared = context.Array("d", 5)
+    _moved(redis_url, 0)  # raises for what it cannot do, before anything is started
     process = context.Process(target=_serve, args=(redis_url, shared), daemon=True)
     process.start()
     try:
@@ -89,7 +92,9 @@ def _moved(redis_url: str, port: int) -> str:
         # The database is in the query, as redis-py has it.
         return urlunsplit(url._replace(scheme="redis", netloc=here, path=""))
     if url.scheme != "redis":
-        raise ValueError(f"The proxy cannot listen to {url.scheme}://; use redis:// or unix://.")
+        raise CannotMeasureError(
+            f"the proxy cannot listen to {url.scheme}://; use redis:// or unix://."
+        )
     return urlunsplit(url._replace(netloc=here))
 
 

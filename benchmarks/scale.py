@@ -12,11 +12,16 @@ from benchmarks.actions import ACTIONS, Action, made
 from benchmarks.bench import Bench, Table
 from benchmarks.blocks import Block
 from benchmarks.contents import SIGNED_IN
-from benchmarks.engines import OURS, PREFIX, at
+from benchmarks.engines import OURS, PREFIX, CannotMeasureError, at
 from benchmarks.population import OF_EACH_USER, fill
 from benchmarks.samples import Samples, in_turn, stopwatch
 
 SIZES = {"1 k": 1_000, "100 k": 100_000, "1 M": 1_000_000}
+
+MOST = max(SIZES.values())
+
+# Of memory in the server, indexes and all.
+BYTES_EACH = 1_000
 
 # Operations of a block.
 NUMBER = 100
@@ -76,11 +81,11 @@ def _places(bench: Bench) -> Iterator[list[Place]]:
     The sizes, full of sessions: each in a server of its own, so that all have their turn in each
     round. In somebody else's server they lie side by side, under other names.
     """
+    sizes = {words: size for words, size in SIZES.items() if not (bench.quick and size == MOST)}
+    _require_room(bench, sum(sizes.values()) * BYTES_EACH)
     with ExitStack() as stack:
         places = []
-        for words, size in SIZES.items():
-            if bench.quick and size == max(SIZES.values()):
-                continue
+        for words, size in sizes.items():
             url, prefix = bench.redis_url, f"{PREFIX}:{size}"
             if bench.own_server:
                 url = stack.enter_context(server.started())
@@ -89,6 +94,20 @@ def _places(bench: Bench) -> Iterator[list[Place]]:
             places.append(Place(words, size, url, prefix))
             _fill(bench, places[-1])
         yield places
+
+
+def _require_room(bench: Bench, needed: int) -> None:
+    bench.progress(f"scale: the sessions take about {needed / 1e9:.1f} GB of memory")
+    if bench.own_server:
+        return
+    with redis.Redis.from_url(bench.redis_url) as client:
+        memory = client.info("memory")
+    most = memory.get("maxmemory", 0)
+    if most and most - memory["used_memory"] < needed:
+        raise CannotMeasureError(
+            f"the server has no room for it (maxmemory {most / 1e9:.1f} GB) without losing what is "
+            "there; --quick takes a tenth."
+        )
 
 
 def _fill(bench: Bench, place: Place) -> None:

@@ -928,6 +928,8 @@ def test_timeouts(redis_at, world):
         ("redis://localhost", {"timeout": float("nan")}),
         ("redis://localhost", {"timeout": -1}),
         ("redis://localhost", {"timeout": "long"}),
+        ("redis://localhost?timeout=-1", {}),
+        ("redis://localhost?socket_timeout=0", {}),
         ("rediss://localhost", {"ssl_no_such": 1}),
         ("unix:///run/redis.sock", {"ssl_ca_certs": "x"}),
     ],

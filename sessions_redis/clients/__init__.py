@@ -81,9 +81,11 @@ def run_all(commands: Sequence[Command[Any]]) -> list[Any]:
     try:
         replies = _replies(ours, commands, [command.parts for command in commands])
         for _ in range(RESENT):
-            if again := _not_done(commands, replies):
-                sources = [command.with_source for command in again.values()]
-                _fill_in(replies, again, _replies(ours, commands, sources))
+            again = _not_done(commands, replies)
+            if not again:
+                break
+            sources = [command.with_source for command in again.values()]
+            _fill_in(replies, again, _replies(ours, commands, sources))
         return list(map(_answer, replies, commands))
     except RedisError as error:
         raise _unavailable(ours.conf, error) from error
@@ -95,9 +97,11 @@ async def arun_all(commands: Sequence[Command[Any]]) -> list[Any]:
     try:
         replies = await _areplies(ours, commands, [command.parts for command in commands])
         for _ in range(RESENT):
-            if again := _not_done(commands, replies):
-                sources = [command.with_source for command in again.values()]
-                _fill_in(replies, again, await _areplies(ours, commands, sources))
+            again = _not_done(commands, replies)
+            if not again:
+                break
+            sources = [command.with_source for command in again.values()]
+            _fill_in(replies, again, await _areplies(ours, commands, sources))
         return list(map(_answer, replies, commands))
     except RedisError as error:
         raise _unavailable(ours.conf, error) from error

@@ -28,10 +28,6 @@ def packed(requests: Sequence[Request]) -> bytes:
     return b"".join(_packer.pack_commands(requests))
 
 
-def is_of_replica(replies: Sequence[Any]) -> bool:
-    return any(isinstance(reply, ReadOnlyError) for reply in replies)
-
-
 def exchange(leases: Leases, sent: bytes, count: int) -> list[Any]:
     """
     The replies to the ``count`` requests that were packed into ``sent``; errors are replies, too.
@@ -42,22 +38,25 @@ def exchange(leases: Leases, sent: bytes, count: int) -> list[Any]:
     """
     lease = leases.take()
     connection = lease.connection
+    of_replica = False
 
     def ask() -> list[Any]:
         connection.send_packed_command([sent])
         return [reply() for _ in range(count)]
 
     def reply() -> Any:
+        nonlocal of_replica
         try:
             return connection.read_response()
         except ResponseError as error:
+            of_replica |= isinstance(error, ReadOnlyError)
             return error
 
     try:
         replies: list[Any] = connection.retry.call_with_retry(
             ask, lambda _: connection.disconnect()
         )
-        if is_of_replica(replies):
+        if of_replica:
             connection.disconnect()
     except BaseException:
         # What nobody read would be taken for the next request's reply.
@@ -72,22 +71,25 @@ async def aexchange(leases: AsyncLeases, sent: bytes, count: int) -> list[Any]:
     """As `exchange`, without blocking the running loop."""
     lease = await leases.take()
     connection = lease.connection
+    of_replica = False
 
     async def ask() -> list[Any]:
         await connection.send_packed_command([sent])
         return [await reply() for _ in range(count)]
 
     async def reply() -> Any:
+        nonlocal of_replica
         try:
             return await connection.read_response()
         except ResponseError as error:
+            of_replica |= isinstance(error, ReadOnlyError)
             return error
 
     try:
         replies: list[Any] = await connection.retry.call_with_retry(
             ask, lambda _: connection.disconnect()
         )
-        if is_of_replica(replies):
+        if of_replica:
             await connection.disconnect()
     except BaseException:
         await connection.disconnect(nowait=True)

@@ -161,6 +161,9 @@ def build(settings: Conf, world: _World, *, repeats: bool) -> Any:
 def _pool_at(url: str, settings: Conf, world: _World, *, repeats: bool) -> Any:
     try:
         pool = world.pool.from_url(url, **_options(settings, world, repeats=repeats))
+        _require_seconds("timeout", pool.timeout)
+        for name in TIMEOUTS:
+            _require_seconds(name, pool.connection_kwargs.get(name), least=0.001)
         # Made and thrown away: redis-py looks at the options when it makes a connection.
         connection = pool.connection_class(**pool.connection_kwargs)
         if connection.encoder.decode_responses:
@@ -200,11 +203,6 @@ def _options(settings: Conf, world: _World, *, repeats: bool) -> dict[str, Any]:
     }
     if not repeats:
         options |= {"retry": Retry(NoBackoff(), 0), "retry_on_error": []}
-    for name in TIMEOUTS:
-        _require_seconds(name, options[name])
-        if options[name] == 0:
-            raise ValueError(f"the option {name} is 0, so that nothing could be answered in time")
-    _require_seconds("timeout", options["timeout"])
     given = options["retry"]
     if not isinstance(given, Retry | AsyncRetry):
         raise TypeError(f"the option retry takes a redis.retry.Retry, not {given!r}")
@@ -213,15 +211,15 @@ def _options(settings: Conf, world: _World, *, repeats: bool) -> dict[str, Any]:
     return options
 
 
-def _require_seconds(name: str, seconds: Any) -> None:
+def _require_seconds(name: str, seconds: Any, least: float = 0) -> None:
     if seconds is None:
         return
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise TypeError(f"the option {name} takes seconds, not {seconds!r}")
-    if not 0 <= seconds <= TIMEOUT_MAX:
+    if not least <= seconds <= TIMEOUT_MAX:
         raise ValueError(
-            f"the option {name} takes seconds from 0 to {TIMEOUT_MAX:.0f}, or None for no limit, "
-            f"not {seconds!r}"
+            f"the option {name} takes seconds from {least:g} to {TIMEOUT_MAX:.0f}, or None for no "
+            f"limit, not {seconds!r}"
         )
 
 
