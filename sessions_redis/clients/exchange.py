@@ -36,8 +36,6 @@ def exchange(leases: Leases, sent: bytes, count: int) -> list[Any]:
     master that became one keeps its connections, and a new one reaches whichever is master now.
     Raises redis-py's error when the server does not answer, after what retries there are.
     """
-    lease = leases.take()
-    connection = lease.connection
     of_replica = False
 
     def ask() -> list[Any]:
@@ -52,7 +50,9 @@ def exchange(leases: Leases, sent: bytes, count: int) -> list[Any]:
             of_replica |= isinstance(error, ReadOnlyError)
             return error
 
-    try:
+    lease = leases.take()
+    try:  # at once: a signal's handler may raise anywhere
+        connection = lease.connection
         replies: list[Any] = connection.retry.call_with_retry(
             ask, lambda _: connection.disconnect()
         )
@@ -60,7 +60,7 @@ def exchange(leases: Leases, sent: bytes, count: int) -> list[Any]:
             connection.disconnect()
     except BaseException:
         # What nobody read would be taken for the next request's reply.
-        connection.disconnect()
+        lease.connection.disconnect()
         raise
     finally:
         leases.give(lease)
@@ -69,8 +69,6 @@ def exchange(leases: Leases, sent: bytes, count: int) -> list[Any]:
 
 async def aexchange(leases: AsyncLeases, sent: bytes, count: int) -> list[Any]:
     """As `exchange`, without blocking the running loop."""
-    lease = await leases.take()
-    connection = lease.connection
     of_replica = False
 
     async def ask() -> list[Any]:
@@ -85,14 +83,16 @@ async def aexchange(leases: AsyncLeases, sent: bytes, count: int) -> list[Any]:
             of_replica |= isinstance(error, ReadOnlyError)
             return error
 
+    lease = await leases.take()
     try:
+        connection = lease.connection
         replies: list[Any] = await connection.retry.call_with_retry(
             ask, lambda _: connection.disconnect()
         )
         if of_replica:
             await connection.disconnect()
     except BaseException:
-        await connection.disconnect(nowait=True)
+        await lease.connection.disconnect(nowait=True)
         raise
     finally:
         leases.give(lease)
