@@ -30,6 +30,7 @@ __all__ = [
     "acount",
     "aend",
     "aend_all_of",
+    "aend_each_of",
     "aend_many",
     "afind",
     "afind_many",
@@ -40,6 +41,7 @@ __all__ = [
     "count",
     "end",
     "end_all_of",
+    "end_each_of",
     "end_many",
     "find",
     "find_many",
@@ -113,23 +115,23 @@ async def aend(session_id: str, *, reason: str = "ended") -> bool:
     return True
 
 
-def end_many(session_ids: Sequence[str], *, reason: str = "ended") -> int:
+def end_many(session_ids: Sequence[str], *, reason: str = "ended") -> list[str]:
     """
-    End the sessions of these ids, a thousand at a moment, and return how many there were.
+    End the sessions of these ids, a thousand at a moment, and return the ids of those there were.
 
     Sends `session_ended` for each.
     """
     ended = perform(live.end_many(session_ids))
     for id, user_pk in ended:
         session_ended.send_robust(**_ended(id, user_pk, reason))
-    return len(ended)
+    return [id for id, _ in ended]
 
 
-async def aend_many(session_ids: Sequence[str], *, reason: str = "ended") -> int:
+async def aend_many(session_ids: Sequence[str], *, reason: str = "ended") -> list[str]:
     ended = await aperform(live.end_many(session_ids))
     for id, user_pk in ended:
         await session_ended.asend_robust(**_ended(id, user_pk, reason))
-    return len(ended)
+    return [id for id, _ in ended]
 
 
 def end_all_of(
@@ -145,11 +147,7 @@ def end_all_of(
     ``except_session_key`` is spared: the session of who asks; or ``except_id``, for who knows no
     more than the id. Sends `session_ended` for each.
     """
-    user_pk = user_pk_of(user)
-    ids = perform(live.end_all_of(user_pk, except_session_key, except_id))
-    for id in ids:
-        session_ended.send_robust(**_ended(id, user_pk, reason))
-    return len(ids)
+    return len(end_each_of(user, except_session_key, except_id=except_id, reason=reason))
 
 
 async def aend_all_of(
@@ -159,11 +157,37 @@ async def aend_all_of(
     except_id: str | None = None,
     reason: str = "ended",
 ) -> int:
+    ended = await aend_each_of(user, except_session_key, except_id=except_id, reason=reason)
+    return len(ended)
+
+
+def end_each_of(
+    user: Any,
+    except_session_key: str | None = None,
+    *,
+    except_id: str | None = None,
+    reason: str = "ended",
+) -> list[str]:
+    """As `end_all_of`, for who has to know which there were: it returns their ids."""
+    user_pk = user_pk_of(user)
+    ids = perform(live.end_all_of(user_pk, except_session_key, except_id))
+    for id in ids:
+        session_ended.send_robust(**_ended(id, user_pk, reason))
+    return ids
+
+
+async def aend_each_of(
+    user: Any,
+    except_session_key: str | None = None,
+    *,
+    except_id: str | None = None,
+    reason: str = "ended",
+) -> list[str]:
     user_pk = user_pk_of(user)
     ids = await aperform(live.end_all_of(user_pk, except_session_key, except_id))
     for id in ids:
         await session_ended.asend_robust(**_ended(id, user_pk, reason))
-    return len(ids)
+    return ids
 
 
 def by_time_left(bounds: Sequence[float]) -> tuple[list[int], list[int]]:

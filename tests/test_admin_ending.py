@@ -4,9 +4,9 @@ import pytest
 from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.auth.models import User
 from django.contrib.messages import get_messages
+from django.db import DatabaseError
 
 from sessions_redis import registry
-from sessions_redis.admin import ending
 from sessions_redis.engine import SessionStore
 from tests.section import own_id, signed_in, staff, text_of, url, use_section
 from tests.test_indexes import members
@@ -161,9 +161,7 @@ def test_nothing_selected(admin_client):
 def test_all_across_pages(admin_client, ended, monkeypatch, query):
     """All that the filters leave are ended, in batches; the page names the first of them."""
     monkeypatch.setattr("sessions_redis.admin.listing.AT_ONCE", 50)
-    monkeypatch.setattr(ending, "LOGGED", 70)
-    for number in range(120):
-        signed_in(seconds=1000 + number)
+    ids = {signed_in(seconds=1000 + number) for number in range(120)}
     own, address = own_id(admin_client), f"{url()}?{query}"
     total = 121 if query in {"", "o=7"} else 120
     page = admin_client.post(address, selected(own, select_across="1", index=0))
@@ -175,9 +173,9 @@ def test_all_across_pages(admin_client, ended, monkeypatch, query):
     assert said(response) == [f"{total} sessions were ended."]
     assert live_ids() == (set() if total == 121 else {own})
     assert len({id for id, _, _ in ended}) == total
-    entries = logged()
-    assert len([id for id, *_ in entries if id]) == 70
-    assert entries[-1][:2] == (None, f"{total - 70} sessions")
+    entries = [id for id, *_ in logged()]
+    assert len(entries) == total
+    assert set(entries) - {own} == ids
 
 
 def test_across_pages_ends_what_comes_up_meanwhile_no_more_than_once(admin_client, monkeypatch):
@@ -238,14 +236,69 @@ def test_all_of_a_user_of_any_key(admin_client, pk):
     assert id not in live_ids()
 
 
-def test_more_than_the_log_names(admin_client, monkeypatch):
-    """The log names a limited number, and counts the others."""
-    monkeypatch.setattr(ending, "LOGGED", 2)
-    for _ in range(5):
-        signed_in("4711")
-    admin_client.post(url("end_all", "4711"), YES)
-    assert [id is not None for id, *_ in logged()] == [True, True, False]
-    assert logged()[-1][1] == "3 sessions"
+def test_the_log_names_all_of_them(admin_client, ended, django_assert_max_num_queries):
+    """However many are ended, the log has each, and is written in parts."""
+    ids = {signed_in("4711") for _ in range(1101)}
+    with django_assert_max_num_queries(60):
+        admin_client.post(url("end_all", "4711"), YES)
+    entries = logged()
+    assert len(entries) == len(ended) == 1101
+    assert {id for id, *_ in entries} == ids
+    assert {name for _, name, *_ in entries} == {f"{id[:8]} (4711 (deleted))" for id in ids}
+
+
+def test_across_pages_the_log_names_all_of_them(admin_client, ended):
+    """Those that are ended across pages as well."""
+    ids = {signed_in() for _ in range(1101)}
+    form = selected("", select_across="1", **YES)
+    assert said(admin_client.post(f"{url()}?signed_in=no", form)) == ["1101 sessions were ended."]
+    assert len(logged()) == len(ended) == 1101
+    assert {id for id, *_ in logged()} == ids
+
+
+def test_the_log_names_no_others(admin_client, ada, ended, monkeypatch):
+    """What somebody else ended meanwhile is not logged for this one as well."""
+    first, second = signed_in(ada), signed_in()
+    end = registry.end_many
+
+    def end_after_somebody_else(ids, **kwargs):
+        registry.end(first, reason="somebody else")
+        return end(ids, **kwargs)
+
+    monkeypatch.setattr(registry, "end_many", end_after_somebody_else)
+    response = admin_client.post(url(), selected(first, second, **YES))
+    assert said(response) == ["1 session was ended."]
+    assert [(id, name) for id, name, *_ in logged()] == [(second, f"{second[:8]} (anonymous)")]
+    assert [id for id, _, reason in ended if reason == "admin"] == [second]
+
+
+def test_the_log_names_what_came_up_meanwhile(admin_client, ada, monkeypatch):
+    """Who signs in while all sessions of the user are being ended is signed out, and logged."""
+    known, end, ids = signed_in(ada), registry.end_each_of, []
+
+    def end_after_a_login(user_pk, **kwargs):
+        ids.append(signed_in(ada))
+        return end(user_pk, **kwargs)
+
+    monkeypatch.setattr(registry, "end_each_of", end_after_a_login)
+    response = admin_client.post(url("end_all", ada.pk), YES)
+    assert said(response) == ["2 sessions were ended."]
+    assert {(id, name) for id, name, *_ in logged()} == {
+        (id, f"{id[:8]} (ada)") for id in (known, *ids)
+    }
+
+
+def test_nothing_ends_unlogged(admin_client, ada, monkeypatch):
+    """Where the database does not take the entries, the session goes on."""
+    id = signed_in(ada)
+
+    def refuse(*args):
+        raise DatabaseError("The disk is full.")
+
+    monkeypatch.setattr(LogEntry.objects, "log_actions", refuse)
+    with pytest.raises(DatabaseError):
+        admin_client.post(url("delete", id), YES)
+    assert id in live_ids()
 
 
 def test_a_user_without_sessions(admin_client, ada):

@@ -153,7 +153,8 @@ def test_an_empty_store(call):
     """There is nothing to list, find or end."""
     assert call("latest") == call("of_user", "1") == call("find_many", [UNKNOWN]) == []
     assert call("latest", 0, 50, Selection(users=("1",))) == []
-    assert call("end_all_of", "1") == call("end_many", [UNKNOWN]) == call("trim") == 0
+    assert call("end_each_of", "1") == call("end_many", [UNKNOWN]) == []
+    assert call("end_all_of", "1") == call("trim") == 0
 
 
 def test_the_latest(call):
@@ -271,7 +272,7 @@ def test_what_is_no_id(call, raw, prefix, id):
     keys = set(raw.scan_iter(f"{prefix}:*"))
     assert call("find", id) is None
     assert call("end", id) is False
-    assert call("end_many", [id]) == 0
+    assert call("end_many", [id]) == []
     assert call("find_many", [id]) == []
     assert set(raw.scan_iter(f"{prefix}:*")) == keys
 
@@ -452,7 +453,7 @@ def test_the_reason(call, ended):
 def test_ending_many(call, raw, prefix, ended):
     """Each goes with its index entries, with a signal of its own; those not there do not count."""
     first, second, third = started("1"), started("2"), started()
-    assert call("end_many", [first, UNKNOWN, "junk", third, first]) == 2
+    assert call("end_many", [first, UNKNOWN, "junk", third, first]) == [first, third]
     assert ended == [(first, "1", "ended"), (third, None, "ended")]
     assert indexed(raw, prefix) == indexed(raw, prefix, "index:signed-in") == {second}
     assert not raw.exists(f"{prefix}:index:anonymous", f"{prefix}:user:1")
@@ -481,6 +482,9 @@ def test_ending_all_but_one(call, ended):
         assert call("end_all_of", "1", **option) == 2
         assert {id for id, _, _ in ended} == {first, second}
         assert ids(call("of_user", "1")) == [spared]
+        third = started("1")
+        assert call("end_each_of", "1", **option, reason="known") == [third]
+        assert ended[2:] == [(third, "1", "known")]
     assert call("end_all_of", "1", None) == 1
 
 
@@ -547,6 +551,7 @@ NEEDS_INDEX = {
     "latest": (),
     "of_user": ("1",),
     "end_all_of": ("1",),
+    "end_each_of": ("1",),
     "by_time_left": ([0, 1],),
 }
 
@@ -566,7 +571,7 @@ def test_what_needs_no_index(call, settings, session_redis, ended):
     assert call("find", first).user_pk == "1"
     assert ids(call("find_many", [second, first])) == [second, first]
     assert call("end", first) is True
-    assert call("end_many", [second, first]) == 1
+    assert call("end_many", [second, first]) == [second]
     assert ended == [(first, "1", "ended"), (second, None, "ended")]
     assert call("find_many", [first, second]) == []
     assert call("trim") == 0

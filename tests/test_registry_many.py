@@ -24,9 +24,9 @@ def test_ending_many(settings, session_redis, raw, prefix, ended, indexed):
     settings.SESSION_REDIS = {**session_redis, "INDEX": indexed}
     first, second, third = signed_in("1"), signed_in(), signed_in("a:b")
     asked = [first, "junk", "0" * 32, second, first]
-    assert registry.end_many(asked, reason="tests") == 2
+    assert registry.end_many(asked, reason="tests") == [first, second]
     assert ended == [(first, "1", "tests"), (second, None, "tests")]
-    assert asyncio.run(registry.aend_many([third])) == 1
+    assert asyncio.run(registry.aend_many([third])) == [third]
     assert list(raw.scan_iter(f"{prefix}:*")) == []
 
 

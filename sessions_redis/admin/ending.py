@@ -7,6 +7,7 @@ done. Whoever would end the session that asks is asked twice, and is signed out 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import django
@@ -30,8 +31,8 @@ from sessions_redis.admin.outage import says_so
 from sessions_redis.admin.users import own_session_id
 from sessions_redis.models import Session
 
-# Sessions named one by one where they are about to be ended, and in the log.
-SHOWN, LOGGED = 100, 1000
+# Sessions named one by one where they are about to be ended.
+SHOWN = 100
 
 # What the form sends: that it was asked, and that it was asked about one's own session.
 ASKED, ASKED_AGAIN = "post", "own"
@@ -97,13 +98,13 @@ class EndingAdmin(SessionModelAdmin):
         )
         if not question.is_answered(request):
             return self._ask(request, question)
-        with log.recorded():
-            log.write(request, [session], _("Ended."))
-            ended = registry.end(session.pk, reason="admin")
-            if not ended:
-                # Somebody else was faster.
-                log.take_back()
-        return self._done(request, question, int(ended))
+
+        def end() -> list[str]:
+            # None where somebody else was faster.
+            return [session.pk] if registry.end(session.pk, reason="admin") else []
+
+        ended = log.record(request, [session], _("Ended."), end)
+        return self._done(request, question, ended)
 
     # By this name it takes the place of the admin's own action.
     @admin.action(
@@ -132,14 +133,10 @@ class EndingAdmin(SessionModelAdmin):
         if not question.is_answered(request):
             return self._ask(request, question)
         said = _("Ended, with others that were selected.")
-        ended, room, unnamed = 0, LOGGED, 0
+        ended = 0
         for batch in listing.batches():
-            with log.recorded():
-                log.write(request, batch[:room], said)
-                ended += registry.end_many([session.pk for session in batch], reason="admin")
-            unnamed += max(0, len(batch) - room)
-            room = max(0, room - len(batch))
-        log.write_number(request, unnamed, said)
+            end = partial(registry.end_many, [session.pk for session in batch], reason="admin")
+            ended += log.record(request, batch, said, end)
         return self._done(request, question, ended)
 
     @says_so
@@ -150,22 +147,20 @@ class EndingAdmin(SessionModelAdmin):
         pk = unquote(user_pk)
         listing: Any = self.get_queryset(request)
         listing = listing.of_users([pk])
-        named = list(listing[:LOGGED])
-        owner = named[0].owner if named else pk
+        shown = list(listing[:SHOWN])
+        owner = shown[0].owner if shown else pk
         question = Question(
             _("End all sessions of %(user)s") % {"user": owner},
             _("Are you sure you want to end all sessions of %(user)s?") % {"user": owner},
-            named[:SHOWN],
+            shown,
             total=listing.count(),
             has_own=listing.holds(own_session_id(request)),
         )
         if not question.is_answered(request):
             return self._ask(request, question)
         said = _("Ended, with all sessions of %(user)s.") % {"user": owner}
-        with log.recorded():
-            log.write(request, named, said)
-            log.write_number(request, question.total - len(named), said)
-            ended = registry.end_all_of(pk, reason="admin")
+        end = partial(registry.end_each_of, pk, reason="admin")
+        ended = log.record(request, list(listing), said, end, owner=owner)
         return self._done(request, question, ended)
 
     def _ask(self, request: HttpRequest, question: Question) -> HttpResponse:

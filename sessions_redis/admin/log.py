@@ -1,48 +1,60 @@
 """What the admin's log holds of sessions that were ended: the id of each, and whose it was."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import router, transaction
 from django.http import HttpRequest
-from django.utils.translation import ngettext
 
 from sessions_redis import registry
 from sessions_redis.models import Session
 
-
-def recorded() -> AbstractContextManager[None]:
-    """Around an ending and what is written of it: if Redis is away, nothing is written."""
-    return transaction.atomic(using=_database())
+# Entries that are written in one query.
+AT_ONCE = 1000
 
 
-def take_back() -> None:
-    """Forget what was written within `recorded`."""
-    transaction.set_rollback(True, using=_database())
+def record(
+    request: HttpRequest,
+    sessions: Sequence[Session],
+    said: str,
+    end: Callable[[], Sequence[str]],
+    *,
+    owner: str = "",
+) -> int:
+    """
+    Call ``end``, write an entry for each of the ids that it returns, and say how many those are.
+
+    ``sessions``: those that it is about to end, as far as one knows. ``owner``: whose any others
+    were. If it raises, as it does when Redis is away, nothing is written.
+    """
+    using = router.db_for_write(LogEntry)
+    known = {session.pk: session for session in sessions}
+    # Written before, for what the database refuses to hold must not be ended; and afterwards
+    # nothing but the commit is left to fail. Written anew only where it turned out otherwise.
+    with transaction.atomic(using=using):
+        with transaction.atomic(using=using):
+            _write(request, sessions, said)
+            ids = end()
+            as_written = known.keys() == set(ids)
+            transaction.set_rollback(not as_written, using=using)
+        if not as_written:
+            _write(request, [known.get(id) or _called(id, owner) for id in ids], said)
+    return len(ids)
 
 
-def write(request: HttpRequest, sessions: Sequence[Session], said: str) -> None:
-    """One entry for each of ``sessions``, in one query."""
-    if sessions:
-        log: Any = LogEntry.objects.log_actions
-        log(request.user.pk, sessions, DELETION, said)
+def _write(request: HttpRequest, sessions: Sequence[Session], said: str) -> None:
+    log: Any = LogEntry.objects.log_actions
+    for start in range(0, len(sessions), AT_ONCE):
+        log(request.user.pk, sessions[start : start + AT_ONCE], DELETION, said)
 
 
-def write_number(request: HttpRequest, count: int, said: str) -> None:
-    """One entry for ``count`` sessions that are too many to be named."""
-    if count:
-        user: Any = request.user
-        LogEntry.objects.create(
-            user=user,
-            content_type=ContentType.objects.get_for_model(Session),
-            object_repr=ngettext("%(count)d session", "%(count)d sessions", count)
-            % {"count": count},
-            action_flag=DELETION,
-            change_message=said,
-        )
+def _called(id: str, owner: str) -> Session:
+    """A session of which nothing else is known."""
+    session = Session(id)
+    session.label = f"{session.short_id} ({owner})"
+    return session
 
 
 def ended(id: str) -> Session | None:
@@ -56,7 +68,3 @@ def ended(id: str) -> Session | None:
     session = Session(id)
     session.label = entry.object_repr
     return session
-
-
-def _database() -> str:
-    return router.db_for_write(LogEntry)
