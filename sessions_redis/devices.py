@@ -20,7 +20,9 @@ def device_of(user_agent: str | None) -> str:
     if not user_agent:
         return _("Unknown device")
     browser, system = _known(user_agent)
-    if browser and system:
+    if browser and system and browser != system:
+        # Some browsers have the system in their name: "Chrome Mobile iOS".
+        browser = browser.removesuffix(f" {system}")
         return _("%(browser)s on %(system)s") % {"browser": browser, "system": system}
     return browser or system or Truncator(user_agent).chars(SHORTENED)
 

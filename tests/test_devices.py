@@ -24,6 +24,9 @@ KNOWN = {
     f"Mozilla/5.0 (Linux; Android 14; Pixel 8) {WEBKIT} Chrome/131.0.0.0 Mobile Safari/537.36": (
         "Chrome Mobile on Android"
     ),
+    f"{IPHONE} {WEBKIT} CriOS/126.0.6478.54 Mobile/15E148 Safari/604.1": "Chrome Mobile on iOS",
+    f"{IPHONE} {WEBKIT} FxiOS/127.0 Mobile/15E148 Safari/605.1.15": "Firefox on iOS",
+    f"Mozilla/5.0 (Linux; U; Android 4.0.3) {WEBKIT} Version/4.0 Mobile Safari/534.30": "Android",
 }
 
 
