@@ -51,6 +51,25 @@ def test_values():
 
 
 @pytest.mark.parametrize(
+    ("value", "may"),
+    [
+        ("short", False),
+        ("x" * 600, False),
+        ("x" * 800, True),
+        (list(range(16)), False),
+        (list(range(17)), True),
+        (["x" * 100] * 6, True),
+    ],
+)
+def test_long_values(value, may):
+    """Of a value that is too long for its room, on a telephone, it is known that it scrolls."""
+    (entry,) = shown([StoredEntry("name", value, 1)], with_values=True)
+    assert entry.may_scroll is may
+    (entry,) = shown([StoredEntry("name", value, 1)], with_values=False)
+    assert not entry.may_scroll
+
+
+@pytest.mark.parametrize(
     "name", ["_auth_user_hash", "_csrftoken", "PassWord", "api_key", "secret", "sessionid"]
 )
 def test_names_that_look_like_secrets(name):

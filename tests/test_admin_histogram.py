@@ -100,6 +100,30 @@ def test_bars():
     assert bars[1].anonymous.y == HEIGHT - HEIGHT // 2
     assert [bar.signed_in.x for bar in bars] == ["2.000%", "27.000%", "52.000%", "77.000%"]
     assert bars[0].signed_in.width == "21.000%"
+    assert [bar.place.x for bar in bars] == ["0.000%", "25.000%", "50.000%", "75.000%"]
+    assert {(bar.place.y, bar.place.height, bar.place.width) for bar in bars} == {
+        (0, HEIGHT, "25.000%")
+    }
+
+
+@pytest.mark.parametrize(
+    ("signed_in", "anonymous", "heights"),
+    [
+        (1, 0, (LOWEST, 0)),
+        (0, 1, (0, LOWEST)),
+        (1, 1, (LOWEST, LOWEST)),
+        (1, 9999, (LOWEST, HEIGHT - LOWEST)),
+        (9999, 1, (HEIGHT - LOWEST, LOWEST)),
+        (0, 0, (0, 0)),
+    ],
+)
+def test_low_bars(signed_in, anonymous, heights):
+    """Each part of a bar can be seen, be it a single session, and none is beyond the picture."""
+    counts = (Count(0, 1, signed_in, anonymous), Count(1, 2, 10_000, 0))
+    bar = next(Histogram(counts).bars())
+    assert (bar.signed_in.height, bar.anonymous.height) == heights
+    assert bar.anonymous.y == HEIGHT - sum(heights)
+    assert bar.signed_in.y == HEIGHT - bar.signed_in.height
 
 
 @pytest.mark.parametrize(
@@ -173,7 +197,9 @@ def test_on_the_page(section, admin_client):
         'role="img" aria-labelledby="sessions-histogram-title sessions-histogram-desc"' in content
     )
     assert "A histogram of 2 sessions, 1 of them signed in and 1 anonymous." in content
+    assert '<strong id="sessions-histogram-title">All sessions by time left</strong>' in content
     assert "<title>up to 12 hours: 0 signed in, 1 anonymous</title>" in content
+    assert content.count('<rect class="place" fill="transparent"') == 28
     assert 'fill="url(#sessions-histogram-stripes)"' in content
     text = text_of(page)
     assert (

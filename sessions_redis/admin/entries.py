@@ -23,6 +23,10 @@ KINDS = {
 }
 
 
+# What a page has room for without scrolling: lines, of so many characters on a telephone.
+LINES, CHARACTERS = 18, 40
+
+
 @dataclass(frozen=True, slots=True)
 class ShownEntry:
     """
@@ -34,6 +38,12 @@ class ShownEntry:
     size: int
     damaged: bool
     value: str | None
+
+    @property
+    def may_scroll(self) -> bool:
+        """Whether the value is so long that it may have to be scrolled, by the keyboard, too."""
+        lines = (self.value or "").split("\n")
+        return sum(1 + len(line) // CHARACTERS for line in lines) > LINES
 
 
 def shown(entries: Iterable[StoredEntry], *, with_values: bool) -> list[ShownEntry]:

@@ -33,8 +33,8 @@ BARS, FEWEST, MOST = 24, 12, 48
 # A scale fits if it has this share of the sessions. Those beyond it share one more bar.
 SHARE = 0.95
 
-# Heights in CSS pixels: of the highest bar, and of one that stands for a single session.
-HEIGHT, LOWEST = 80, 2
+# Heights in CSS pixels: of the highest bar, and of the lowest part of one, which has to be seen.
+HEIGHT, LOWEST = 80, 6
 
 # What of a bar's place is left free.
 GAP = 0.16
@@ -84,9 +84,14 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What stands for ``count``: anonymous sessions on top of those with a user."""
+    """
+    What stands for ``count``: anonymous sessions on top of those with a user.
+
+    ``place``: all of the bar's room, which tells its numbers to who points at it.
+    """
 
     count: Count
+    place: Block
     signed_in: Block
     anonymous: Block
 
@@ -128,10 +133,10 @@ class Histogram:
         place = 100 / len(self.counts)
         for number, count in enumerate(self.counts):
             x, width = _percent((number + GAP / 2) * place), _percent((1 - GAP) * place)
-            signed_in = self._height(count.signed_in)
-            anonymous = self._height(count.anonymous)
+            signed_in, anonymous = self._heights(count)
             yield Bar(
                 count,
+                Block(_percent(number * place), _percent(place), 0, HEIGHT),
                 Block(x, width, HEIGHT - signed_in, signed_in),
                 Block(x, width, HEIGHT - signed_in - anonymous, anonymous),
             )
@@ -149,8 +154,17 @@ class Histogram:
             label = duration(bounds[number]) if number else gettext("now")
             yield Tick(_percent(number * place), label, anchor)
 
-    def _height(self, count: int) -> int:
-        return max(LOWEST, round(count / self.highest * HEIGHT)) if count else 0
+    def _heights(self, count: Count) -> tuple[int, int]:
+        """In proportion, but none lower than `LOWEST`, and no higher than `HEIGHT` together."""
+        if not count.total:
+            return 0, 0
+        lowest_signed_in = LOWEST if count.signed_in else 0
+        lowest_anonymous = LOWEST if count.anonymous else 0
+        lowest = lowest_signed_in + lowest_anonymous
+        height = max(lowest, round(count.total / self.highest * HEIGHT))
+        signed_in = round(height * count.signed_in / count.total)
+        signed_in = min(max(lowest_signed_in, signed_in), height - lowest_anonymous)
+        return signed_in, height - signed_in
 
 
 def histogram() -> Histogram:
