@@ -14,6 +14,7 @@ from django.http import HttpRequest
 from sessions_redis import registry
 from sessions_redis.commands import session_id
 from sessions_redis.devices import device_of
+from sessions_redis.live import NOT_KNOWN
 from sessions_redis.registry import LiveSession
 
 
@@ -22,7 +23,8 @@ class OwnSession:
     """
     One place where the user is signed in. ``current``: the one that asks.
 
-    ``device``: in words. ``ip``: as last seen, ``None`` if not known. Times are aware, in UTC.
+    ``device``: in words. ``ip``: as last seen, ``None`` if not known. Times are aware, in UTC;
+    one that was damaged in Redis is 1970's first moment.
     """
 
     id: str
@@ -32,6 +34,15 @@ class OwnSession:
     created: datetime
     updated: datetime
     expires: datetime
+
+    @property
+    def started(self) -> datetime | None:
+        """For people: ``created``, or ``None`` if it is not known."""
+        return self.created if self.created != NOT_KNOWN else None
+
+    @property
+    def last_saved(self) -> datetime | None:
+        return self.updated if self.updated != NOT_KNOWN else None
 
 
 def sessions_of(request: HttpRequest) -> list[OwnSession]:

@@ -26,6 +26,9 @@ REREADS = 2
 # Sessions that are read, or ended, in one round trip.
 AT_ONCE = 1000
 
+# What stands for a time that was damaged in Redis.
+NOT_KNOWN = datetime.fromtimestamp(0, UTC)
+
 
 @dataclass(frozen=True, slots=True)
 class LiveSession:
@@ -34,8 +37,8 @@ class LiveSession:
 
     ``id``: the digest that stands for it everywhere, 32 hex digits. ``user_pk``: the primary key of
     who is signed in, in text, or ``None``. ``created``, ``updated``, ``expires``: aware, in UTC, by
-    the server's clock. ``ip`` and ``user_agent``: as the session middleware last saw them, ``None``
-    if it did not.
+    the server's clock; the first two may be `NOT_KNOWN`. ``ip`` and ``user_agent``: as the session
+    middleware last saw them, ``None`` if it did not.
     """
 
     id: str

@@ -36,10 +36,17 @@ def staff(name: str, *permissions: str) -> User:
     return user
 
 
-def signed_in(user: Any = None, *, seconds: int | None = None, **entries: Any) -> str:
+def signed_in(
+    user: Any = None,
+    *,
+    seconds: int | None = None,
+    ip: str = "203.0.113.7",
+    agent: str = FIREFOX,
+    **entries: Any,
+) -> str:
     """A new session, of ``user`` or its primary key or of nobody; its id."""
     session = SessionStore()
-    session.metadata_source = lambda: {IP: b"203.0.113.7", AGENT: FIREFOX.encode()}
+    session.metadata_source = lambda: {IP: ip.encode(), AGENT: agent.encode()}
     if user is not None:
         session[SESSION_KEY] = user if isinstance(user, str) else str(user.pk)
         session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
@@ -60,6 +67,7 @@ def own_id(client: Client) -> str:
 def text_of(response: Any) -> str:
     """What a page says, without its markup."""
     page = re.sub(r"<(script|style|svg)\b.*?</\1>", "", response.content.decode(), flags=re.DOTALL)
+    page = page.replace("<wbr>", "")  # where a word may be broken
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", page)).split())
 
 

@@ -49,17 +49,18 @@ def test_the_list(admin_client, ada):
     text = text_of(page)
     assert f"{later[:8]} ada Firefox on Linux 203.0.113.7" in text
     assert f"{sooner[:8]} anonymous Firefox on Linux 203.0.113.7" in text
-    assert "just now in 1 day" in text.replace("\xa0", " ")
-    assert "just now in 14 minutes" in text.replace("\xa0", " ")
+    assert "just now 1 day" in text.replace("\xa0", " ")
+    assert "just now 14 minutes" in text.replace("\xa0", " ")
+    assert f'<span title="{later}">{later[:8]}</span>' in page.content.decode()
     assert "3 sessions" in text
     assert f"{own_id(admin_client)[:8]} (yours) admin" in text
 
 
 def test_addresses():
-    """IPv6 may break after colons, IPv4 nowhere; where no address is known there is none."""
+    """They may be broken after colons and dots; where no address is known there is none."""
     section = admin.site.get_model_admin(Session)
     assert section.address(Session(ip="2001:db8::7334")) == "2001:<wbr>db8::<wbr>7334"
-    assert section.address(Session(ip="203.0.113.7")) == "203.0.113.7"
+    assert section.address(Session(ip="203.0.113.7")) == "203.<wbr>0.<wbr>113.<wbr>7"
     assert section.address(Session(ip=None)) == ""
 
 
@@ -68,7 +69,19 @@ def test_times_in_words(admin_client, raw, prefix, ada):
     id = signed_in(ada, seconds=30)
     raw.hset(f"{prefix}:{id}", "@updated", int(raw.time()[0]) - 7205)
     text = text_of(admin_client.get(url())).replace("\xa0", " ")
-    assert "2 hours ago in less than a minute" in text
+    assert "2 hours ago less than a minute" in text
+
+
+def test_times_that_are_damaged(admin_client, raw, prefix, ada):
+    """They are unknown, wherever they are shown."""
+    id = signed_in(ada)
+    raw.hset(f"{prefix}:{id}", mapping={"@created": "junk", "@updated": "junk"})
+    row = f"{id[:8]} ada Firefox on Linux 203.0.113.7 unknown unknown"
+    assert row in text_of(admin_client.get(url()))
+    text = text_of(admin_client.get(url("change", id)))
+    assert "Created: unknown Last saved: unknown" in text
+    raw.hset(f"{prefix}:{id}", "@updated", int(raw.time()[0]))
+    assert f"{row.removesuffix('unknown')}just now" in text_of(admin_client.get(url()))
 
 
 def test_sorted_by_expiry_either_way(admin_client):
@@ -116,6 +129,7 @@ FILTERS = {
     "q=ada&user=ada&expires=hour": {"ada, an hour"},
     "q=ada&user=4711": set(),
     "q=id": {"ada, an hour"},
+    "q=ID": {"ada, an hour"},
     "q=id&expires=hour&signed_in=yes": {"ada, an hour"},
     "q=id&signed_in=no": set(),
     "q=nobody's id&expires=hour": set(),
@@ -133,7 +147,12 @@ def test_filters(admin_client, ada, query):
         signed_in(seconds=3500): "nobody, an hour",
         (nobodys := signed_in(seconds=2 * 86400)): "nobody, two days",
     }
-    names = {"user=ada": f"user={ada.pk}", "q=nobody's id": f"q={nobodys}", "q=id": f"q={hers}"}
+    names = {
+        "user=ada": f"user={ada.pk}",
+        "q=nobody's id": f"q={nobodys}",
+        "q=id": f"q={hers}",
+        "q=ID": f"q={hers.upper()}",
+    }
     parts = [names.get(part, part) for part in query.split("&")]
     page = admin_client.get(f"{url()}?{'&'.join(parts)}")
     assert {ids[id] for id in listed(page)} == FILTERS[query]
@@ -238,11 +257,26 @@ def test_the_page_of_a_session(admin_client, ada):
     id = signed_in(ada, cart={"items": [1, 2]}, note="a < b", seconds=3600 * 24 + 60)
     page = admin_client.get(url("change", id))
     text = text_of(page).replace("\xa0", " ")
-    for part in (id, "ada", "Firefox on Linux", FIREFOX, "203.0.113.7", "in 1 day"):
+    for part in (id, "ada", "Firefox on Linux", FIREFOX, "203.0.113.7", "Expires in: 1 day"):
         assert part in text
+    assert "(yours)" not in text
     assert 'cart object 15 bytes { "items": [ 1, 2 ] }' in text
     assert 'note text 7 bytes "a < b"' in text
     assert "a < b" not in page.content.decode()
+
+
+def test_the_page_of_ones_own_session(admin_client):
+    """It is marked as such, as in the list."""
+    own = own_id(admin_client)
+    assert f"ID: {own} (yours)" in text_of(admin_client.get(url("change", own)))
+
+
+def test_long_values_are_reached_by_the_keyboard(admin_client):
+    """They are scrolled within the page; short ones are no stop on the way."""
+    short = admin_client.get(url("change", signed_in(note="short", cart=[1])))
+    assert "<pre tabindex" not in short.content.decode()
+    long = admin_client.get(url("change", signed_in(note="long " * 200, cart=[1])))
+    assert long.content.decode().count("<pre tabindex") == 1
 
 
 def test_secrets_are_masked(admin_client, ada):

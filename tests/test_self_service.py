@@ -134,6 +134,18 @@ def test_times_are_in_the_sites_time_zone(settings, browser, raw, prefix):
     assert '<time datetime="2023-11-15T07:13:20+09:00">Nov. 15, 2023, 7:13 a.m.</time>' in page
 
 
+def test_times_that_are_damaged(browser, raw, prefix):
+    """They are told to be unknown, on each page that shows them."""
+    key = f"{prefix}:{id_of(browser)}"
+    raw.hset(key, "@created", "junk")
+    for path in (PAGE, end_of(browser)):
+        text = text_of(browser.get(path))
+        assert "Started unknown Last saved" in text
+        assert text.count("unknown") == 1
+    raw.hset(key, "@updated", "junk")
+    assert "Started unknown Last saved unknown" in text_of(browser.get(PAGE))
+
+
 def test_looking_writes_nothing(browser, raw, prefix):
     """A look at the page does not extend the session."""
     key = f"{prefix}:{id_of(browser)}"

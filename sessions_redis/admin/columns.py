@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from sessions_redis.devices import device_of
+from sessions_redis.live import NOT_KNOWN
 from sessions_redis.models import Session
 
 MINUTE = timedelta(minutes=1)
@@ -30,9 +31,12 @@ class ColumnsAdmin(SessionModelAdmin):
 
     @admin.display(description=gettext_lazy("ID"))
     def short_id(self, session: Session) -> str:
-        if not session.is_own:
-            return session.short_id
-        return format_html('{} <span class="own">{}</span>', session.short_id, _("(yours)"))
+        short = format_html('<span title="{}">{}</span>', session.pk, session.short_id)
+        return _whose(session, short)
+
+    @admin.display(description=gettext_lazy("ID"))
+    def whole_id(self, session: Session) -> str:
+        return _whose(session, session.pk)
 
     @admin.display(description=gettext_lazy("user"))
     def user(self, session: Session) -> str:
@@ -51,6 +55,8 @@ class ColumnsAdmin(SessionModelAdmin):
 
     @admin.display(description=gettext_lazy("created"))
     def began(self, session: Session) -> str:
+        if session.created == NOT_KNOWN:
+            return _("unknown")
         created = localtime(session.created)
         day = avoid_wrapping(date_format(created, "DATE_FORMAT"))
         time = avoid_wrapping(date_format(created, "TIME_FORMAT"))
@@ -58,6 +64,8 @@ class ColumnsAdmin(SessionModelAdmin):
 
     @admin.display(description=gettext_lazy("last saved"))
     def saved(self, session: Session) -> str:
+        if session.updated == NOT_KNOWN:
+            return _("unknown")
         if now() - session.updated < MINUTE:
             return _moment(session.updated, _("just now"))
         ago = _("%(time)s ago") % {"time": _breakable(timesince(session.updated))}
@@ -66,9 +74,28 @@ class ColumnsAdmin(SessionModelAdmin):
     @admin.display(description=gettext_lazy("expires in"), ordering="expires")
     def expires_in(self, session: Session) -> str:
         if session.expires - now() < MINUTE:
-            return _moment(session.expires, _("in less than a minute"))
-        left = _("in %(time)s") % {"time": _breakable(timeuntil(session.expires))}
-        return _moment(session.expires, left)
+            return _moment(session.expires, _("less than a minute"))
+        return _moment(session.expires, _breakable(timeuntil(session.expires)))
+
+    @admin.display(description=gettext_lazy("created"))
+    def created_exactly(self, session: Session) -> str:
+        return exactly(session.created)
+
+    @admin.display(description=gettext_lazy("last saved"))
+    def saved_exactly(self, session: Session) -> str:
+        return exactly(session.updated)
+
+
+def exactly(moment: datetime) -> str:
+    if moment == NOT_KNOWN:
+        return _("unknown")
+    return date_format(localtime(moment), "DATETIME_FORMAT")
+
+
+def _whose(session: Session, id: str) -> str:
+    if not session.is_own:
+        return id
+    return format_html('{} <span class="own">{}</span>', id, _("(yours)"))
 
 
 def _breakable(words: str) -> str:
@@ -77,10 +104,9 @@ def _breakable(words: str) -> str:
 
 
 def _groups(ip: str) -> Iterator[tuple[str]]:
-    """The parts of an address: IPv6's groups with their colons, IPv4 whole."""
-    return ((part,) for part in re.findall("[^:]*:+|[^:]+", ip))
+    """The parts of an address, each with the colons or the dot that follow."""
+    return ((part,) for part in re.findall("[^:.]*[:.]+|[^:.]+", ip))
 
 
 def _moment(moment: datetime, words: str) -> str:
-    exact = date_format(localtime(moment), "DATETIME_FORMAT")
-    return format_html('<span title="{}">{}</span>', exact, words)
+    return format_html('<span title="{}">{}</span>', exactly(moment), words)

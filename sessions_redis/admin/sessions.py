@@ -45,7 +45,8 @@ class SessionAdmin(ColumnsAdmin, EndingAdmin):
         "A user name or e-mail address, a user's primary key, or a session's ID."
     )
     fields = (
-        "id", "user", "device", "user_agent", "ip", "created", "updated", "expires", "expires_in",
+        "whole_id", "user", "device", "user_agent", "ip", "created_exactly", "saved_exactly",
+        "expires", "expires_in",
     )  # fmt: skip
     readonly_fields = fields
 
@@ -74,8 +75,8 @@ class SessionAdmin(ColumnsAdmin, EndingAdmin):
         listing, term = queryset, search_term.strip()
         if not term:
             return listing, False
-        if registry.is_id(term):
-            return listing.of_ids([term]), False
+        if registry.is_id(term.lower()):
+            return listing.of_ids([term.lower()]), False
         matches = users.search(term)
         return listing.of_users(matches.pks, capped=matches.capped), False
 
