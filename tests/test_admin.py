@@ -80,6 +80,8 @@ def test_times_that_are_damaged(admin_client, raw, prefix, ada):
     assert row in text_of(admin_client.get(url()))
     text = text_of(admin_client.get(url("change", id)))
     assert "Created: unknown Last saved: unknown" in text
+    pages = [url("delete", id), url("end_all", ada.pk)]
+    assert all("created unknown" in text_of(admin_client.get(page)) for page in pages)
     raw.hset(f"{prefix}:{id}", "@updated", int(raw.time()[0]))
     assert f"{row.removesuffix('unknown')}just now" in text_of(admin_client.get(url()))
 
@@ -379,9 +381,33 @@ def test_the_digest_is_not_the_key(admin_client, live):
     assert response.url == url()
 
 
+def test_finding_in_a_filtered_list(admin_client, live):
+    """The list is as it was filtered afterwards, whether there is such a session or not."""
+    page = admin_client.get(url(), {"signed_in": "no"}).content.decode()
+    address = f"{url('find')}?_changelist_filters=signed_in%3Dno"
+    assert f'action="{address}"' in page
+    response = admin_client.post(address, {"session_key": live.session_key})
+    found = url("change", session_id(live.session_key))
+    assert response.url == f"{found}?_changelist_filters=signed_in%3Dno"
+    assert admin_client.post(address, {"session_key": "x"}).url == f"{url()}?signed_in=no"
+    assert admin_client.get(address).url == f"{url()}?signed_in=no"
+
+
+def test_find_after_signing_in_again(client, admin_user, live):
+    """Whose own session ran out signs in first, and is led to the list."""
+    response = client.post(url("find"), {"session_key": live.session_key})
+    login = {"username": "admin", "password": "password"}
+    response = client.post(response.url, login, follow=True)
+    assert [address for address, _ in response.redirect_chain] == [url("find"), url()]
+    assert response.status_code == 200
+
+
 def test_keys_are_sent_by_post_alone(admin_client, live):
-    """An address with a key in it is refused, and so is a form of another site."""
-    assert admin_client.get(url("find"), {"session_key": live.session_key}).status_code == 405
+    """An address with a key in it finds nothing, and a form of another site is refused."""
+    for method in (admin_client.get, admin_client.head):
+        response = method(url("find"), {"session_key": live.session_key})
+        assert (response.status_code, response.url) == (302, url())
+    assert admin_client.put(url("find")).status_code == 405
     client = Client(enforce_csrf_checks=True)
     client.cookies = admin_client.cookies
     assert client.post(url("find"), {"session_key": live.session_key}).status_code == 403

@@ -54,7 +54,8 @@ def test_one(admin_client, ada, ended, raw, prefix):
     """It asks, ends the session with its place in the indexes, logs it, and says so."""
     id, other = signed_in(ada), signed_in(ada)
     page = admin_client.get(url("delete", id))
-    assert f"{id[:8]} (ada), 203.0.113.7" in text_of(page)
+    assert f"{id[:8]} (ada) , Firefox on Linux, 203.0.113.7, created" in text_of(page)
+    assert f'<a href="{url("change", id)}">{id[:8]} (ada)</a>, ' in page.content.decode()
     assert "Are you sure you want to end this session?" in text_of(page)
     assert live_ids() == {id, other, own_id(admin_client)}
 
@@ -87,9 +88,14 @@ def test_the_way_back(admin_client, ada):
 
 
 def test_without_the_list(client, ada):
-    """Who may end sessions, but not look at them, is led to the index."""
+    """Who may end sessions, but not look at them, is led to the index, and to no page of one."""
     client.force_login(staff("ender", "delete_session"))
-    assert client.post(url("delete", signed_in(ada)), YES).url == "/admin/"
+    id = signed_in(ada)
+    page = client.get(url("delete", id))
+    assert f"{id[:8]} (ada)" in text_of(page)
+    assert url("change", id) not in page.content.decode()
+    assert '<a role="button" href="/admin/"' in page.content.decode()
+    assert client.post(url("delete", id), YES).url == "/admin/"
 
 
 def test_somebody_else_was_faster(admin_client, ada, ended, monkeypatch):
@@ -358,11 +364,14 @@ def test_a_site_that_saves_every_session(settings, admin_client):
 def test_the_history_of_an_ended_session(admin_client, ada):
     """Who looks for what became of a session finds who ended it."""
     id = signed_in(ada)
-    assert "doesn’t have a change history" in text_of(admin_client.get(url("history", id)))
+    page = admin_client.get(url("history", id))
+    assert "doesn’t have a change history" in text_of(page)
+    assert f'<a href="{url("change", id)}">{id[:8]} (ada)</a>' in page.content.decode()
     admin_client.post(url("delete", id), YES)
-    text = text_of(admin_client.get(url("history", id)))
-    assert f"Change history: {id[:8]} (ada)" in text
-    assert "admin Ended." in text
+    page = admin_client.get(url("history", id))
+    assert f"Change history: {id[:8]} (ada)" in text_of(page)
+    assert "admin Ended." in text_of(page)
+    assert url("change", id) not in page.content.decode()
     assert admin_client.get(url("change", id)).status_code == 302
 
 

@@ -94,6 +94,7 @@ class Visit:
 
     def find_by_session_key(self):
         response = self.client.post(url("find"), {"session_key": "no such key"})
+        assert self.get("find").status_code == response.status_code
         return {403: "no", 302: "yes"}[response.status_code]
 
     def session(self):

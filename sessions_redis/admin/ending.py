@@ -10,25 +10,24 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import django
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.utils import unquote
 from django.contrib.auth import logout
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
-from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from sessions_redis import registry
 from sessions_redis.admin import log
+from sessions_redis.admin.columns import exactly
 from sessions_redis.admin.outage import says_so
 from sessions_redis.admin.users import own_session_id
+from sessions_redis.admin.ways import WaysAdmin
+from sessions_redis.devices import device_of
 from sessions_redis.models import Session
 
 # Sessions named one by one where they are about to be ended.
@@ -42,9 +41,21 @@ TEMPLATE = "admin/sessions_redis/session/delete_confirmation.html"
 if TYPE_CHECKING:
     from sessions_redis.admin.listing import Listing
 
-    SessionModelAdmin = admin.ModelAdmin[Session]
-else:
-    SessionModelAdmin = admin.ModelAdmin
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A session in words. ``page``: its address, for who may look at it."""
+
+    session: Session
+    page: str
+
+    @property
+    def device(self) -> str:
+        return device_of(self.session.user_agent)
+
+    @property
+    def created(self) -> str:
+        return exactly(self.session.created)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +64,7 @@ class Question:
     Whether to end some sessions. ``sessions`` are the first of ``total``.
 
     ``has_own``: the session that asks is one of them. ``hidden``: what the form sends beside.
-    ``page``: the address of the page that this was asked from, if that is not the list.
+    ``asked_at``: the session whose page this was asked from, if that was not the list.
     """
 
     title: str
@@ -62,7 +73,7 @@ class Question:
     total: int
     has_own: bool
     hidden: Sequence[tuple[str, str]] = ()
-    page: str = ""
+    asked_at: Session | None = None
 
     @property
     def unnamed(self) -> int:
@@ -73,7 +84,7 @@ class Question:
         return ASKED in request.POST and (not self.has_own or ASKED_AGAIN in request.POST)
 
 
-class EndingAdmin(SessionModelAdmin):
+class EndingAdmin(WaysAdmin):
     """The part of the section that ends sessions."""
 
     actions = ("delete_selected",)
@@ -94,7 +105,7 @@ class EndingAdmin(SessionModelAdmin):
             [session],
             total=1,
             has_own=session.is_own,
-            page=self._page_url(request, session),
+            asked_at=session,
         )
         if not question.is_answered(request):
             return self._ask(request, question)
@@ -167,6 +178,8 @@ class EndingAdmin(SessionModelAdmin):
         if not question.total:
             return self._done(request, question, 0)
         request.current_app = self.admin_site.name
+        at = question.asked_at
+        page_url = at and self._page_url(request, at)
         context = {
             **self.admin_site.each_context(request),
             "title": question.title,
@@ -174,11 +187,10 @@ class EndingAdmin(SessionModelAdmin):
             "opts": self.opts,
             "media": self.media,
             "question": question,
+            "named": [Named(one, self._page_url(request, one)) for one in question.sessions],
             "asks_again": ASKED in request.POST,
-            "crumbs": self._crumbs(request, question),
-            # The markup of the admin's own changed.
-            "crumbs_are_items": django.VERSION >= (6, 1),
-            "back_url": question.page or self._list_url(request),
+            "back_url": page_url or self._list_url(request),
+            **self._crumbs(request, question.title, at),
         }
         return TemplateResponse(request, self.delete_confirmation_template or TEMPLATE, context)
 
@@ -200,39 +212,3 @@ class EndingAdmin(SessionModelAdmin):
         redirect_to_index: Any = self._get_obj_does_not_exist_redirect  # type: ignore[attr-defined]
         response: HttpResponse = redirect_to_index(request, self.opts, object_id)
         return response
-
-    def _list_url(self, request: HttpRequest) -> str:
-        """The list as it was filtered, or the admin's index for who may not see the list."""
-        site = self.admin_site.name
-        if not self.has_view_or_change_permission(request):
-            return reverse("admin:index", current_app=site)
-        url = reverse("admin:sessions_redis_session_changelist", current_app=site)
-        return self._filtered(request, url)
-
-    def _page_url(self, request: HttpRequest, session: Session) -> str:
-        """A session's page, with the way back to the list as it was filtered."""
-        name = "admin:sessions_redis_session_change"
-        url = reverse(name, args=[quote(session.pk)], current_app=self.admin_site.name)
-        return self._filtered(request, url)
-
-    def _filtered(self, request: HttpRequest, url: str) -> str:
-        preserved: dict[str, Any] = {
-            "preserved_filters": self.get_preserved_filters(request),
-            "opts": self.opts,
-        }
-        return add_preserved_filters(preserved, url)
-
-    def _crumbs(self, request: HttpRequest, question: Question) -> list[tuple[str, str]]:
-        """The way here: addresses and words. The last is this page, and has no address."""
-        site, app = self.admin_site.name, self.opts.app_config
-        crumbs = [
-            (reverse("admin:index", current_app=site), _("Home")),
-            (
-                reverse("admin:app_list", args=[self.opts.app_label], current_app=site),
-                str(app.verbose_name),
-            ),
-            (self._list_url(request), capfirst(str(self.opts.verbose_name_plural))),
-        ]
-        if question.page:
-            crumbs.append((question.page, str(question.sessions[0])))
-        return [*crumbs, ("", question.title)]

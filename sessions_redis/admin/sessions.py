@@ -9,12 +9,12 @@ from django.contrib.admin.utils import quote
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_http_methods
 
 from sessions_redis import registry
 from sessions_redis.admin import entries, log, users
@@ -145,25 +145,32 @@ class SessionAdmin(ColumnsAdmin, EndingAdmin):
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: Context | None = None
     ) -> HttpResponse:
-        return super().history_view(request, object_id, extra_context)
+        response = super().history_view(request, object_id, extra_context)
+        context = getattr(response, "context_data", None) or {}
+        if "object" in context:
+            context |= self._crumbs(request, _("History"), context["object"])
+        return response
 
-    @method_decorator(require_POST)
+    @method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
     @method_decorator(sensitive_post_parameters("session_key"))
     @says_so
     def find_view(self, request: HttpRequest) -> HttpResponse:
         """
         Lead to the session of the key that was sent. Only the key's digest is looked for.
 
-        Here the key comes, and goes no further: into no address, log or error report.
+        Here the key comes, and goes no further: into no address, log or error report. Whoever had
+        to sign in first comes without one, and is led to the list.
         """
         if not self.has_view_permission(request):
             raise PermissionDenied
+        if request.method != "POST":
+            return redirect(self._list_url(request))
         id = session_id(request.POST.get("session_key", "").strip())
         session = registry.find(id)
         if session is None:
             self.message_user(request, _("No live session has this key."), messages.WARNING)
             return redirect(self._list_url(request))
-        return redirect(self._url("change", id))
+        return redirect(self._filtered(request, self._url("change", id)))
 
     def _ending_all(self, request: HttpRequest, session: Session) -> Context:
         """For the buttons that lead to the other sessions of the user, and that end them all."""
@@ -175,10 +182,6 @@ class SessionAdmin(ColumnsAdmin, EndingAdmin):
             "user_list_url": self._url("changelist") + "?" + urlencode({"user": session.user_pk}),
             "end_all_url": end_all if self.has_delete_permission(request) else None,
         }
-
-    def _url(self, page: str, *args: str) -> str:
-        name = f"admin:sessions_redis_session_{page}"
-        return reverse(name, args=args, current_app=self.admin_site.name)
 
 
 def _is_history(request: HttpRequest) -> bool:
