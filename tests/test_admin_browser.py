@@ -3,6 +3,7 @@
 import re
 import socket
 from contextlib import contextmanager, suppress
+from itertools import product
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -22,6 +23,19 @@ from tests.servers import Server, required
 
 SESSIONS = 250
 PASSWORD = "countess"
+
+# For each bar of the picture, whether it tells its numbers when its upper end is pointed at.
+POINTED_AT = """[...document.querySelectorAll(".sessions-histogram g")].map(bar => {
+  const box = bar.getBoundingClientRect();
+  return bar.contains(document.elementFromPoint(box.x + box.width / 2, box.y + 3));
+})"""
+
+# The lines that each text of the list's column of users takes.
+LINES = """Object.fromEntries([...document.querySelectorAll(".field-user")].map(cell => {
+  const range = document.createRange();
+  range.selectNodeContents(cell);
+  return [cell.textContent, new Set([...range.getClientRects()].map(line => line.top)).size];
+}))"""
 
 
 @pytest.fixture(scope="module")
@@ -154,8 +168,9 @@ def look_around(page, sessions):
     expect(rows(page)).to_have_count(100)
     expect(page.locator(".paginator")).to_contain_text(f"{SESSIONS + 1} sessions")
     expect(rows(page).first).to_have_text(re.compile("yours.*boss.*Firefox on Linux.*127.0.0.1"))
-    picture = page.get_by_role("img", name="Sessions by time left")
+    picture = page.get_by_role("img", name="All sessions by time left")
     expect(picture).to_be_visible()
+    assert page.evaluate(POINTED_AT) == [True] * page.locator(".sessions-histogram g").count()
     page.get_by_text("As a table").click()
     expect(page.get_by_role("columnheader", name="Time left")).to_be_visible()
 
@@ -178,7 +193,7 @@ def look_around(page, sessions):
     page.get_by_role("button", name="Search").click()
     expect(page.locator(".paginator")).to_contain_text("84 sessions")
     rows(page).last.locator("th a").click()
-    expect(page.locator(".field-id .readonly")).to_have_text(sessions[0])
+    expect(page.locator(".field-whole_id .readonly")).to_have_text(sessions[0])
     expect(page.get_by_role("row", name="number integer 1 byte 0")).to_be_visible()
     page.get_by_role("link", name="ada", exact=True).click()
     expect(page.get_by_label("Username")).to_have_value("ada")
@@ -285,6 +300,7 @@ def check_looks(page, *parts):
         assert not sticks_out(page), (page.url, width)
         for part in parts:
             expect(page.locator(part)).to_be_visible()
+            page.wait_for_function("document.getAnimations().length === 0")  # colours may change
             assert too_faint(page.locator(part)) == {}, (page.url, width, scheme)
 
 
@@ -304,10 +320,13 @@ def test_looks(page, sessions):
     check_looks(page, "#deleted-objects")
 
 
-def test_every_column_is_in_sight(page, sessions, tmp_path):
+def test_every_column_is_in_sight(page, sessions, raw, prefix, tmp_path):
     """On a small desktop, beside the admin's menu and the filters, no column is cut off."""
     page.set_viewport_size({"width": 1280, "height": 900})
     signed_in("a-longer-name", seconds=12 * 86400 + 3600)
+    signed_in("name" * 20, agent="com.example.androidapp/1.2.345", ip="203.113.117.213")
+    signed_in(agent="AppWithoutSpaces/1.2.345" * 9, ip="2001:0db8:85a3:1234:5678:8a2e:0370:7334")
+    raw.hset(f"{prefix}:{signed_in(agent='')}", mapping={"@created": "?", "@updated": "?"})
     page.goto(url())
     table, room = page.evaluate(
         "[document.querySelector('#result_list').offsetWidth,"
@@ -315,6 +334,48 @@ def test_every_column_is_in_sight(page, sessions, tmp_path):
     )
     page.screenshot(path=tmp_path / "list.png")
     assert table <= room
+    assert page.evaluate(LINES)["anonymous"] == 1
+
+
+@pytest.mark.parametrize("width", [768, 1280])
+def test_names_of_entries_have_room(page, width):
+    """However long values are, each column is as wide as what stands in it needs."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(url("change", signed_in(bio="x" * 3000, note="word " * 600, short=1)))
+    table = page.locator(".sessions-entries table").bounding_box()
+    columns = [th.bounding_box() for th in page.locator(".sessions-entries thead th").all()]
+    assert columns[0]["width"] == pytest.approx(table["width"] / 4, abs=1)
+    assert columns[3]["width"] > columns[0]["width"]
+    for name in ("Name", "Type", "Size", "Value"):
+        heading = page.get_by_role("columnheader", name=name, exact=True)
+        assert heading.bounding_box()["height"] < 30
+    cell = page.get_by_role("row", name="short integer 1 byte 1")
+    assert cell.bounding_box()["height"] < 40
+
+
+def are_apart(one, other):
+    """Whether neither of two boxes covers any of the other."""
+    return any(
+        box[start] + box[length] <= beside[start]
+        for start, length in (("x", "width"), ("y", "height"))
+        for box, beside in ((one, other), (other, one))
+    )
+
+
+def test_long_names_leave_the_page_in_order(page, tmp_path):
+    """A user's long name covers nothing, and a long user agent is all there."""
+    agent = "AppWithoutSpaces/1.2.345" * 9
+    id = signed_in("a.user.without.spaces@example.com" * 2, agent=agent)
+    for width, name in product((390, 1280), ("delete", "change")):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto(url(name, id))
+        page.screenshot(path=tmp_path / f"{name}-{width}.png")
+        assert not sticks_out(page)
+    shown = page.locator(".field-user_agent .readonly")
+    assert shown.bounding_box()["height"] > 40
+    heading = page.locator("#content h2").first.bounding_box()
+    for tool in page.locator(".object-tools a").all():
+        assert are_apart(heading, tool.bounding_box())
 
 
 def test_redis_away(chromium, boss, settings, session_redis, tmp_path):
