@@ -17,6 +17,9 @@ Bounds = tuple[float, float]
 
 ANY: Bounds = (0, inf)
 
+# A bound below all that has expired, however long ago: no member's time is before 1970.
+EVER = -1e10
+
 # A script holds up all other clients, so members are trimmed a thousand at a time.
 TRIM_AT_ONCE = 1000
 
@@ -116,14 +119,22 @@ def ttl(keyspace: Keyspace, id: str) -> Command[float]:
     return Command(("PTTL", keyspace.session(id)), lambda reply: int(reply) / 1000)
 
 
-def sample(index: str, size: int) -> Command[list[str]]:
-    """Up to ``size`` different members, at random."""
-    return Command(("ZRANDMEMBER", index, size), lambda ids: [id.decode() for id in ids])
+def sample(index: str, size: int) -> Command[list[tuple[str, float]]]:
+    """Up to ``size`` different members at random, and when they expire, in epoch seconds."""
+
+    def read(reply: list[Any]) -> list[tuple[str, float]]:
+        # Redis' newer protocol has pairs, the older one members and scores in turn.
+        paired = bool(reply) and isinstance(reply[0], list)
+        pairs = reply if paired else zip(reply[::2], reply[1::2], strict=True)
+        return [(id.decode(), float(expires)) for id, expires in pairs]
+
+    return Command(("ZRANDMEMBER", index, size, "WITHSCORES"), read)
 
 
 def memory(keyspace: Keyspace, id: str) -> Command[int | None]:
     """Bytes that the session takes in the server; ``None`` if it is gone."""
-    return Command(("MEMORY", "USAGE", keyspace.session(id)), lambda reply: reply)
+    # SAMPLES 0: all fields are measured. Otherwise five stand for all, be one of them huge.
+    return Command(("MEMORY", "USAGE", keyspace.session(id), "SAMPLES", 0), lambda reply: reply)
 
 
 def _metadata(reply: list[bytes | None]) -> Metadata | None:

@@ -12,14 +12,16 @@ class Statistics:
     """
     ``live``, ``signed_in``, ``anonymous``: sessions that have not expired, by the indexes.
 
-    ``sampled``: how many members of the index of all were looked at. ``bytes_per_session``: what
-    those that are live take in Redis, on average; ``None`` if none is. ``drift``: the share of
-    them, from 0 to 1, whose session is gone; ``None`` if none was looked at.
+    ``expired``: how many the index of all still holds that have. ``sampled``: how many of those
+    that have not were looked at. ``bytes_per_session``: what those of them that are live take in
+    Redis, on average; ``None`` if none is. ``drift``: the share of them, from 0 to 1, whose session
+    is gone, and which ``live`` counts all the same; ``None`` if none was looked at.
     """
 
     live: int
     signed_in: int
     anonymous: int
+    expired: int
     sampled: int
     bytes_per_session: float | None
     drift: float | None
@@ -41,8 +43,10 @@ async def ameasure(sample: int) -> Statistics:
 def _measure(sample: int) -> Steps[Statistics]:
     keyspace = live.indexed()
     names = [keyspace.index, keyspace.signed_in, keyspace.anonymous]
-    (total,), (signed_in,), (anonymous,) = yield indexes.count(names, indexes.ANY)
-    ids = yield indexes.sample(keyspace.index, sample)
+    counts = yield indexes.count(names, (indexes.EVER, *indexes.ANY))
+    (expired, total), (_, signed_in), (_, anonymous) = counts
+    now, members = yield [indexes.now(), indexes.sample(keyspace.index, sample)]
+    ids = [id for id, expires in members if expires > now]
     sizes: list[int] = []
     for start in range(0, len(ids), live.AT_ONCE):
         sizes += yield from _sizes(ids[start : start + live.AT_ONCE])
@@ -50,6 +54,7 @@ def _measure(sample: int) -> Steps[Statistics]:
         total,
         signed_in,
         anonymous,
+        expired,
         sampled=len(ids),
         bytes_per_session=sum(sizes) / len(sizes) if sizes else None,
         drift=(len(ids) - len(sizes)) / len(ids) if ids else None,

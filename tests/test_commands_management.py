@@ -135,6 +135,7 @@ def test_an_empty_store():
         "live                0",
         "signed in           0",
         "anonymous           0",
+        "expired, to trim    0",
         "memory per session  -",
         "index drift         -",
     ]
@@ -142,6 +143,7 @@ def test_an_empty_store():
         "live": 0,
         "signed_in": 0,
         "anonymous": 0,
+        "expired": 0,
         "sampled": 0,
         "bytes_per_session": None,
         "drift": None,
@@ -158,16 +160,38 @@ def test_statistics(raw, prefix):
     assert said["bytes_per_session"] == sum(sizes) / 4
 
 
-def test_drift(raw, prefix):
-    """The share of the index's members whose session is gone, expired or not."""
-    started("1")
-    gone = [session_id(f"gone-{number}") for number in range(4)]
+def test_a_large_entry(raw, prefix):
+    """Each entry is measured, so that a large one counts as what it takes, and once."""
+    entries = {f"entry-{number}": number for number in range(50)}
+    id = started("1", **entries, photo="x" * 200_000)
+    size = figures()["bytes_per_session"]
+    assert size == raw.memory_usage(f"{prefix}:{id}", samples=0)
+    assert 200_000 < size < 250_000
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_drift(settings, session_redis, raw, prefix, protocol):
+    """The share of those counted as live that are gone; what has expired is told apart."""
+    settings.SESSION_REDIS = {**session_redis, "OPTIONS": {"protocol": protocol}}
+    for _ in range(3):
+        started("1")
+    gone = [session_id(f"gone-{number}") for number in range(9)]
     put_in_index(raw, f"{prefix}:index", gone[:2], time.time() + 900)
     put_in_index(raw, f"{prefix}:index", gone[2:], time.time() - 900)
     raw.set(f"{prefix}:{gone[0]}", "no session", ex=9)
     said = figures()
-    assert (said["sampled"], said["drift"]) == (5, 0.8)
-    assert run("sessionstats").splitlines()[-1] == "index drift         80.0% of 5 looked at"
+    assert said["live"] == registry.count() == 5
+    assert (said["sampled"], said["drift"], said["expired"]) == (5, 0.4, 7)
+    lines = run("sessionstats").splitlines()
+    assert lines[-1] == "index drift         40.0% of 5 looked at"
+    assert lines[3].split() == ["expired,", "to", "trim", "7"]
+
+
+def test_all_have_expired(raw, prefix):
+    """What has expired says nothing of what is counted as live."""
+    put_in_index(raw, f"{prefix}:index", [UNKNOWN], time.time() - 900)
+    said = figures()
+    assert (said["live"], said["sampled"], said["drift"], said["expired"]) == (0, 0, None, 1)
 
 
 def test_everything_is_gone(raw, prefix):
@@ -196,6 +220,7 @@ def test_the_text_is_aligned(raw, prefix):
         "live",
         "signed in",
         "anonymous",
+        "expired, to trim",
         "memory per session",
         "index drift",
     }

@@ -52,6 +52,7 @@ def _lines(statistics: Statistics) -> Iterator[tuple[str, tuple[str, str]]]:
     yield "live", (f"{statistics.live:,}", "")
     yield "signed in", (f"{statistics.signed_in:,}", "")
     yield "anonymous", (f"{statistics.anonymous:,}", "")
+    yield "expired, to trim", (f"{statistics.expired:,}", "")
     yield "memory per session", _or_dash(None if size is None else f"{size:,.0f}", "bytes")
     yield "index drift", _or_dash(None if drift is None else f"{drift:.1%}", sampled)
 
