@@ -12,7 +12,7 @@ from functools import wraps
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
@@ -70,10 +70,10 @@ def own_sessions(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @for_users
 def end(request: HttpRequest, session_id: str) -> HttpResponse:
-    """End one session, or ask first. 404 if there is none, or it is somebody else's."""
+    """End one session, or ask first. 404 if there is none any more, or it is somebody else's."""
     session = account.session_of(request, session_id)
     if session is None:
-        raise Http404(_("You have no such session."))
+        return render(request, "sessions_redis/gone.html", status=404)
     if request.method != "POST":
         return render(request, "sessions_redis/confirm_end.html", {"session": session})
     account.end(request, session)

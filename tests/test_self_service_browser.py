@@ -190,9 +190,17 @@ def test_all_pages_fit_and_can_be_read(sign_in, redis):
         check_looks(laptop)
 
     laptop.goto(paths[-2])
+    stale = laptop.context.new_page()
+    stale.goto(paths[-2])
     laptop.get_by_role("button", name="Sign out").click()
     expect(laptop.get_by_role("status")).to_be_visible()
     check_looks(laptop)
+
+    stale.get_by_role("button", name="Sign out").click()
+    expect(stale.get_by_role("heading", name="This session is not there any more")).to_be_visible()
+    check_looks(stale)
+    stale.get_by_role("link", name=LIST).click()
+    expect(stale.get_by_role("heading", name=LIST)).to_be_visible()
 
     redis.stop()
     assert laptop.goto(PAGE).status == 503
