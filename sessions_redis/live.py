@@ -38,7 +38,7 @@ class LiveSession:
     ``id``: the digest that stands for it everywhere, 32 hex digits. ``user_pk``: the primary key of
     who is signed in, in text, or ``None``. ``created``, ``updated``, ``expires``: aware, in UTC, by
     the server's clock; the first two may be `NOT_KNOWN`. ``ip`` and ``user_agent``: as the session
-    middleware last saw them, ``None`` if it did not.
+    middleware last saw them, ``None`` if it did not or ``METADATA`` is off.
     """
 
     id: str
@@ -229,14 +229,16 @@ def entries(id: str) -> Steps[list[StoredEntry]]:
 
 
 def _live(id: str, metadata: Metadata, expires: float) -> LiveSession:
+    # A session that was last saved before METADATA was turned off still has some.
+    is_shown = conf.current().metadata
     return LiveSession(
         id,
         metadata.user_pk,
         _moment(metadata.created),
         _moment(metadata.updated),
         _moment(expires),
-        metadata.ip,
-        metadata.user_agent,
+        metadata.ip if is_shown else None,
+        metadata.user_agent if is_shown else None,
     )
 
 

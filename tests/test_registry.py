@@ -217,6 +217,15 @@ def test_what_is_not_known_of_a_session(call):
     assert (live.user_pk, live.ip, live.user_agent) == (None, None, None)
 
 
+def test_metadata_that_is_not_to_be_kept(call, raw, prefix, settings, session_redis):
+    """With METADATA off nothing is told of what a session holds from before."""
+    id = started()
+    raw.hset(f"{prefix}:{id}", mapping={"@ip": "2001:db8::1", "@agent": "Firefox"})
+    settings.SESSION_REDIS = {**session_redis, "METADATA": False}
+    live = call("find", id)
+    assert (live.ip, live.user_agent) == (None, None)
+
+
 def test_entries():
     """They are read when asked for: as they are by then, and none of a session that has ended."""
     id = started("1", color="red")
