@@ -152,10 +152,8 @@ from django.core.exceptions import ImproperlyConfigured
 settings.configure(SESSION_REDIS={"LOCATION": "memory://"})
 from sessions_redis.engine import SessionStore
 SessionStore().create()
-del settings.SESSION_REDIS
-settings.SESSION_REDIS = {"LOCATION": "embedded:///directory"}
-from sessions_redis import conf
-conf._read.cache_clear()
+from django.test import override_settings
+override_settings(SESSION_REDIS={"LOCATION": "embedded:///directory"}).enable()
 try:
     SessionStore().create()
 except ImproperlyConfigured as error:
