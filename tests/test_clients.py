@@ -943,6 +943,13 @@ def test_options_that_redis_py_refuses(execute, redis_at, location, options):
         execute(CLIENT_ID)
 
 
+def test_no_limit_of_time(execute, redis_at, server):
+    """Who wants to wait for as long as it takes may."""
+    redis_at(server.url, timeout=None, socket_timeout=None, socket_connect_timeout=None)
+    pools.check()
+    assert execute(echo("word")) == "word"
+
+
 def test_decoded_replies_by_the_url(execute, redis_at, server, keyspace):
     """A URL that asks for decoded replies is refused; it makes no session look missing."""
     execute(commands.create(keyspace, "a", TTL, Changes({b"color": b"1"})))

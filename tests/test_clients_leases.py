@@ -14,7 +14,7 @@ import redis.asyncio
 from sessions_redis.clients import leases
 from sessions_redis.clients.leases import AsyncLeases, Leases
 from sessions_redis.engine import SessionStore
-from tests.servers import wait_until
+from tests.servers import Server, wait_until
 
 WAIT = 20
 
@@ -115,6 +115,29 @@ def test_what_tasks_send_once_has_its_connection_looked_at_each_time(server, raw
             return await lease.connection.read_response()
 
     assert asyncio.run(ask())
+
+
+def test_a_connection_that_cannot_be_made_again(tmp_path):
+    """Whoever does not get one leaves it for the next, who comes when the server is back."""
+    own = Server(tmp_path)
+
+    async def ask():
+        async with apooled(own, 1, kept=0) as kept:
+            kept.give(await kept.take())
+            own.stop()
+            await asyncio.sleep(0.05)  # the loop hears of it
+            for _ in range(3):
+                with pytest.raises(redis.ConnectionError):
+                    await kept.take()
+            own.start()
+            lease = await kept.take()
+            await lease.connection.send_command("PING")
+            return await lease.connection.read_response()
+
+    try:
+        assert asyncio.run(ask()) == b"PONG"
+    finally:
+        own.stop()
 
 
 def test_threads_share_few_connections(pooled):

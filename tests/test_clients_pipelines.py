@@ -196,12 +196,13 @@ def test_all_are_cancelled():
     asyncio.run(ask())
 
 
-def test_a_loop_that_ends_meanwhile(recwarn):
+def test_a_loop_that_ends_meanwhile(recwarn, prefix):
     """Exchanges that are under way when a loop ends are cancelled with it, without a word."""
+    waiting = Command(("BLPOP", f"{prefix}:nothing", 5), lambda reply: reply)
 
     async def ask():
-        tasks = [asyncio.create_task(clients.arun(SLOW)) for _ in range(5)]
-        await asyncio.sleep(0.005)
+        tasks = [asyncio.create_task(clients.arun(waiting)) for _ in range(5)]
+        await asyncio.sleep(0.05)
         return tasks
 
     tasks = asyncio.run(ask())
