@@ -245,6 +245,25 @@ def test_an_interrupted_wait_gives_its_turn_on(pooled):
     assert kept.take() is held
 
 
+def test_a_wait_that_is_interrupted_as_its_turn_comes(pooled):
+    """The turn is passed on, and lost to nobody."""
+    kept = pooled(1)
+    held = kept.take()
+
+    def give_and_interrupt(number, frame):
+        kept.give(held)
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, give_and_interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        with pytest.raises(Interrupted):
+            kept.take()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert kept.take() is held
+
+
 def test_tasks_share_few_connections(server):
     """As threads do."""
     in_use = set()
