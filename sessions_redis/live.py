@@ -6,7 +6,7 @@ Each is a generator of commands, which `registry` carries out in either world.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -164,7 +164,7 @@ def end(id: str) -> Steps[str | None]:
     if not is_id(id):
         return None
     # Sent again after a lost reply it would tell that there was nothing to end.
-    delete = replace(commands.delete(conf.current().keyspace, id), repeatable=False)
+    delete = commands.delete(conf.current().keyspace, id)._replace(repeatable=False)
     user_pk: str | None = yield delete
     return user_pk
 

@@ -81,12 +81,12 @@ def run_all(commands: Sequence[Command[Any]]) -> list[Any]:
     try:
         replies = _replies(ours, commands, [command.parts for command in commands])
         for _ in range(RESENT):
-            again = _not_done(commands, replies)
+            again = _not_done(replies)
             if not again:
                 break
-            sources = [command.with_source for command in again.values()]
+            sources = [commands[place].with_source for place in again]
             _fill_in(replies, again, _replies(ours, commands, sources))
-        return list(map(_answer, replies, commands))
+        return [_answer(reply, command) for reply, command in zip(replies, commands, strict=True)]
     except RedisError as error:
         raise _unavailable(ours.conf, error) from error
 
@@ -97,25 +97,24 @@ async def arun_all(commands: Sequence[Command[Any]]) -> list[Any]:
     try:
         replies = await _areplies(ours, commands, [command.parts for command in commands])
         for _ in range(RESENT):
-            again = _not_done(commands, replies)
+            again = _not_done(replies)
             if not again:
                 break
-            sources = [command.with_source for command in again.values()]
+            sources = [commands[place].with_source for place in again]
             _fill_in(replies, again, await _areplies(ours, commands, sources))
-        return list(map(_answer, replies, commands))
+        return [_answer(reply, command) for reply, command in zip(replies, commands, strict=True)]
     except RedisError as error:
         raise _unavailable(ours.conf, error) from error
 
 
-def _not_done(commands: Sequence[Command[Any]], replies: Sequence[Any]) -> dict[int, Command[Any]]:
+def _not_done(replies: Sequence[Any]) -> list[int]:
     """
-    The commands that were not carried out, but may be if they are sent again, by their place.
+    The places of commands that were not carried out, but may be if they are sent again.
 
-    The server had not seen their script yet; or it had become a replica, and is not any more what
-    a new connection reaches.
+    The server had not seen their script yet; or it had become a replica, and is not what a new
+    connection reaches.
     """
-    places = enumerate(replies)
-    return {place: commands[place] for place, reply in places if isinstance(reply, _NOT_DONE)}
+    return [place for place, reply in enumerate(replies) if isinstance(reply, _NOT_DONE)]
 
 
 _NOT_DONE = (NoScriptError, ReadOnlyError)

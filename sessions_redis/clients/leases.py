@@ -123,19 +123,16 @@ class Leases(_Kept):
             return is_waiting
 
     def _taken(self) -> Lease:
-        lease = self._idle_one()
+        # Not "if there is one", which another thread may take meanwhile.
+        try:
+            lease = self._idle.pop()
+        except IndexError:
+            lease = None
         if lease is not None:
             if monotonic() < lease.until:
                 return lease
             self.pool.release(lease.connection)
         return self._new(self.pool.get_connection(*_GET_ARGUMENTS))
-
-    def _idle_one(self) -> Lease | None:
-        # Not "if there is one", which another thread may take meanwhile.
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return None
 
 
 class AsyncLeases(_Kept):

@@ -107,11 +107,13 @@ class Pools:
             leases.pool.disconnect()
 
     def _readied(self, commands: Sequence[Command[Any]]) -> bool:
-        repeats = all(command.repeatable for command in commands)
-        # What must not be sent twice cannot wait for a failure to bring the server back.
-        if not repeats and self.conf.scheme == "embedded":
-            _embedded().ensure(self.conf.directory)
-        return repeats
+        for command in commands:
+            if not command.repeatable:
+                # It cannot wait for a failure to bring the server back.
+                if self.conf.scheme == "embedded":
+                    _embedded().ensure(self.conf.directory)
+                return False
+        return True
 
     async def _closing(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None]:
         try:
