@@ -71,20 +71,23 @@ def test_who_asks_at_the_same_time_shares_a_round_trip(trips, asked, expected):
 
 
 def test_who_is_alone_does_not_wait(at, server):
-    """One after the other, each takes its round trip at once, on the same connection."""
-    turns = []
+    """One after the other, each takes its round trip at once: no task is started to send it."""
+    client_id = Command(("CLIENT", "ID"), int)
 
     async def ask():
-        client_id = Command(("CLIENT", "ID"), int)
         ids = {await clients.arun(client_id) for _ in range(5)}
-        task = asyncio.create_task(clients.arun(echo("alone")))
-        asyncio.get_running_loop().call_soon(turns.append, len(asyncio.all_tasks()))
-        assert await task == "alone"
-        return ids
+        task = asyncio.create_task(clients.arun(SLOW))
+        running = []
+        for _ in range(5):
+            await asyncio.sleep(0)
+            running.append(len(asyncio.all_tasks()))
+        assert await task > 0
+        return ids, running
 
     at(server.url)
-    assert len(asyncio.run(ask())) == 1
-    assert turns == [2]  # this one and that which asks, none that was started to send it
+    ids, running = asyncio.run(ask())
+    assert len(ids) == 1
+    assert running == [2] * 5  # this one, and that which asks
 
 
 def test_each_gets_the_answer_to_its_own_command():
