@@ -76,18 +76,20 @@ def test_who_is_alone_does_not_wait(at, server):
 
     async def ask():
         ids = {await clients.arun(client_id) for _ in range(5)}
+        pipeline = await pools.current().of_loop([SLOW])
         task = asyncio.create_task(clients.arun(SLOW))
-        running = []
+        under_way = []
         for _ in range(5):
             await asyncio.sleep(0)
-            running.append(len(asyncio.all_tasks()))
+            under_way.append(list(pipeline._under_way))
         assert await task > 0
-        return ids, running
+        return ids, under_way
 
     at(server.url)
-    ids, running = asyncio.run(ask())
+    ids, under_way = asyncio.run(ask())
     assert len(ids) == 1
-    assert running == [2] * 5  # this one, and that which asks
+    assert [len(exchanges) for exchanges in under_way] == [1] * 5
+    assert not any(isinstance(one, asyncio.Task) for exchanges in under_way for one in exchanges)
 
 
 def test_each_gets_the_answer_to_its_own_command():
