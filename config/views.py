@@ -36,9 +36,10 @@ def landing(request: HttpRequest) -> HttpResponse:
 
 
 def masked(field: str, value: str) -> str:
-    """The value, unless the name of what lies there looks secret: in a scope that of the entry."""
+    """The value, unless the name of what lies there looks secret: in a scope, the entry's name."""
     # What a scope is named after, such as a user called "monkey", says nothing of its entries.
-    text: str = SafeExceptionReporterFilter().cleanse_setting(field.rpartition(":")[2], value)
+    name = field.split(":", 2)[-1] if field.startswith("scope:") else field
+    text: str = SafeExceptionReporterFilter().cleanse_setting(name, value)
     return text
 
 
