@@ -132,6 +132,26 @@ def cycle(
     )
 
 
+def create_beside(
+    keyspace: Keyspace, cycled_id: str, user: str, new_id: str, ttl: float, changes: Changes
+) -> Command[bool]:
+    """
+    Create a session beside the one that had ``cycled_id`` until another request cycled it.
+
+    ``False`` if that one is gone, or is not ``user``'s any more; nothing is written then. Both
+    are looked at and written in one step, so that ending all sessions of a user misses neither.
+    """
+    return script_command(
+        scripts.CREATE_BESIDE,
+        _keys(keyspace, keyspace.session(new_id)),
+        (
+            new_id, _users(keyspace), keyspace.session(""), cycled_id, user,
+            *_writing(ttl, changes),
+        ),
+        bool,
+    )  # fmt: skip
+
+
 def delete(keyspace: Keyspace, id: str) -> Command[str | None]:
     """The primary key of the session's user, ``""`` for nobody's; ``None`` if there was none."""
 

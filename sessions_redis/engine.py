@@ -6,7 +6,7 @@ Django's contract, sync and async, and what goes beyond it. What each method tak
 """
 
 from sessions_redis import registry
-from sessions_redis.commands import StoredSession
+from sessions_redis.commands import StoredSession, session_id
 from sessions_redis.fields import Entries
 from sessions_redis.scope import Scope
 from sessions_redis.steps import SteppedStore
@@ -17,8 +17,8 @@ class SessionStore(SteppedStore):
     A session in one Redis hash.
 
     Every method that needs Redis raises `SessionStoreUnavailable` when it is away; nothing is
-    half-written then. Saving, cycling or incrementing a session that was deleted or has expired
-    raises ``UpdateError`` and writes nothing.
+    half-written then. Saving or incrementing a session that was ended or has expired raises
+    `SessionGone`, which is an ``UpdateError``, and writes nothing.
     """
 
     # Django's contract
@@ -36,10 +36,14 @@ class SessionStore(SteppedStore):
         return await self._aperform(self._loading())
 
     def exists(self, session_key: str | None) -> bool:
-        return self._perform(self._existing(session_key))
+        steps = self._existing(_id_of(session_key))
+        del session_key  # error reports print the variables of this frame
+        return self._perform(steps)
 
     async def aexists(self, session_key: str | None) -> bool:
-        return await self._aperform(self._existing(session_key))
+        steps = self._existing(_id_of(session_key))
+        del session_key
+        return await self._aperform(steps)
 
     def create(self) -> None:
         """Give the session a new key and store what it holds, be it nothing."""
@@ -53,7 +57,7 @@ class SessionStore(SteppedStore):
         Write what changed; entries that other requests wrote meanwhile stay.
 
         After ``clear()`` what the session holds replaces everything. With no key this is
-        ``create()``. Raises ``UpdateError`` if the session is gone, also when nothing changed;
+        ``create()``. Raises ``SessionGone`` if the session is gone, also when nothing changed;
         with ``must_create``, ``CreateError`` if the key is taken. A value that the serializer
         refuses raises before anything is written.
         """
@@ -64,17 +68,24 @@ class SessionStore(SteppedStore):
 
     def delete(self, session_key: str | None = None) -> None:
         """Delete this session, or the one of ``session_key``. Silent if there is none."""
-        self._perform(self._deleting(session_key))
+        steps = self._deleting(_id_of(session_key))
+        del session_key
+        self._perform(steps)
 
     async def adelete(self, session_key: str | None = None) -> None:
-        await self._aperform(self._deleting(session_key))
+        steps = self._deleting(_id_of(session_key))
+        del session_key
+        await self._aperform(steps)
 
     def cycle_key(self) -> None:
         """
         Move the session to a new key; the old one is dead at once.
 
-        Entries that other requests wrote before go along. Raises ``UpdateError`` if the session
-        is gone, as it is for the second of two that do this at a time.
+        Entries that other requests wrote before go along. If the session is gone, and had no user
+        when this request loaded it, what was loaded becomes a session of its own. So it does if
+        another request has cycled the session meanwhile and it is still alive with the same user,
+        as when a visitor clicks "Log in" twice. Otherwise the session was ended or has expired:
+        raises ``SessionGone``.
         """
         self._perform(self._cycling())
 
@@ -134,3 +145,7 @@ class SessionStore(SteppedStore):
 
     async def anote_metadata(self) -> None:
         await self._aperform(self._noting_metadata())
+
+
+def _id_of(session_key: str | None) -> str | None:
+    return session_id(session_key) if session_key else None

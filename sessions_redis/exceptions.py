@@ -1,5 +1,17 @@
 """What a caller may have to tell apart, beyond Django's own ``CreateError`` and ``UpdateError``."""
 
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
+
+
+class SessionGone(UpdateError, SessionInterrupted):  # noqa: N818 - named for what happened
+    """
+    The session was ended or has expired while a request was using it; nothing was written.
+
+    Where a view lets it through, Django answers 400 and leaves the cookie alone, as it does for
+    its own ``SessionInterrupted``.
+    """
+
 
 class SessionStoreUnavailable(Exception):  # noqa: N818 - named for what a caller is told
     """

@@ -226,6 +226,14 @@ class Entries(MutableMapping[Any, Any]):
         stored = self._stored
         return {name: text for name, text in metadata.items() if text and stored.get(name) != text}
 
+    def known_user(self) -> str:
+        """The primary key of the session's user as Redis is known to hold it; ``""`` for nobody."""
+        if USER in self._stored:
+            return self._stored[USER].decode("utf-8", "surrogateescape")
+        name = field_of(USER_KEY)
+        user = self._decoded(self._stored[name]) if name in self._stored else None
+        return "" if user is _DAMAGED else _text_of_user(user)
+
     def settle(self, changes: Changes) -> None:
         """Take ``changes`` as lying in Redis now: later changes are those against them."""
         if changes.replaces:
@@ -236,6 +244,8 @@ class Entries(MutableMapping[Any, Any]):
             self._stored.pop(name, None)
             self._deleted.pop(name, None)
         self._stored.update(changes.written)
+        if changes.user is not None:
+            self._stored[USER] = changes.user.encode("utf-8", "surrogatepass")
         for name in changes.written:
             self._deleted.pop(name, None)
         self._damaged.difference_update(changes.written)

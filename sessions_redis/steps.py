@@ -14,14 +14,13 @@ from django.contrib.sessions.backends.base import (
     VALID_KEY_CHARS,
     CreateError,
     SessionBase,
-    UpdateError,
 )
 from django.core.exceptions import ImproperlyConfigured
 
 from sessions_redis import commands, conf
 from sessions_redis.clients import Steps, aperform, perform
 from sessions_redis.commands import StoredSession, session_id
-from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.exceptions import SessionGone, SessionStoreUnavailable
 from sessions_redis.fields import NOTHING, Changes, Entries, field_of
 
 T = TypeVar("T")
@@ -39,6 +38,20 @@ KEY_LENGTH = 32
 # they would make the first characters more likely than the others.
 _CHARACTERS = bytes(ord(VALID_KEY_CHARS[byte % len(VALID_KEY_CHARS)]) for byte in range(256))
 _REJECTED = bytes(range(256 - 256 % len(VALID_KEY_CHARS), 256))
+
+
+class NewKey:
+    """
+    A new session key and its id.
+
+    Error reports print the local variables of every frame. Steps that can raise hold a key in here.
+    """
+
+    __slots__ = ("id", "session_key")
+
+    def __init__(self, session_key: str) -> None:
+        self.session_key = session_key
+        self.id = session_id(session_key)
 
 
 class SteppedStore(SessionBase):
@@ -71,7 +84,11 @@ class SteppedStore(SessionBase):
     def _session_cache(self) -> None:
         del self._entries
 
+    # Whatever reaches Redis marks the session as accessed first, also if it raises then: what the
+    # view answers depends on the visitor's session, and no cache may give it to another.
+
     def _perform(self, steps: Steps[T]) -> T:
+        self.accessed = True
         try:
             result = perform(steps)
         except SessionStoreUnavailable as error:
@@ -81,6 +98,7 @@ class SteppedStore(SessionBase):
         return result
 
     async def _aperform(self, steps: Steps[T]) -> T:
+        self.accessed = True
         try:
             result = await aperform(steps)
         except SessionStoreUnavailable as error:
@@ -102,10 +120,15 @@ class SteppedStore(SessionBase):
     async def _aget_new_session_key(self) -> str:
         return self._get_new_session_key()
 
+    @property
+    def _id(self) -> str | None:
+        """The id of the session's key; ``None`` if it has no key."""
+        return None if self.session_key is None else session_id(self.session_key)
+
     def _loading(self) -> Steps[Entries]:
-        if self.session_key is None:
+        id = self._id
+        if id is None:
             return self._new_entries()
-        id = session_id(self.session_key)
         stored = yield commands.load(conf.current().keyspace, id)
         if isinstance(stored, commands.WrongType):
             logger.warning("Session %s is not stored as a hash and is ignored.", id)
@@ -115,7 +138,6 @@ class SteppedStore(SessionBase):
         return self._new_entries()
 
     def _loaded(self, *, no_load: bool = False) -> Steps[Entries]:
-        self.accessed = True
         if not hasattr(self, "_entries"):
             entries = self._new_entries() if no_load else (yield from self._loading())
             # Another task of the request may have loaded them meanwhile, and have changed some.
@@ -123,24 +145,22 @@ class SteppedStore(SessionBase):
                 self._entries = entries
         return self._entries
 
-    def _existing(self, session_key: str | None) -> Steps[bool]:
-        if not session_key:
+    def _existing(self, id: str | None) -> Steps[bool]:
+        if id is None:
             return False
-        exists: bool = yield commands.exists(conf.current().keyspace, session_id(session_key))
+        exists: bool = yield commands.exists(conf.current().keyspace, id)
         return exists
 
     def _creating(self) -> Steps[None]:
         entries = yield from self._loaded(no_load=True)
         changes = entries.whole(self.metadata_source())
         for _ in range(CREATE_ATTEMPTS):
-            session_key = self._get_new_session_key()
+            new = NewKey(self._get_new_session_key())
             command = commands.create(
-                conf.current().keyspace, session_id(session_key), self.get_expiry_age(), changes
+                conf.current().keyspace, new.id, self.get_expiry_age(), changes
             )
             if (yield command):
-                self._session_key = session_key
-                entries.settle(changes)
-                self.modified = True
+                self._take(new, changes)
                 return
         raise RuntimeError(
             f"{CREATE_ATTEMPTS} new session keys in a row were taken. Is the system's source of "
@@ -148,45 +168,57 @@ class SteppedStore(SessionBase):
         )
 
     def _saving(self, *, must_create: bool) -> Steps[None]:
-        session_key = self.session_key
-        if session_key is None:
+        id = self._id
+        if id is None:
             yield from self._creating()
             return
         entries = yield from self._loaded(no_load=must_create)
         if self.session_key is None:
-            raise UpdateError(_GONE)
+            raise SessionGone(_GONE)
         changes = (entries.whole if must_create else entries.changes)(self.metadata_source())
         command = commands.create if must_create else commands.save
-        written = yield command(
-            conf.current().keyspace, session_id(session_key), self.get_expiry_age(), changes
-        )
+        written = yield command(conf.current().keyspace, id, self.get_expiry_age(), changes)
         if not written:
-            raise CreateError if must_create else UpdateError(_GONE)
+            raise CreateError if must_create else SessionGone(_GONE)
         entries.settle(changes)
 
-    def _deleting(self, session_key: str | None) -> Steps[None]:
-        session_key = session_key or self.session_key
-        if session_key is not None:
-            yield commands.delete(conf.current().keyspace, session_id(session_key))
+    def _deleting(self, id: str | None) -> Steps[None]:
+        id = id or self._id
+        if id is not None:
+            yield commands.delete(conf.current().keyspace, id)
 
     def _cycling(self) -> Steps[None]:
         entries = yield from self._loaded()
-        if self.session_key is None:
+        id = self._id
+        if id is None:
             yield from self._creating()
             return
-        session_key = self._get_new_session_key()
+        new = NewKey(self._get_new_session_key())
         changes = entries.changes(self.metadata_source())
         moved = yield commands.cycle(
-            conf.current().keyspace,
-            session_id(self.session_key),
-            session_id(session_key),
-            self.get_expiry_age(),
-            changes,
+            conf.current().keyspace, id, new.id, self.get_expiry_age(), changes
         )
-        if not moved:
-            raise UpdateError(_GONE)
-        self._session_key = session_key
-        entries.settle(changes)
+        if moved:
+            self._take(new, changes)
+        elif user := entries.known_user():
+            yield from self._creating_beside(id, user)
+        else:
+            yield from self._creating()
+
+    def _creating_beside(self, id: str, user: str) -> Steps[None]:
+        """Start a session of its own where another request has cycled that of ``id`` meanwhile."""
+        new = NewKey(self._get_new_session_key())
+        changes = self._entries.whole(self.metadata_source())
+        created = yield commands.create_beside(
+            conf.current().keyspace, id, user, new.id, self.get_expiry_age(), changes
+        )
+        if not created:
+            raise SessionGone(_GONE)
+        self._take(new, changes)
+
+    def _take(self, new: NewKey, changes: Changes) -> None:
+        self._session_key = new.session_key
+        self._entries.settle(changes)
         self.modified = True
 
     def _incrementing(self, key: str, by: int) -> Steps[int]:
@@ -195,25 +227,23 @@ class SteppedStore(SessionBase):
         if not isinstance(key, str):
             raise TypeError(f"The key of an entry to increment is a string, not {key!r}.")
         self._require_decimal_serializer()
-        loaded = hasattr(self, "_entries")
-        if self.session_key is None or (loaded and self._entries.is_pending(key)):
+        loaded, id = hasattr(self, "_entries"), self._id
+        if id is None or (loaded and self._entries.is_pending(key)):
             return self._increment_here(key, by)
         _require_64_bits(key, by)
-        value = yield commands.increment(
-            conf.current().keyspace, session_id(self.session_key), field_of(key), by
-        )
+        value = yield commands.increment(conf.current().keyspace, id, field_of(key), by)
         if value is None:
             if not loaded:
                 # As loading would have it: the next request is not to come with this key again.
                 self._session_key, self._entries = None, self._new_entries()
-            raise UpdateError(_GONE)
+            raise SessionGone(_GONE)
         if isinstance(value, commands.NotAnInteger):
             raise TypeError(_not_an_integer(key))
         if isinstance(value, commands.TooLarge):
             raise OverflowError(f"The session entry {key!r} would leave 64 bits by adding {by}.")
         if loaded:
             self._entries.settle_entry(key, value)
-        self.accessed = self.modified = True
+        self.modified = True
         result: int = value
         return result
 
@@ -227,20 +257,18 @@ class SteppedStore(SessionBase):
         return total
 
     def _inspecting(self) -> Steps[StoredSession | None]:
-        if self.session_key is None:
+        id = self._id
+        if id is None:
             return None
-        stored: StoredSession | None = yield commands.inspect(
-            conf.current().keyspace, session_id(self.session_key)
-        )
+        stored: StoredSession | None = yield commands.inspect(conf.current().keyspace, id)
         return stored
 
     def _noting_metadata(self) -> Steps[None]:
-        if self.session_key is None or not hasattr(self, "_entries"):
+        id = self._id
+        if id is None or not hasattr(self, "_entries"):
             return
         metadata = self._entries.new_metadata(self.metadata_source())
-        if metadata and (
-            yield commands.note(conf.current().keyspace, session_id(self.session_key), metadata)
-        ):
+        if metadata and (yield commands.note(conf.current().keyspace, id, metadata)):
             self._entries.settle(Changes(metadata))
 
     def _new_entries(self, stored: Mapping[bytes, bytes] = NOTHING, id: str = "") -> Entries:

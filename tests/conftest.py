@@ -42,6 +42,17 @@ def raw(server):
 
 
 @pytest.fixture
+def contents(raw, prefix):
+    """All that lies under the prefix, with its expiry, to compare before and after."""
+
+    def dump():
+        keys = sorted(raw.scan_iter(f"{prefix}:*", count=1000))
+        return {key: (raw.dump(key), raw.pexpiretime(key)) for key in keys}
+
+    return dump
+
+
+@pytest.fixture
 def live():
     """A saved session with one entry."""
     session = SessionStore()

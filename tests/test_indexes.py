@@ -162,8 +162,8 @@ def expected(raw, prefix):
     """What they should hold, by the sessions there are."""
     indexes = {}
     for key in raw.keys(f"{prefix}:*"):
-        if raw.type(key) != b"hash":
-            continue
+        if raw.type(key) != b"hash" or not raw.hexists(key, "@created"):
+            continue  # an index, or the marker that cycling left
         user = (raw.hget(key, "@user") or b"").decode()
         half = "signed-in" if user else "anonymous"
         for name in ["index", f"index:{half}", *([f"user:{user}"] if user else [])]:

@@ -184,23 +184,16 @@ def end_all_when_told(session_keys: list[str], turns: str, url: str) -> list[int
 
 @job
 def cycle(session_keys: list[str]) -> Generator[None, None, list[str | None]]:
-    """Cycle each session; its new key, or None where another worker was first."""
-    from django.contrib.sessions.backends.base import UpdateError
-
+    """Cycle each session that was loaded before; their new keys."""
     from sessions_redis.engine import SessionStore
 
     loaded = [SessionStore(session_key) for session_key in session_keys]
     for session in loaded:
         session.get("color")
     yield
-    new_keys: list[str | None] = []
     for session in loaded:
-        try:
-            session.cycle_key()
-            new_keys.append(session.session_key)
-        except UpdateError:
-            new_keys.append(None)
-    return new_keys
+        session.cycle_key()
+    return [session.session_key for session in loaded]
 
 
 @job

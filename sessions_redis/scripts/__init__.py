@@ -26,6 +26,7 @@ def _script(*names: str) -> Script:
 
 
 CREATE = _script("index", "write", "create")
+CREATE_BESIDE = _script("index", "write", "create_beside")
 SAVE = _script("index", "write", "save")
 CYCLE = _script("index", "write", "cycle")
 DELETE = _script("index", "delete")

@@ -4,6 +4,9 @@
 -- Dead members dropped per write: more than one write adds, so an index cannot grow by them.
 local TRIM = 16
 
+-- Markers followed at most, so that a script always ends.
+local HOPS = 100
+
 local function clock()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
@@ -75,12 +78,23 @@ local function indexes_with(user, index, users)
   return {index, half_of(index, user), index_of(users, user)}
 end
 
--- Deletes a session and its members. Returns whether there was one, and its user. The indexes
--- are to be settled after that.
+-- The id that the session of `id` has now: markers that cycling left are followed, from name to
+-- name. Returns nil if it has ended or expired. `sessions` is what the sessions' names start with.
+local function present_id(sessions, id)
+  for _ = 1, HOPS do
+    local found = on('HMGET', sessions .. id, '@created', '@cycled')
+    if found[1] then return id end
+    if not found[2] then return nil end
+    id = found[2]
+  end
+end
+
+-- Deletes a session and its members, or whatever else has its name; but not the marker that cycling
+-- left there. Returns whether there was one, and its user. The indexes are to be settled after that.
 local function forget(key, id, index, users)
-  -- pcall: whatever lies under the session's name is deleted, also what is no hash.
-  local user = redis.pcall('HGET', key, '@user')
-  if type(user) ~= 'string' then user = '' end
+  local found = on('HMGET', key, '@user', '@created', '@cycled')
+  local user = found[1] or ''
+  if found[3] and not found[2] then return 0, user end
   for _, name in ipairs(indexes_with(user, index, users)) do leave(name, id) end
   return redis.call('DEL', key), user
 end

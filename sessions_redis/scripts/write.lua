@@ -3,6 +3,9 @@
 -- unpack() fails near 8,000 values.
 local CHUNK = 1000
 
+-- Milliseconds for which a name tells where its session went: longer than a request takes.
+local MARKED = 60000
+
 -- The user of a session that exists, '' for nobody; nil if there is no session.
 local function user_of(key)
   local found = redis.pcall('HMGET', key, '@created', '@user')
@@ -22,10 +25,14 @@ local function remove_entries(key)
   end
 end
 
-local function move(old, new)
-  local fields = redis.call('HGETALL', old)
-  redis.call('DEL', old)
-  in_chunks('HSET', new, fields)
+-- Gives a session another name. The marker that it leaves at the old one has no @created, so it is
+-- not a session: it tells a request that came too late that the session was cycled, not ended.
+local function move(old, new, now)
+  local fields = redis.call('HGETALL', old.key)
+  redis.call('DEL', old.key)
+  in_chunks('HSET', new.key, fields)
+  redis.call('HSET', old.key, '@cycled', new.id)
+  redis.call('PEXPIREAT', old.key, moment(now + MARKED))
 end
 
 -- Enters a session in an index, or renews it there, in place of the id it had before.
@@ -79,7 +86,7 @@ local function write(old, new, was, index, users, first)
     place(old, new, was, user, index, users, life)
   end
 
-  if old.key ~= new.key then move(old.key, new.key) end
+  if old.key ~= new.key then move(old, new, now) end
   if was and ARGV[first + 1] == '1' then remove_entries(new.key) end
   local written = first + 5 + ARGV[first + 4]
   local removed, set = {}, {}
