@@ -34,9 +34,13 @@ SCHEMES = {
 UNIX = "unix"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Conf:
-    """``SESSION_REDIS`` with its defaults filled in. README's table explains each setting."""
+    """
+    ``SESSION_REDIS`` with its defaults filled in. README's table explains each setting.
+
+    It shows neither password nor options, so that error reports do not.
+    """
 
     location: str
     key_prefix: str = "session"
@@ -44,6 +48,9 @@ class Conf:
     index: bool = True
     metadata: bool = True
     trusted_proxies: Sequence[str] = ()
+
+    def __repr__(self) -> str:
+        return f"<Conf {self.shown_location} {self.key_prefix!r}>"
 
     @cached_property
     def scheme(self) -> str:
@@ -134,6 +141,10 @@ def problems(setting: Any) -> Iterator[Problem]:
             'SESSION_REDIS has no "LOCATION".',
             'Say where Redis is: "LOCATION": "redis://127.0.0.1:6379/0".',
         )
+
+
+def _problem() -> Problem | None:
+    return next(problems(getattr(settings, "SESSION_REDIS", None)), None)
 
 
 def _old_style(old: list[str]) -> Problem:
@@ -258,10 +269,10 @@ def _bad_url(location: str, scheme: str) -> str | None:
 
 @cache
 def _read() -> Conf:
-    setting = getattr(settings, "SESSION_REDIS", None)
-    for problem in problems(setting):
+    # Error reports print the variables of this frame: none may hold the setting until it is good.
+    if problem := _problem():
         raise ImproperlyConfigured(str(problem))
-    assert setting is not None  # noqa: S101 - problems() says otherwise
+    setting: Mapping[str, Any] = settings.SESSION_REDIS
     return Conf(**{name.lower(): setting[name] for name in _TYPES if name in setting})
 
 

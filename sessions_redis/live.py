@@ -16,7 +16,7 @@ from django.utils.module_loading import import_string
 
 from sessions_redis import commands, conf, indexes
 from sessions_redis.clients import Steps, aperform, perform
-from sessions_redis.commands import Keyspace, session_id
+from sessions_redis.commands import Keyspace
 from sessions_redis.fields import StoredEntry, stored_entries
 from sessions_redis.indexes import ANY, Bounds, Metadata
 
@@ -177,11 +177,8 @@ def end_many(ids: Sequence[str]) -> Steps[list[tuple[str, str]]]:
     return ended
 
 
-def end_all_of(
-    user_pk: str, except_session_key: str | None, except_id: str | None
-) -> Steps[list[str]]:
-    spared = session_id(except_session_key) if except_session_key else except_id or ""
-    ids: list[str] = yield indexes.end_all(indexed(), user_pk, spared)
+def end_all_of(user_pk: str, spared_id: str) -> Steps[list[str]]:
+    ids: list[str] = yield indexes.end_all(indexed(), user_pk, spared_id)
     return ids
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from sessions_redis import live
 from sessions_redis.clients import aperform, perform
+from sessions_redis.commands import session_id
 from sessions_redis.live import ALL, LiveSession, Selection, is_id, user_pk_of
 from sessions_redis.signals import session_ended
 
@@ -147,7 +148,9 @@ def end_all_of(
     ``except_session_key`` is spared: the session of who asks; or ``except_id``, for who knows no
     more than the id. Sends `session_ended` for each.
     """
-    return len(end_each_of(user, except_session_key, except_id=except_id, reason=reason))
+    spared = _spared(except_session_key, except_id)
+    del except_session_key  # error reports print the variables of this frame
+    return len(end_each_of(user, except_id=spared, reason=reason))
 
 
 async def aend_all_of(
@@ -157,8 +160,9 @@ async def aend_all_of(
     except_id: str | None = None,
     reason: str = "ended",
 ) -> int:
-    ended = await aend_each_of(user, except_session_key, except_id=except_id, reason=reason)
-    return len(ended)
+    spared = _spared(except_session_key, except_id)
+    del except_session_key
+    return len(await aend_each_of(user, except_id=spared, reason=reason))
 
 
 def end_each_of(
@@ -169,8 +173,10 @@ def end_each_of(
     reason: str = "ended",
 ) -> list[str]:
     """As `end_all_of`, for who has to know which there were: it returns their ids."""
+    spared = _spared(except_session_key, except_id)
+    del except_session_key
     user_pk = user_pk_of(user)
-    ids = perform(live.end_all_of(user_pk, except_session_key, except_id))
+    ids = perform(live.end_all_of(user_pk, spared))
     for id in ids:
         session_ended.send_robust(**_ended(id, user_pk, reason))
     return ids
@@ -183,8 +189,10 @@ async def aend_each_of(
     except_id: str | None = None,
     reason: str = "ended",
 ) -> list[str]:
+    spared = _spared(except_session_key, except_id)
+    del except_session_key
     user_pk = user_pk_of(user)
-    ids = await aperform(live.end_all_of(user_pk, except_session_key, except_id))
+    ids = await aperform(live.end_all_of(user_pk, spared))
     for id in ids:
         await session_ended.asend_robust(**_ended(id, user_pk, reason))
     return ids
@@ -216,6 +224,11 @@ def trim() -> int:
 
 async def atrim() -> int:
     return await aperform(live.trim())
+
+
+def _spared(session_key: str | None, id: str | None) -> str:
+    """The id of the session to spare, ``""`` for none."""
+    return session_id(session_key) if session_key else id or ""
 
 
 def _ended(id: str, user_pk: str, reason: str) -> dict[str, Any]:

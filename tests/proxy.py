@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from math import inf
 from types import TracebackType
 from typing import Any
 
@@ -18,10 +19,13 @@ class Proxy:
     ``round_trips`` is exact for a client that sends, then reads: it counts the changes from
     reading to sending, on all connections together. What a client sends in several pieces, as a
     pipeline of many commands, is one: replies are held back until it is quiet.
+
+    ``last``: how many round trips it serves; it closes the connection of each that follows.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, last: float = inf) -> None:
         self._target = ("127.0.0.1", port)
+        self._last = last
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = [self._listener]
         self._lock = threading.Lock()
@@ -70,6 +74,9 @@ class Proxy:
                 if asks and not turn["waits"]:
                     with self._lock:
                         self.round_trips += 1
+                    if self.round_trips > self._last:
+                        source.shutdown(socket.SHUT_RDWR)
+                        return
                 if asks:
                     turn["spoke"] = time.monotonic()
                 else:

@@ -46,6 +46,11 @@ def wait_until(condition, what: str, deadline: float = DEADLINE) -> None:
         time.sleep(0.01)
 
 
+def is_marker(client: redis.Redis, key: bytes | str) -> bool:
+    """Whether this is what cycling leaves at a session's former name for a minute."""
+    return client.type(key) == b"hash" and client.hkeys(key) == [b"@cycled"]
+
+
 class Server:
     """A server of our own on a port of this machine, which tests may stop, kill and restart."""
 

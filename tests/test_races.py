@@ -6,6 +6,7 @@ import time
 import pytest
 
 from sessions_redis.engine import SessionStore
+from tests.servers import is_marker
 from tests.workers import Worker, race
 
 PROCESSES = 8
@@ -19,10 +20,6 @@ def keys_of(raw, prefix):
     """The keys of this test, without the markers that cycling leaves for a minute."""
     keys = raw.scan_iter(f"{prefix}:*", count=10_000)
     return sorted(key.decode() for key in keys if not is_marker(raw, key))
-
-
-def is_marker(raw, key):
-    return raw.type(key) == b"hash" and raw.hkeys(key) == [b"@cycled"]
 
 
 def run(session_redis, *jobs):

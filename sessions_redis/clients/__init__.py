@@ -19,6 +19,7 @@ from sessions_redis.clients import pools
 from sessions_redis.clients.exchange import Request, exchange, packed
 from sessions_redis.clients.leases import NONE_FREE
 from sessions_redis.clients.pools import RETRIED
+from sessions_redis.clients.reports import without_frames
 from sessions_redis.commands import Command
 from sessions_redis.conf import Conf
 from sessions_redis.exceptions import SessionStoreUnavailable
@@ -88,7 +89,7 @@ def run_all(commands: Sequence[Command[Any]]) -> list[Any]:
             _fill_in(replies, again, _replies(ours, commands, sources))
         return [_answer(reply, command) for reply, command in zip(replies, commands, strict=True)]
     except RedisError as error:
-        raise _unavailable(ours.conf, error) from error
+        raise _unavailable(ours.conf, error) from without_frames(error)
 
 
 async def arun_all(commands: Sequence[Command[Any]]) -> list[Any]:
@@ -104,7 +105,7 @@ async def arun_all(commands: Sequence[Command[Any]]) -> list[Any]:
             _fill_in(replies, again, await _areplies(ours, commands, sources))
         return [_answer(reply, command) for reply, command in zip(replies, commands, strict=True)]
     except RedisError as error:
-        raise _unavailable(ours.conf, error) from error
+        raise _unavailable(ours.conf, error) from without_frames(error)
 
 
 def _not_done(replies: Sequence[Any]) -> list[int]:

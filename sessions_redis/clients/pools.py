@@ -28,6 +28,7 @@ from redis.retry import Retry
 from sessions_redis import conf
 from sessions_redis.clients.leases import KEPT, AsyncLeases, Leases
 from sessions_redis.clients.pipelines import Pipeline
+from sessions_redis.clients.reports import without_frames
 from sessions_redis.commands import Command
 from sessions_redis.conf import Conf
 
@@ -154,29 +155,31 @@ def build(settings: Conf, world: _World, *, repeats: bool) -> Any:
     if settings.scheme == "memory":
         fakeredis, server = _memory(settings.location)
         return getattr(fakeredis, world.fake_client)(server=server).connection_pool
-    url = settings.location
-    if settings.scheme == "embedded":
-        url = f"unix://{quote(str(_embedded().ensure(settings.directory)))}"
-    return _pool_at(url, settings, world, repeats=repeats)
+    socket = _embedded().ensure(settings.directory) if settings.scheme == "embedded" else None
+    return _built(settings, world, socket, repeats=repeats)
 
 
-def _pool_at(url: str, settings: Conf, world: _World, *, repeats: bool) -> Any:
+def _built(settings: Conf, world: _World, socket: Any, *, repeats: bool) -> Any:
+    # Error reports print the variables of this frame: none may hold the URL or the options.
     try:
-        pool = world.pool.from_url(url, **_options(settings, world, repeats=repeats))
-        _require_seconds("timeout", pool.timeout)
-        for name in TIMEOUTS:
-            _require_seconds(name, pool.connection_kwargs.get(name), least=0.001)
-        # Made and thrown away: redis-py looks at the options when it makes a connection.
-        connection = pool.connection_class(**pool.connection_kwargs)
-        if connection.encoder.decode_responses:
-            raise ValueError(  # noqa: TRY301 - told as redis-py's own
-                "sessions are read as bytes, so decode_responses must stay off"
-            )
+        return _pool_at(settings, world, socket, repeats=repeats)
     except (TypeError, ValueError, RedisError) as error:
         raise ImproperlyConfigured(
             f"redis-py does not take what SESSION_REDIS says: {error}. "
             'Look at "LOCATION" (its part behind the ?) and "OPTIONS".'
-        ) from error
+        ) from without_frames(error)
+
+
+def _pool_at(settings: Conf, world: _World, socket: Any, *, repeats: bool) -> Any:
+    url = settings.location if socket is None else f"unix://{quote(str(socket))}"
+    pool = world.pool.from_url(url, **_options(settings, world, repeats=repeats))
+    _require_seconds("timeout", pool.timeout)
+    for name in TIMEOUTS:
+        _require_seconds(name, pool.connection_kwargs.get(name), least=0.001)
+    # Made and thrown away: redis-py looks at the options when it makes a connection.
+    connection = pool.connection_class(**pool.connection_kwargs)
+    if connection.encoder.decode_responses:
+        raise ValueError("sessions are read as bytes, so decode_responses must stay off")
     return pool
 
 
@@ -189,7 +192,7 @@ def check() -> None:
     settings = conf.current()
     if settings.scheme == "embedded":
         _embedded().binary()
-        _pool_at("unix:///any", settings, SYNC, repeats=True)
+        _built(settings, SYNC, "/any", repeats=True)
     else:
         build(settings, SYNC, repeats=True)
 

@@ -1,0 +1,355 @@
+"""Neither session keys nor Redis passwords are in error reports, whatever fails, wherever."""
+
+import asyncio
+from inspect import iscoroutine
+
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.base import CreateError, UpdateError
+from django.contrib.sessions.serializers import JSONSerializer
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpResponse
+from django.test import RequestFactory
+from django.views.debug import ExceptionReporter
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from sessions_redis import account, conf, registry
+from sessions_redis.clients import pools
+from sessions_redis.commands import session_id
+from sessions_redis.engine import SessionStore
+from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.middleware import SessionMiddleware
+from tests.proxy import Proxy
+from tests.servers import Server
+
+PASSWORD = "open-sesame-4711"
+USER_NAME = "ali-baba-1001"
+
+# So that what fails is told at once.
+AT_ONCE = {"retry": Retry(NoBackoff(), 0), "retry_on_error": []}
+
+
+def report_of(error):
+    """
+    What Django's error page says of ``error``: each frame's variables, and the messages.
+
+    Without the settings, and without frames of the tests, which hold what is looked for.
+    """
+    told = ExceptionReporter(None, type(error), error, error.__traceback__).get_traceback_data()
+    frames = [
+        f"{frame['filename']} {frame['function']}: {name} = {value}"
+        for frame in told["frames"]
+        if frame["tb"] is not None and "/tests/" not in frame["filename"]
+        for name, value in frame["vars"]
+    ]
+    assert frames
+    return "\n".join([*frames, str(told["exception_value"]), *messages_of(error)])
+
+
+def messages_of(error):
+    while error is not None:
+        yield f"{error} {error!r}"
+        error = error.__cause__ or error.__context__
+
+
+def assert_no_secret(error, *session_keys):
+    report = report_of(error)
+    for secret in (PASSWORD, USER_NAME, *session_keys):
+        assert secret not in report, [line for line in report.split("\n") if secret in line]
+
+
+def failure_of(function, *arguments):
+    """The exception that ``function`` raises, also in its coroutine; ``None`` if none."""
+    try:
+        result = function(*arguments)
+        if iscoroutine(result):
+            asyncio.run(result)
+    except Exception as error:  # noqa: BLE001 - which one is for the test to say
+        return error
+    return None
+
+
+@pytest.fixture
+def session():
+    session = SessionStore()
+    session.update({"color": "red", "_auth_user_id": "7"})
+    session.create()
+    return session
+
+
+def again(session):
+    return SessionStore(session.session_key)
+
+
+def request_of(session):
+    request = RequestFactory().get("/")
+    request.session = session
+    request.user = User(pk=7)
+    return request
+
+
+# What is done with a session, each by the plain method and by its twin.
+OPERATIONS = {
+    "load": lambda s: s.load(),
+    "aload": lambda s: s.aload(),
+    "get": lambda s: s.get("color"),
+    "aget": lambda s: s.aget("color"),
+    "exists": lambda s: s.exists(s.session_key),
+    "aexists": lambda s: s.aexists(s.session_key),
+    "create": lambda s: s.create(),
+    "acreate": lambda s: s.acreate(),
+    "save": lambda s: s.save(),
+    "asave": lambda s: s.asave(),
+    "set and save": lambda s: (s.update({"size": "M"}), s.save()),
+    "save a new one": lambda s: s.save(must_create=True),
+    "asave a new one": lambda s: s.asave(must_create=True),
+    "delete": lambda s: s.delete(),
+    "adelete": lambda s: s.adelete(),
+    "delete by key": lambda s: SessionStore().delete(s.session_key),
+    "adelete by key": lambda s: SessionStore().adelete(s.session_key),
+    "flush": lambda s: s.flush(),
+    "aflush": lambda s: s.aflush(),
+    "cycle": lambda s: s.cycle_key(),
+    "acycle": lambda s: s.acycle_key(),
+    "increment": lambda s: s.increment("counter"),
+    "aincrement": lambda s: s.aincrement("counter"),
+    "inspect": lambda s: s.inspect(),
+    "ainspect": lambda s: s.ainspect(),
+    "scope": lambda s: dict(s.scope("cart")),
+    "ascope": lambda s: s.scope("cart").aitems(),
+    "end_all_of": lambda s: registry.end_all_of("7", s.session_key),
+    "aend_all_of": lambda s: registry.aend_all_of("7", s.session_key),
+    "end_each_of": lambda s: registry.end_each_of("7", except_session_key=s.session_key),
+    "aend_each_of": lambda s: registry.aend_each_of("7", except_session_key=s.session_key),
+    "own sessions": lambda s: account.sessions_of(request_of(s)),
+    "own session": lambda s: account.session_of(request_of(s), session_id(s.session_key)),
+    "end others": lambda s: account.end_others(request_of(s)),
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_redis_fails_at_some_step(session, settings, session_redis, server, operation):
+    """At whichever round trip the connection breaks, the report names neither key nor password."""
+    failed = 0
+    for last in range(12):
+        stale = again(session)
+        with Proxy(server.port, last) as proxy:
+            settings.SESSION_REDIS = {**session_redis, "LOCATION": proxy.url, "OPTIONS": AT_ONCE}
+            error = failure_of(OPERATIONS[operation], stale)
+        settings.SESSION_REDIS = session_redis
+        if not isinstance(error, SessionStoreUnavailable):
+            break
+        failed += 1
+        assert_no_secret(error, session.session_key, stale.session_key)
+    assert failed
+
+
+class Refusing(JSONSerializer):
+    """Refuses one value, whatever is done with it."""
+
+    def dumps(self, value):
+        if value == "refused":
+            raise TypeError("not serializable")
+        return super().dumps(value)
+
+
+WRITES = ["create", "acreate", "save", "asave", "save a new one", "asave a new one"]
+WRITES += ["cycle", "acycle", "increment", "aincrement"]
+
+
+@pytest.mark.parametrize("operation", WRITES)
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_value_that_cannot_be_written(session, settings, operation, is_new):
+    """The report of `session["x"] = object()` does not print the key of the live session."""
+    settings.SESSION_SERIALIZER = f"{__name__}.Refusing"
+    changed = SessionStore() if is_new else again(session)
+    changed["counter"] = "refused"
+    error = failure_of(OPERATIONS[operation], changed)
+    assert isinstance(error, TypeError)
+    assert_no_secret(error, session.session_key)
+
+
+def no_metadata():
+    raise LookupError("no metadata")
+
+
+@pytest.mark.parametrize("operation", WRITES[:-2])
+def test_metadata_that_cannot_be_had(session, operation):
+    """What raises while a session is written, its report has no key."""
+    changed = again(session)
+    changed.metadata_source = no_metadata
+    error = failure_of(OPERATIONS[operation], changed)
+    assert isinstance(error, LookupError)
+    assert_no_secret(error, session.session_key)
+
+
+class SameKeyStore(SessionStore):
+    """A store whose source of randomness is broken."""
+
+    def _get_new_session_key(self):
+        return "always-the-same-key"
+
+
+@pytest.mark.parametrize("operation", ["create", "acreate"])
+def test_new_keys_that_are_taken(operation):
+    """Whose key it is that is taken, the report does not say."""
+    first = SameKeyStore()
+    first.create()
+    error = failure_of(OPERATIONS[operation], SameKeyStore())
+    assert isinstance(error, RuntimeError)
+    assert_no_secret(error, first.session_key)
+    first.delete()
+
+
+@pytest.mark.parametrize(
+    "operation", ["set and save", "asave", "cycle", "acycle", "increment", "aincrement"]
+)
+def test_a_session_that_was_ended(session, operation):
+    """A session that was ended during the request: no key in the report."""
+    late = again(session)
+    late.load()
+    assert late["color"] == "red"
+    session.delete()
+    error = failure_of(OPERATIONS[operation], late)
+    assert isinstance(error, UpdateError)
+    assert_no_secret(error, session.session_key)
+
+
+def test_a_key_that_is_taken(session):
+    """Creating a session under a key that is taken: no key in the report."""
+    error = failure_of(OPERATIONS["save a new one"], again(session))
+    assert isinstance(error, CreateError)
+    assert_no_secret(error, session.session_key)
+
+
+# Whole requests
+
+
+def change(request):
+    request.session["color"] = "refused"
+    return HttpResponse()
+
+
+async def achange(request):
+    await request.session.aset("color", "refused")
+    return HttpResponse()
+
+
+@pytest.mark.parametrize("view", [change, achange])
+def test_a_request_whose_session_cannot_be_saved(session, settings, view):
+    """The middleware's frames hold no key, under WSGI and under ASGI."""
+    settings.SESSION_SERIALIZER = f"{__name__}.Refusing"
+    request = RequestFactory().get("/")
+    request.COOKIES[settings.SESSION_COOKIE_NAME] = session.session_key
+    error = failure_of(SessionMiddleware(view), request)
+    assert isinstance(error, TypeError)
+    assert_no_secret(error, session.session_key)
+
+
+# The password of Redis
+
+
+LOCATIONS = {
+    "LOCATION": lambda port: {"LOCATION": f"redis://{USER_NAME}:{PASSWORD}@127.0.0.1:{port}/0"},
+    "query": lambda port: {
+        "LOCATION": f"redis://127.0.0.1:{port}/0?username={USER_NAME}&password={PASSWORD}"
+    },
+    "OPTIONS": lambda port: {
+        "LOCATION": f"redis://127.0.0.1:{port}/0",
+        "OPTIONS": {"username": USER_NAME, "password": PASSWORD},
+    },
+}
+
+
+def wrong(setting, **options):
+    return {**setting, "OPTIONS": {**setting.get("OPTIONS", {}), **options}}
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory):
+    """A server that lets nobody in."""
+    server = Server(tmp_path_factory.mktemp("locked"))
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", USER_NAME, "on", ">another", "~*", "+@all")
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize("place", LOCATIONS)
+@pytest.mark.parametrize("operation", ["load", "aload", "increment", "aincrement"])
+def test_a_password_that_is_wrong(settings, session_redis, locked, session, place, operation):
+    """Redis refuses user and password: the report shows neither, not even in redis-py's frames."""
+    setting = wrong({**session_redis, **LOCATIONS[place](locked.port)}, **AT_ONCE)
+    settings.SESSION_REDIS = setting
+    error = failure_of(OPERATIONS[operation], again(session))
+    settings.SESSION_REDIS = session_redis
+    assert isinstance(error, SessionStoreUnavailable)
+    assert_no_secret(error, session.session_key)
+
+
+@pytest.mark.parametrize("place", LOCATIONS)
+@pytest.mark.parametrize("operation", ["load", "aload", "increment", "aincrement"])
+def test_a_server_that_is_away(settings, session_redis, session, place, operation):
+    """Nobody listens at the address: the report shows neither user nor password."""
+    setting = wrong({**session_redis, **LOCATIONS[place](1)}, **AT_ONCE)
+    settings.SESSION_REDIS = setting
+    error = failure_of(OPERATIONS[operation], again(session))
+    settings.SESSION_REDIS = session_redis
+    assert isinstance(error, SessionStoreUnavailable)
+    assert_no_secret(error, session.session_key)
+
+
+OPTIONS = {
+    "unknown": {"no_such_option": 1},
+    "seconds": {"timeout": "soon"},
+    "retry": {"retry": 3},
+    "protocol": {"protocol": 9},
+    "decoding": {"encoding_errors": None, "decode_responses": 1},
+    "connections": {"max_connections": -1},
+}
+
+
+@pytest.mark.parametrize("place", LOCATIONS)
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("operation", ["load", "aload", "check"])
+def test_options_that_cannot_be_used(settings, session_redis, place, options, operation):
+    """The report of wrong OPTIONS shows those, and not the password beside them."""
+    settings.SESSION_REDIS = wrong({**session_redis, **LOCATIONS[place](1)}, **OPTIONS[options])
+    act = {**OPERATIONS, "check": lambda s: pools.check()}[operation]
+    error = failure_of(act, SessionStore("k" * 32))
+    settings.SESSION_REDIS = session_redis
+    assert isinstance(error, ImproperlyConfigured)
+    assert_no_secret(error)
+
+
+BAD_LOCATIONS = [
+    f"redis://{USER_NAME}:{PASSWORD}@127.0.0.1:port/0",
+    f"redis://{USER_NAME}:{PASSWORD}@/0",
+    f"redis://{USER_NAME}:{PASSWORD}@[::1/0",
+    f"redis://{USER_NAME}:{PASSWORD}@host/db",
+    f"reddis://{USER_NAME}:{PASSWORD}@host/0",
+    f"redis://{USER_NAME}:{PASSWORD}@host/0?socket_timeout=soon",
+    f"redis://{USER_NAME}:{PASSWORD}@host/0?timeout=-1",
+]
+
+
+@pytest.mark.parametrize("location", BAD_LOCATIONS)
+def test_a_location_that_cannot_be_used(settings, session_redis, location):
+    """The report of a wrong LOCATION says what is wrong, and shows neither user nor password."""
+    settings.SESSION_REDIS = {**session_redis, "LOCATION": location}
+    error = failure_of(OPERATIONS["load"], SessionStore("k" * 32))
+    settings.SESSION_REDIS = session_redis
+    assert isinstance(error, ImproperlyConfigured)
+    assert_no_secret(error)
+
+
+@pytest.mark.parametrize("place", LOCATIONS)
+def test_settings_that_show_themselves(settings, session_redis, place):
+    """What the settings are read into shows where Redis is, and no user, password or option."""
+    settings.SESSION_REDIS = {**session_redis, **LOCATIONS[place](6379)}
+    shown = repr(conf.current())
+    settings.SESSION_REDIS = session_redis
+    assert "127.0.0.1:6379" in shown
+    assert PASSWORD not in shown
+    assert USER_NAME not in shown
