@@ -12,13 +12,45 @@ from typing import Any
 QUIET = 0.01
 
 
+class Requests:
+    """Says of a client's bytes, as they come, whether they end where a command ends."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._arguments = 0  # of the command that has begun, how many are still to come
+
+    def feed(self, sent: bytes) -> None:
+        self._rest += sent
+        while self._take():
+            pass
+
+    @property
+    def are_whole(self) -> bool:
+        return not self._rest and not self._arguments
+
+    def _take(self) -> bool:
+        """Take the head of a command (``*3``) or one of its arguments (``$5`` and five bytes)."""
+        line, ended, rest = self._rest.partition(b"\r\n")
+        if not ended:
+            return False
+        if line.startswith(b"*"):
+            self._arguments, self._rest = int(line[1:]), rest
+            return True
+        size = int(line[1:]) + 2
+        if len(rest) < size:
+            return False
+        self._arguments, self._rest = self._arguments - 1, rest[size:]
+        return True
+
+
 class Proxy:
     """
     Passes bytes on to a server on this machine, and counts how often the client waits for it.
 
     ``round_trips`` is exact for a client that sends, then reads: it counts the changes from
     reading to sending, on all connections together. What a client sends in several pieces, as a
-    pipeline of many commands, is one: replies are held back until it is quiet.
+    pipeline of many commands, is one: replies are held back until its last command is there and it
+    is quiet.
 
     ``last``: how many round trips it serves; it closes the connection of each that follows.
     """
@@ -61,7 +93,7 @@ class Proxy:
             with self._lock:
                 self._sockets += [client, server]
                 self.connections += 1
-            turn = {"waits": False, "spoke": 0.0}
+            turn = {"waits": False, "spoke": 0.0, "requests": Requests()}
             for source, target in ((client, server), (server, client)):
                 arguments = (source, target, turn, source is client)
                 threading.Thread(target=self._pass_on, args=arguments, daemon=True).start()
@@ -78,10 +110,13 @@ class Proxy:
                         source.shutdown(socket.SHUT_RDWR)
                         return
                 if asks:
+                    turn["requests"].feed(received)
                     turn["spoke"] = time.monotonic()
                 else:
-                    while (rest := turn["spoke"] + QUIET - time.monotonic()) > 0:
-                        time.sleep(rest)
+                    while (
+                        not turn["requests"].are_whole or time.monotonic() < turn["spoke"] + QUIET
+                    ):
+                        time.sleep(QUIET / 10)
                 turn["waits"] = asks
                 target.sendall(received)
 

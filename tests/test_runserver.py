@@ -244,7 +244,7 @@ def test_signing_in_and_out(visitor, project, raw):
     signed_in = visitor.cookies["session-id"]
     assert answer.status == 302
     assert signed_in != before
-    assert not raw.exists(f"session:{session_id(before)}")
+    assert not raw.hexists(f"session:{session_id(before)}", "@created")
     assert visitor.get("/admin/").status == 200
     assert visitor.get("/api/user/noah").json["sessionId"] == signed_in
     page = visitor.get("/").text
