@@ -10,6 +10,7 @@ from datetime import datetime
 
 from django.contrib.auth import logout
 from django.http import HttpRequest
+from django.utils.timezone import localtime
 
 from sessions_redis import registry
 from sessions_redis.commands import session_id
@@ -37,12 +38,13 @@ class OwnSession:
 
     @property
     def started(self) -> datetime | None:
-        """For people: ``created``, or ``None`` if it is not known."""
-        return self.created if self.created != NOT_KNOWN else None
+        """For people: ``created`` in the site's time zone, or ``None`` if it is not known."""
+        return _shown(self.created)
 
     @property
     def last_saved(self) -> datetime | None:
-        return self.updated if self.updated != NOT_KNOWN else None
+        """As `started`: when the session was last saved."""
+        return _shown(self.updated)
 
 
 def sessions_of(request: HttpRequest) -> list[OwnSession]:
@@ -86,3 +88,8 @@ def _own(request: HttpRequest, live: LiveSession) -> OwnSession:
         updated=live.updated,
         expires=live.expires,
     )
+
+
+def _shown(moment: datetime) -> datetime | None:
+    # Templates convert a time themselves, but not where USE_TZ is False.
+    return None if moment == NOT_KNOWN else localtime(moment)

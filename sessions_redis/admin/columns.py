@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from django.contrib import admin
@@ -10,7 +10,7 @@ from django.utils.formats import date_format
 from django.utils.html import avoid_wrapping, format_html, format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.timesince import timesince, timeuntil
-from django.utils.timezone import localtime, now
+from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -66,14 +66,14 @@ class ColumnsAdmin(SessionModelAdmin):
     def saved(self, session: Session) -> str:
         if session.updated == NOT_KNOWN:
             return _("unknown")
-        if now() - session.updated < MINUTE:
+        if _now() - session.updated < MINUTE:
             return _moment(session.updated, _("just now"))
         ago = _("%(time)s ago") % {"time": _breakable(timesince(session.updated))}
         return _moment(session.updated, ago)
 
     @admin.display(description=gettext_lazy("expires in"), ordering="expires")
     def expires_in(self, session: Session) -> str:
-        if session.expires - now() < MINUTE:
+        if session.expires - _now() < MINUTE:
             return _moment(session.expires, _("less than a minute"))
         return _moment(session.expires, _breakable(timeuntil(session.expires)))
 
@@ -85,11 +85,21 @@ class ColumnsAdmin(SessionModelAdmin):
     def saved_exactly(self, session: Session) -> str:
         return exactly(session.updated)
 
+    @admin.display(description=gettext_lazy("expires"))
+    def expires_exactly(self, session: Session) -> str:
+        return exactly(session.expires)
+
 
 def exactly(moment: datetime) -> str:
+    """In the site's time zone, also where ``USE_TZ`` is False and templates convert nothing."""
     if moment == NOT_KNOWN:
         return _("unknown")
     return date_format(localtime(moment), "DATETIME_FORMAT")
+
+
+def _now() -> datetime:
+    # Django's own now() is naive where USE_TZ is False.
+    return datetime.now(UTC)
 
 
 def _whose(session: Session, id: str) -> str:

@@ -4,13 +4,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from django.db import NotSupportedError
 from django.db.models import Q
-from django.utils import timezone
 
 from sessions_redis import registry
 from sessions_redis.models import Session
@@ -200,7 +199,7 @@ class Listing:
             return False
         if chosen.within is None:
             return True
-        return live.expires <= timezone.now() + timedelta(seconds=chosen.within)
+        return live.expires <= datetime.now(UTC) + timedelta(seconds=chosen.within)
 
     def _dressed(self, found: Iterable[LiveSession]) -> list[Session]:
         sessions = [Session.of(live) for live in found]

@@ -46,7 +46,7 @@ class SessionAdmin(ColumnsAdmin, EndingAdmin):
     )
     fields = (
         "whole_id", "user", "device", "user_agent", "ip", "created_exactly", "saved_exactly",
-        "expires", "expires_in",
+        "expires_exactly", "expires_in",
     )  # fmt: skip
     readonly_fields = fields
 

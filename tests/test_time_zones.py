@@ -1,0 +1,130 @@
+"""Sites with ``USE_TZ = False``: every page shows the site's time, as with ``USE_TZ = True``."""
+
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import pytest
+from django.contrib.auth.models import User
+
+from sessions_redis import registry
+from sessions_redis.admin.listing import Listing
+from tests.section import listed, own_id, signed_in, text_of, url, use_section
+from tests.site import id_of, signed_in_browser, use_site
+from tests.test_commands_management import run
+
+pytestmark = pytest.mark.django_db
+
+CREATED = 1_700_000_000
+
+# That moment in some time zones: as Django's pages write it, and in ISO 8601.
+SHOWN = {
+    "Asia/Tokyo": ("Nov. 15, 2023, 7:13 a.m.", "2023-11-15T07:13:20+09:00"),
+    "America/New_York": ("Nov. 14, 2023, 5:13 p.m.", "2023-11-14T17:13:20-05:00"),
+}
+
+
+@pytest.fixture(
+    autouse=True, params=[(zone, use_tz) for zone in SHOWN for use_tz in (False, True)], ids=str
+)
+def time_zone(request, settings):
+    """A time zone, of a site that does or does not use aware times."""
+    use_section(settings)
+    settings.TIME_ZONE, settings.USE_TZ = request.param
+    return settings.TIME_ZONE
+
+
+@pytest.fixture
+def old(raw, prefix, time_zone):
+    """The id of Ada's session, which was created at `CREATED` and expires in 90 minutes."""
+    id = signed_in(User.objects.create_user("ada"), seconds=90 * 60 + 30)
+    raw.hset(f"{prefix}:{id}", mapping={"@created": CREATED, "@updated": CREATED})
+    return id
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "o=7", "o=-7", "signed_in=yes", "expires=day", "q=ada", "q={id}", "q={id}&expires=day"],
+)
+def test_the_list(admin_client, time_zone, old, query):
+    """In each order, filtered and searched, it shows when a session was created and expires."""
+    page = admin_client.get(f"{url()}?{query.format(id=old)}")
+    day, _, time = SHOWN[time_zone][0].rpartition(", ")
+    assert old in listed(page)
+    assert f"{day} {time}" in text_of(page)
+    assert "1 hour, 30 minutes" in text_of(page)
+    assert "just now" in text_of(page) or own_id(admin_client) not in listed(page)
+
+
+def test_the_pages_of_a_session(admin_client, time_zone, old):
+    """Its own page, and the pages that ask before it is ended."""
+    page = text_of(admin_client.get(url("change", old)))
+    shown = SHOWN[time_zone][0]
+    assert page.count(shown) == 2
+    expires = registry.find(old).expires.astimezone(zone_of(shown, time_zone))
+    assert f"{expires:%Y}, " in page.partition("Expires: ")[2][:30]
+    assert f":{expires:%M} " in page.partition("Expires: ")[2][:30]
+    assert f"{expires.hour % 12 or 12}:" in page.partition("Expires: ")[2][:30]
+    for asking in (
+        admin_client.get(url("delete", old)),
+        admin_client.get(url("end_all", User.objects.get(username="ada").pk)),
+        admin_client.post(url(), {"action": "delete_selected", "_selected_action": [old]}),
+    ):
+        assert f"created {shown}" in text_of(asking)
+
+
+def zone_of(shown, time_zone):
+    return datetime.fromisoformat(SHOWN[time_zone][1]).tzinfo
+
+
+def test_the_end_and_the_history(admin_client, time_zone, old):
+    """A session is ended, and its history is shown."""
+    assert admin_client.post(url("delete", old), {"post": "yes"}).status_code == 302
+    assert "Ended." in text_of(admin_client.get(url("history", old)))
+
+
+def test_expiry_of_sessions_that_were_chosen_by_id(time_zone, old):
+    """Sessions that are named by their ids are filtered by expiry, too."""
+    listing = Listing().of_ids([old])
+    assert [session.pk for session in listing.select(within=7200)] == [old]
+    assert list(listing.select(within=60)) == []
+
+
+@pytest.fixture
+def browser(settings, time_zone, raw, prefix):
+    """A browser of Bob's on the demonstration site, in the time zone."""
+    use_tz = settings.USE_TZ
+    use_site(settings)
+    settings.TIME_ZONE, settings.USE_TZ = time_zone, use_tz
+    page = "/account/sessions/"
+    sign_in = partial(signed_in_browser, User.objects.create_user("bob"), page=page)
+    sign_in()  # another device
+    browser = sign_in()
+    for session in registry.latest():
+        raw.hset(f"{prefix}:{session.id}", mapping={"@created": CREATED, "@updated": CREATED})
+    return browser
+
+
+def test_self_service(browser, time_zone):
+    """Each page shows the site's time, and says it to programs with its offset."""
+    words, iso = SHOWN[time_zone]
+    own = id_of(browser)
+    pages = {"": 4, f"{own}/end/": 2, "others/end/": 2}
+    for page, times in pages.items():
+        text = browser.get(f"/account/sessions/{page}").content.decode()
+        assert text.count(f'<time datetime="{iso}">{words}</time>') == times
+
+
+def test_the_api(browser):
+    """Programs get times in UTC, whatever the site's time zone is."""
+    sessions = browser.get("/api/sessions/").json()["sessions"]
+    assert [session["created"] for session in sessions] == ["2023-11-14T22:13:20Z"] * 2
+    expires = datetime.fromisoformat(sessions[0]["expires"])
+    assert expires.utcoffset() == timedelta(0)
+    assert datetime.now(UTC) < expires
+
+
+def test_the_commands(time_zone, old):
+    """They work; none of them shows a time."""
+    assert "signed in              1" in run("sessionstats")
+    assert run("clearsessions") == ""
+    assert run("endsessions", "ada") == "ada: 1 session\n"
