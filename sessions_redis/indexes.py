@@ -4,7 +4,8 @@ What is asked of the indexes, and of many sessions at once, as commands. Pure, a
 Seconds left are given as bounds: more than the first and at most the second; ``inf`` for any.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -20,16 +21,32 @@ ANY: Bounds = (0, inf)
 # A bound below all that has expired, however long ago: no member's time is before 1970.
 EVER = -1e10
 
+# What PTTL answers for a key without a time to live.
+PERSISTENT = -1
+
 # A script holds up all other clients, so members are trimmed a thousand at a time.
 TRIM_AT_ONCE = 1000
+
+# Bytes that are read of an address and of a user agent. The middleware writes fewer.
+MAX_SHOWN = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """``total``: how many members fit. ``ids``: those asked for. Live or not is not known yet."""
+    """
+    ``total``: how many members fit. ``ids``: those asked for. Live or not is not known yet.
+
+    ``strays``: members among those asked for that are not the id of any session.
+    """
 
     total: int
     ids: tuple[str, ...]
+    strays: tuple[bytes, ...] = ()
+
+    @property
+    def members(self) -> int:
+        """How many members were asked for and found."""
+        return len(self.ids) + len(self.strays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +58,11 @@ class Metadata:
     user_pk: str | None
     ip: str | None
     user_agent: str | None
+
+
+def is_id(id: str) -> bool:
+    """Whether ``id`` has the form of a session's id."""
+    return re.fullmatch("[0-9a-f]{32}", id) is not None
 
 
 def page(
@@ -55,8 +77,10 @@ def page(
     """Ids from ``start`` up to, not with, ``stop``. ``trim``: drop what has expired for good."""
 
     def read(reply: tuple[int, list[bytes]]) -> Page:
-        total, ids = reply
-        return Page(total, tuple(id.decode() for id in ids))
+        total, members = reply
+        by_text = {member: _text_of(member) for member in members}
+        ids = tuple(text for text in by_text.values() if is_id(text))
+        return Page(total, ids, tuple(raw for raw, text in by_text.items() if not is_id(text)))
 
     count = -1 if stop is None else max(stop - start, 0)
     arguments = (*map(_text, bounds), start, count, int(latest_first), int(trim))
@@ -68,9 +92,11 @@ def count(indexes: Sequence[str], bounds: Sequence[float]) -> Command[list[list[
     return script_command(scripts.COUNT, tuple(indexes), tuple(map(_text, bounds)), list)
 
 
-def drop(keyspace: Keyspace, indexes: Sequence[str], ids: Sequence[str]) -> Command[int]:
-    """Remove the members of ``ids`` whose session is gone; the server looks again."""
-    return script_command(scripts.DROP, tuple(indexes), (keyspace.session(""), *ids), int)
+def drop(
+    keyspace: Keyspace, indexes: Sequence[str], members: Iterable[str | bytes]
+) -> Command[int]:
+    """Remove those of ``members`` that are no ids or whose session is gone: the server looks."""
+    return script_command(scripts.DROP, tuple(indexes), (keyspace.session(""), *members), int)
 
 
 def trim(index: str) -> Command[int]:
@@ -115,18 +141,26 @@ def metadata(keyspace: Keyspace, id: str) -> Command[Metadata | None]:
 
 
 def ttl(keyspace: Keyspace, id: str) -> Command[float]:
-    """Seconds left; negative if the session is gone."""
-    return Command(("PTTL", keyspace.session(id)), lambda reply: int(reply) / 1000)
+    """Seconds left; negative if the session is gone, ``inf`` if somebody made it persistent."""
+
+    def read(reply: int) -> float:
+        return inf if reply == PERSISTENT else reply / 1000
+
+    return Command(("PTTL", keyspace.session(id)), read)
 
 
 def sample(index: str, size: int) -> Command[list[tuple[str, float]]]:
-    """Up to ``size`` different members at random, and when they expire, in epoch seconds."""
+    """
+    Up to ``size`` different members at random, and when they expire, in epoch seconds.
+
+    A member that is not an id is there as well, in text.
+    """
 
     def read(reply: list[Any]) -> list[tuple[str, float]]:
         # Redis' newer protocol has pairs, the older one members and scores in turn.
         paired = bool(reply) and isinstance(reply[0], list)
         pairs = reply if paired else zip(reply[::2], reply[1::2], strict=True)
-        return [(id.decode(), float(expires)) for id, expires in pairs]
+        return [(_text_of(member), float(expires)) for member, expires in pairs]
 
     return Command(("ZRANDMEMBER", index, size, "WITHSCORES"), read)
 
@@ -142,7 +176,13 @@ def _metadata(reply: list[bytes | None]) -> Metadata | None:
     if created is None:
         return None
     began = _seconds(created)
-    return Metadata(began, _seconds(updated) or began, _shown(user), _shown(ip), _shown(agent))
+    return Metadata(
+        began,
+        _seconds(updated) or began,
+        _text_of(user) if user else None,  # an empty one is nobody, as for the scripts
+        _shown(ip),
+        _shown(agent),
+    )
 
 
 def _seconds(text: bytes | None) -> int:
@@ -152,7 +192,11 @@ def _seconds(text: bytes | None) -> int:
 
 
 def _shown(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("utf-8", "backslashreplace")
+    return None if value is None else _text_of(value[:MAX_SHOWN])
+
+
+def _text_of(value: bytes) -> str:
+    return value.decode("utf-8", "backslashreplace")
 
 
 def _text(seconds: float) -> Any:

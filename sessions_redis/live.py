@@ -4,7 +4,6 @@ Live sessions: what is read of one, and the steps to count, list, find and end t
 Each is a generator of commands, which `registry` carries out in either world.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from sessions_redis import commands, conf, indexes
 from sessions_redis.clients import Steps, aperform, perform
 from sessions_redis.commands import Keyspace
 from sessions_redis.fields import StoredEntry, stored_entries
-from sessions_redis.indexes import ANY, Bounds, Metadata
+from sessions_redis.indexes import ANY, Bounds, Metadata, Page, is_id
 
 # How often a page is read again because some of its sessions turned out to be gone.
 REREADS = 2
@@ -29,6 +28,10 @@ AT_ONCE = 1000
 # What stands for a time that was damaged in Redis.
 NOT_KNOWN = datetime.fromtimestamp(0, UTC)
 
+# What stands for an expiry that is later than this, or missing: by damage, too. A year more or a
+# time zone beside UTC would be more than ``datetime`` holds.
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+
 
 @dataclass(frozen=True, slots=True)
 class LiveSession:
@@ -37,8 +40,9 @@ class LiveSession:
 
     ``id``: the digest that stands for it everywhere, 32 hex digits. ``user_pk``: the primary key of
     who is signed in, in text, or ``None``. ``created``, ``updated``, ``expires``: aware, in UTC, by
-    the server's clock; the first two may be `NOT_KNOWN`. ``ip`` and ``user_agent``: as the session
-    middleware last saw them, ``None`` if it did not or ``METADATA`` is off.
+    the server's clock; the first two may be `NOT_KNOWN`, the last one `NEVER`, where they were
+    damaged in Redis. ``ip`` and ``user_agent``: as the session middleware last saw them, ``None``
+    if it did not or ``METADATA`` is off.
     """
 
     id: str
@@ -88,11 +92,6 @@ def user_pk_of(user: Any) -> str:
     return str(user)
 
 
-def is_id(id: str) -> bool:
-    """Whether ``id`` has the form of a session's id."""
-    return re.fullmatch("[0-9a-f]{32}", id) is not None
-
-
 def count(selection: Selection) -> Steps[int]:
     if selection.users is not None:
         return len((yield from _of_users(selection)))
@@ -114,9 +113,9 @@ def latest(start: int, stop: int, selection: Selection) -> Steps[list[LiveSessio
             latest_first=selection.latest_first,
         )
         found = yield from _read(page.ids)
-        if len(found) == len(page.ids):
+        if len(found) == page.members:
             break
-        yield from _drop(page.ids, found)
+        yield from _drop(page, found)
     return found
 
 
@@ -138,13 +137,12 @@ def find_many(ids: Sequence[str]) -> Steps[list[LiveSession]]:
 def of_user(user_pk: str) -> Steps[list[LiveSession]]:
     index = indexed().user(user_pk)
     page = yield indexes.page(index, trim=True)
-    found: list[LiveSession] = []
+    live: list[LiveSession] = []
     for start in range(0, len(page.ids), AT_ONCE):
-        ids = page.ids[start : start + AT_ONCE]
-        live = yield from _read(ids)
-        if len(live) < len(ids):
-            yield from _drop(ids, live, index)
-        found += [session for session in live if session.user_pk == user_pk]
+        live += yield from _read(page.ids[start : start + AT_ONCE])
+    if len(live) < page.members:
+        yield from _drop(page, live, index)
+    found = [session for session in live if session.user_pk == user_pk]
     return sorted(found, key=lambda session: session.created, reverse=True)
 
 
@@ -210,12 +208,14 @@ def _read(ids: Sequence[str]) -> Steps[list[LiveSession]]:
     return [_live(id, metadata, now + ttl) for id, metadata, ttl in read if metadata and ttl > 0]
 
 
-def _drop(ids: Sequence[str], found: Sequence[LiveSession], *more: str) -> Steps[None]:
-    """Drop those of ``ids`` that were not found from the indexes of all, and from ``more``."""
+def _drop(page: Page, found: Sequence[LiveSession], *more: str) -> Steps[None]:
+    """Drop the members of ``page`` that were not found from the indexes of all, and ``more``."""
     live = {session.id for session in found}
     keyspace = conf.current().keyspace
     names = [keyspace.index, keyspace.signed_in, keyspace.anonymous, *more]
-    yield indexes.drop(keyspace, names, [id for id in ids if id not in live])
+    gone: list[str | bytes] = [*page.strays, *(id for id in page.ids if id not in live)]
+    for start in range(0, len(gone), AT_ONCE):
+        yield indexes.drop(keyspace, names, gone[start : start + AT_ONCE])
 
 
 def entries(id: str) -> Steps[list[StoredEntry]]:
@@ -240,7 +240,7 @@ def _live(id: str, metadata: Metadata, expires: float) -> LiveSession:
 
 
 def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+    return datetime.fromtimestamp(seconds, UTC) if seconds < NEVER.timestamp() else NEVER
 
 
 def _index(selection: Selection) -> str:

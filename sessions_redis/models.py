@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # Digits of a session's id that are shown where there is no room for all 32.
 SHORT = 8
 
+# Characters that are shown of the primary key of a user who is not there any more.
+LONGEST_PK = 150
+
 
 class NoRows(models.Manager["Session"]):
     """
@@ -92,4 +95,14 @@ class Session(models.Model):
         """Whose it is, in a word: a user's name, the primary key of no user any more, nobody."""
         if self.user_pk is None:
             return gettext("anonymous")
-        return self.user_name or gettext("%(pk)s (deleted)") % {"pk": self.user_pk}
+        if self.user_name:
+            return self.user_name
+        return gettext("%(pk)s (deleted)") % {"pk": _readable(self.user_pk)}
+
+
+def _readable(pk: str) -> str:
+    """A primary key of any length and characters, for pages and for databases to take."""
+    shown = pk if len(pk) <= LONGEST_PK else f"{pk[:LONGEST_PK]}…"
+    if shown.isprintable():
+        return shown
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in shown)

@@ -20,7 +20,8 @@ from typing import Any
 from sessions_redis import live
 from sessions_redis.clients import aperform, perform
 from sessions_redis.commands import session_id
-from sessions_redis.live import ALL, LiveSession, Selection, is_id, user_pk_of
+from sessions_redis.indexes import is_id
+from sessions_redis.live import ALL, LiveSession, Selection, user_pk_of
 from sessions_redis.signals import session_ended
 
 __all__ = [

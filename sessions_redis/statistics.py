@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sessions_redis import commands, indexes, live
 from sessions_redis.clients import Steps, aperform, perform
+from sessions_redis.indexes import is_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,5 +65,6 @@ def _measure(sample: int) -> Steps[Statistics]:
 def _sizes(ids: Sequence[str]) -> Steps[list[int]]:
     """What those of ``ids`` that are live take in Redis."""
     keyspace = live.indexed()
-    answers = yield [ask(keyspace, id) for id in ids for ask in (commands.exists, indexes.memory)]
+    asked = (commands.exists, indexes.memory)
+    answers = yield [ask(keyspace, id) for id in ids if is_id(id) for ask in asked]
     return [size for live, size in zip(answers[::2], answers[1::2], strict=True) if live and size]

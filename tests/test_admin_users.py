@@ -10,7 +10,7 @@ from sessions_redis import registry
 from sessions_redis.admin import users
 from sessions_redis.engine import SessionStore
 from sessions_redis.models import Session
-from tests.people.models import Employee, Member, Person
+from tests.people.models import Employee, Guest, Member, Person
 from tests.section import signed_in
 
 pytestmark = pytest.mark.django_db
@@ -58,6 +58,21 @@ def test_users_known_by_another_object(settings, person, django_assert_num_queri
     with django_assert_num_queries(0):
         assert users.search(str(person.pk)).pks == (str(person.pk),)
         assert users.search("junk").pks == ()
+
+
+def test_primary_keys_that_are_none(settings, django_assert_num_queries):
+    """A field may raise other errors, and a database refuses NUL: the other users are found."""
+    settings.AUTH_USER_MODEL = "people.Guest"
+    guest = Guest.objects.create(badge="b1", name="Ada")
+    Guest.objects.create(badge="s1", name="Adam")
+    wrong = ["v1", "t1", "p1", "a\x00b", "9" * 100_000]
+    with django_assert_num_queries(1):
+        assert users.users_of(["b1", "s1", *wrong]) == {"b1": guest}
+    with django_assert_num_queries(0):
+        assert users.users_of(wrong) == {}
+    assert users.search("ada").pks == ("ada", "b1")
+    for pk in [*wrong[:3], "s1"]:
+        assert users.search(pk).pks == ()
 
 
 def test_a_search_is_capped(monkeypatch):

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from sessions_redis.devices import device_of
-from sessions_redis.live import NOT_KNOWN
+from sessions_redis.live import NEVER, NOT_KNOWN
 from sessions_redis.models import Session
 
 MINUTE = timedelta(minutes=1)
@@ -73,6 +73,8 @@ class ColumnsAdmin(SessionModelAdmin):
 
     @admin.display(description=gettext_lazy("expires in"), ordering="expires")
     def expires_in(self, session: Session) -> str:
+        if session.expires == NEVER:
+            return _("never")
         if session.expires - _now() < MINUTE:
             return _moment(session.expires, _("less than a minute"))
         return _moment(session.expires, _breakable(timeuntil(session.expires)))
@@ -94,6 +96,8 @@ def exactly(moment: datetime) -> str:
     """In the site's time zone, also where ``USE_TZ`` is False and templates convert nothing."""
     if moment == NOT_KNOWN:
         return _("unknown")
+    if moment == NEVER:
+        return _("never")
     return date_format(localtime(moment), "DATETIME_FORMAT")
 
 

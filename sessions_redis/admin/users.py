@@ -8,6 +8,7 @@ from django.contrib.admin import AdminSite
 from django.contrib.admin.utils import quote
 from django.contrib.auth import get_user_model
 from django.core.exceptions import FieldDoesNotExist, ValidationError
+from django.db import connections, router
 from django.db.models import IntegerField, Model, Q
 from django.http import HttpRequest
 from django.urls import reverse
@@ -18,6 +19,13 @@ from sessions_redis.registry import user_pk_of
 
 # Users whose sessions are looked up in one search: each takes round trips of its own.
 CAP = 50
+
+# Characters of a text that may be a primary key: no database takes longer ones for keys.
+LONGEST = 10_000
+
+# What a field may raise for a text that is not one of its values. Fields of a site's own do not
+# always make a ``ValidationError`` of that.
+NOT_A_VALUE = (ValidationError, ValueError, TypeError, ArithmeticError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +41,8 @@ def users_of(pks: Iterable[str]) -> dict[str, Any]:
     model = get_user_model()
     values = [value for pk in set(pks) if (value := _pk_value(model, pk)) is not None]
     found = model._default_manager.filter(pk__in=values) if values else ()
-    return {user_pk_of(user): user for user in found}
+    by_pk = {_pk_text(user): user for user in found}
+    return {pk: user for pk, user in by_pk.items() if pk is not None}
 
 
 def search(term: str) -> Matches:
@@ -48,10 +57,11 @@ def search(term: str) -> Matches:
     for name in _searched(model):
         conditions |= Q(**{f"{name}__icontains": term})
     users = model._default_manager.filter(conditions).order_by("pk") if conditions else ()
-    found = [user_pk_of(user) for user in users[: CAP + 1]]
+    found = users[: CAP + 1]
     value = _pk_value(model, term)
-    own = [] if value is None else [user_pk_of(model(pk=value))]
-    return Matches(tuple(dict.fromkeys([*own, *found[:CAP]])), capped=len(found) > CAP)
+    pks = [_pk_text(user) for user in [*([] if value is None else [model(pk=value)]), *found[:CAP]]]
+    named = dict.fromkeys(pk for pk in pks if pk is not None)
+    return Matches(tuple(named), capped=len(found) > CAP)
 
 
 def introduce(sessions: Sequence[Session], request: HttpRequest, site: AdminSite) -> None:
@@ -96,11 +106,22 @@ def _pk_value(model: type[Model], text: str) -> Any:
     field: Any = model._meta.pk
     while field.is_relation:
         field = field.target_field
+    # What the database cannot hold would be an error there, not an absence. PostgreSQL refuses NUL.
+    if "\x00" in text or len(text) > LONGEST:
+        return None
     try:
         value = field.to_python(text)
         if isinstance(field, IntegerField):
-            # What the database cannot hold would be an error there, not an absence.
             field.run_validators(value)
-    except ValidationError:
+        field.get_db_prep_value(value, connections[router.db_for_read(model)])
+    except NOT_A_VALUE:
         return None
     return value
+
+
+def _pk_text(user: Any) -> str | None:
+    """The primary key of ``user`` in text; ``None`` if its field cannot write that."""
+    try:
+        return user_pk_of(user)
+    except NOT_A_VALUE:
+        return None

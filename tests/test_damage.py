@@ -1,0 +1,285 @@
+"""Damage in Redis stays local: whatever a row of a list has become, the others are as they were."""
+
+import time
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+
+from sessions_redis import registry
+from sessions_redis.live import NEVER
+from sessions_redis.registry import Selection
+from sessions_redis.statistics import measure
+from tests.section import listed, own_id, signed_in, text_of, url, use_section
+from tests.test_commands_management import run
+
+pytestmark = pytest.mark.django_db
+
+LATER = 9_999_999_999
+FAR = 10**12  # seconds since 1970: the year 33658
+LONG = b"9" * 200_000
+
+NO_IDS = [
+    b"\xff\xfe",
+    b"",
+    b"x",
+    b"index",
+    b"user:1",
+    b"A" * 32,
+    b"0" * 33,
+    b"0" * 31 + b"\n",
+    LONG,
+]
+
+
+class Damaged:
+    """A session of Ada's that is about to be damaged, and what Redis knows it by."""
+
+    def __init__(self, raw, prefix, user_pk):
+        self.raw, self.prefix, self.user_pk = raw, prefix, user_pk
+        self.id = signed_in(user_pk)
+        self.key = f"{prefix}:{self.id}"
+
+    def indexes(self):
+        names = ("index", "index:signed-in", "index:anonymous", f"user:{self.user_pk}")
+        return [f"{self.prefix}:{name}" for name in names]
+
+    def put(self, member, score=LATER):
+        """A member of every index."""
+        for name in self.indexes():
+            self.raw.zadd(name, {member: score})
+            self.raw.expire(name, 1000)
+
+
+def field(name, value):
+    return lambda it: it.raw.hset(it.key, name, value)
+
+
+def other_type(it):
+    it.raw.delete(it.key)
+    it.raw.lpush(it.key, "text")
+    it.raw.expire(it.key, 1000)
+
+
+def hash_under_no_id(it):
+    it.put("no-id")
+    it.raw.hset(f"{it.prefix}:no-id", mapping={"@created": 1, "@user": it.user_pk})
+    it.raw.expire(f"{it.prefix}:no-id", 1000)
+
+
+def far(it):
+    it.raw.pexpireat(it.key, FAR * 1000)
+    it.put(it.id, FAR)
+
+
+DAMAGES = {
+    **{f"member {member[:40]!r}": lambda it, member=member: it.put(member) for member in NO_IDS},
+    "a hash under a name that is no id": hash_under_no_id,
+    "a time beyond the year 9999": far,
+    "a hash that is persistent": lambda it: it.raw.persist(it.key),
+    "a list in place of the hash": other_type,
+    "no date of creation": lambda it: it.raw.hdel(it.key, "@created"),
+    **{
+        f"{name} is {value[:10]!r}": field(name, value)
+        for name in ("@created", "@updated")
+        for value in (b"", b"\xff", b"99999999999", LONG)
+    },
+    **{
+        f"the user is {value[:10]!r}": field("@user", value)
+        for value in (b"", b"\xff\xfe", b"a\x00b", b"a/../b\n", b"\xe2\x80\xae", LONG)
+    },
+    **{
+        f"{name} is {value[:10]!r}": field(name, value)
+        for name in ("@ip", "@agent")
+        for value in (b"", b"\xff\x00", b"<script>", LONG)
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def section(settings):
+    use_section(settings)
+
+
+@pytest.fixture
+def ada():
+    return User.objects.create_user("ada")
+
+
+@pytest.fixture
+def good(ada):
+    """The id of Ada's other session, which nothing happens to."""
+    return signed_in(ada)
+
+
+@pytest.fixture(params=DAMAGES)
+def damaged(request, raw, prefix, ada, good):
+    damaged = Damaged(raw, prefix, str(ada.pk))
+    DAMAGES[request.param](damaged)
+    yield damaged
+    raw.delete(damaged.key)
+
+
+QUERIES = ["", "o=7", "o=-7", "signed_in=yes", "expires=day", "q=ada", "q={good}", "user={ada}"]
+QUERIES += ["q={bad}", "signed_in=no", "expires=hour", "p=1", "all="]
+
+
+def test_the_admins_list(admin_client, ada, good, damaged):
+    """It shows the other sessions in each order, however it is filtered or searched."""
+    for query in QUERIES:
+        asked = query.format(good=good, ada=ada.pk, bad=damaged.id)
+        page = admin_client.get(f"{url()}?{asked}")
+        assert page.status_code == 200, asked
+        hidden = {"signed_in=no", "expires=day", "expires=hour", "q={bad}"}
+        assert (good in listed(page)) == (query not in hidden), asked
+        assert len(page.content) < 200_000, asked
+
+
+def test_the_admins_pages(admin_client, ada, good, damaged):
+    """Pages of the other session, those that ask before ending, and the damaged one's own."""
+    both = {"action": "delete_selected", "_selected_action": [good, damaged.id], "index": 0}
+    across = {**both, "select_across": "1"}
+    pages = [
+        admin_client.get(url("change", good)),
+        admin_client.get(url("delete", good)),
+        admin_client.get(url("end_all", ada.pk)),
+        admin_client.post(url(), both),
+        admin_client.post(url(), across),
+    ]
+    for page in pages:
+        assert page.status_code == 200
+        assert f"{good[:8]} (ada)" in text_of(page)
+    for name in ("change", "delete", "history"):
+        assert admin_client.get(url(name, damaged.id)).status_code in {200, 302}
+
+
+@pytest.mark.parametrize("way", ["one", "selected", "across", "all of a user"])
+@pytest.mark.parametrize(
+    "damaged", [*list(DAMAGES)[::3], "a hash that is persistent"], indirect=True
+)
+def test_ending(admin_client, ada, good, damaged, way):
+    """The other session is ended, in each way, and logged."""
+    form = {"post": "yes", "own": "yes", "action": "delete_selected"}
+    address, more = {
+        "one": (url("delete", good), {}),
+        "selected": (url(), {"_selected_action": [good, damaged.id]}),
+        "across": (url(), {"_selected_action": [""], "select_across": "1"}),
+        "all of a user": (url("end_all", ada.pk), {}),
+    }[way]
+    assert admin_client.post(address, form | more).status_code == 302
+    assert registry.find(good) is None
+    assert good in {entry.object_id for entry in LogEntry.objects.all()}
+    assert admin_client.post(url("delete", damaged.id), form).status_code == 302
+
+
+def test_the_registry(ada, good, damaged):
+    """Each function answers for the other sessions."""
+    user = str(ada.pk)
+    for selection in (
+        Selection(),
+        Selection(latest_first=False),
+        Selection(signed_in=True),
+        Selection(signed_in=True, users=(user,)),
+        Selection(users=(user, "nobody"), latest_first=False),
+    ):
+        assert registry.count(selection) >= 1
+        assert good in [session.id for session in registry.latest(0, 50, selection)]
+    assert good in [session.id for session in registry.latest(0, 50, Selection(within=10**9))]
+    assert good in [session.id for session in registry.of_user(ada)]
+    assert registry.find_many([damaged.id, good])[-1].id == good
+    assert sum(registry.by_time_left([0, float("inf")])[0]) >= 1
+    registry.find(damaged.id)
+    registry.trim()
+    assert registry.end_all_of(ada, except_id=damaged.id) >= 1
+    assert registry.find(good) is None
+
+
+def test_the_commands(ada, good, damaged):
+    """They count, trim and end."""
+    assert measure(100).bytes_per_session > 0
+    assert "signed in" in run("sessionstats")
+    assert run("clearsessions") == ""
+    assert run("endsessions", "ada", "--all-but-newest").startswith("ada: ")
+    assert run("endsessions", "ada").startswith("ada: ")
+    assert registry.find(good) is None
+
+
+def test_self_service(client, ada, good, damaged):
+    """The pages and the API show a user the other sessions, and end them."""
+    client.force_login(ada)
+    own = own_id(client)
+    for page in ("", f"{own}/end/", f"{good}/end/", "others/end/"):
+        response = client.get(f"/account/sessions/{page}")
+        assert response.status_code == 200, page
+        assert len(response.content) < 100_000
+    assert {own, good} <= {one["id"] for one in client.get("/api/sessions/").json()["sessions"]}
+    assert client.get(f"/account/sessions/{damaged.id}/end/").status_code in {200, 404}
+    assert client.post("/account/sessions/others/end/").status_code == 302
+    assert registry.find(good) is None
+    assert client.get("/account/sessions/").status_code == 200
+
+
+# What becomes of a damaged row
+
+
+@pytest.mark.parametrize("member", NO_IDS)
+def test_members_that_are_no_ids_are_dropped(ada, good, raw, prefix, member):
+    """Reading a list removes them from the index, and from those of the same sessions."""
+    damaged = Damaged(raw, prefix, str(ada.pk))
+    damaged.put(member)
+    registry.latest()
+    registry.of_user(ada)
+    for name in damaged.indexes():
+        assert raw.zscore(name, member) is None
+    assert registry.count() == 2
+
+
+def test_a_hash_under_a_name_that_is_no_id(ada, good, raw, prefix):
+    """It is not a session: it leaves the index, and is not touched."""
+    hash_under_no_id(Damaged(raw, prefix, str(ada.pk)))
+    assert "no-id" not in [session.id for session in registry.latest()]
+    assert raw.zscore(f"{prefix}:index", "no-id") is None
+    assert raw.exists(f"{prefix}:no-id")
+
+
+@pytest.mark.parametrize("damage", ["a time beyond the year 9999", "a hash that is persistent"])
+def test_sessions_that_never_expire(admin_client, ada, good, raw, prefix, damage):
+    """They are listed, for they can be used, and are said to expire never."""
+    damaged = Damaged(raw, prefix, str(ada.pk))
+    DAMAGES[damage](damaged)
+    assert registry.find(damaged.id).expires == NEVER
+    page = admin_client.get(url())
+    assert damaged.id in listed(page)
+    assert "never" in text_of(page)
+    assert "Expires: never" in text_of(admin_client.get(url("change", damaged.id)))
+    admin_client.post(url("delete", damaged.id), {"post": "yes"})
+    assert not raw.exists(damaged.key)
+
+
+def test_an_empty_user_is_nobody(admin_client, raw, prefix):
+    """As for the scripts, which take an empty ``@user`` for none."""
+    id = signed_in()
+    raw.hset(f"{prefix}:{id}", "@user", "")
+    assert registry.find(id).user_pk is None
+    assert "anonymous" in text_of(admin_client.get(url("change", id)))
+
+
+def test_long_values_are_cut(admin_client, ada, raw, prefix):
+    """A page shows the beginning of an address, a user agent and a primary key."""
+    id = signed_in()
+    values = {"@ip": LONG, "@agent": LONG, "@user": b"\x00\n" + LONG}
+    raw.hset(f"{prefix}:{id}", mapping=values)
+    found = registry.find(id)
+    assert (len(found.ip), len(found.user_agent)) == (1000, 1000)
+    page = text_of(admin_client.get(url("change", id)))
+    assert rf"\x00\n{'9' * 148}… (deleted)" in page
+    admin_client.post(url("delete", id), {"post": "yes"})
+    assert LogEntry.objects.get().object_repr.startswith(rf"{id[:8]} (\x00\n999")
+
+
+def test_sampling_takes_no_id_for_gone(raw, prefix):
+    """What is in the index and is no id is drift."""
+    signed_in()
+    raw.zadd(f"{prefix}:index", {b"\xff\xfe": LATER, "index": time.time() + 1000, "x": "inf"})
+    statistics = measure(100)
+    assert (statistics.live, statistics.sampled, statistics.drift) == (4, 4, 0.75)
