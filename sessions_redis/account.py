@@ -16,7 +16,10 @@ from sessions_redis import registry
 from sessions_redis.commands import session_id
 from sessions_redis.devices import device_of
 from sessions_redis.live import NOT_KNOWN
-from sessions_redis.registry import LiveSession
+from sessions_redis.registry import LiveSession, Selection
+
+# Sessions that a page or an answer has at most.
+SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,52 @@ class OwnSession:
         return _shown(self.updated)
 
 
-def sessions_of(request: HttpRequest) -> list[OwnSession]:
-    """The user's sessions, the newest first."""
-    return [_own(request, live) for live in registry.of_user(request.user)]
+@dataclass(frozen=True, slots=True)
+class OwnSessions:
+    """Some of the user's sessions, the newest first. ``total``: how many there are."""
+
+    sessions: list[OwnSession]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """
+    ``current``: the session that asks. ``others``: the newest of the others, `SHOWN` at most.
+
+    ``more``: how many there are beside those.
+    """
+
+    current: OwnSession | None
+    others: list[OwnSession]
+    more: int
+
+
+def sessions_of(request: HttpRequest, start: int = 0) -> OwnSessions:
+    """
+    Up to `SHOWN` of the user's sessions, from ``start`` on, in the order of `registry.of_user`.
+
+    The total is counted by the index where it is not seen that there are no more.
+    """
+    found = registry.of_user(request.user, start, start + SHOWN)
+    total = start + len(found)
+    if len(found) == SHOWN or (start and not found):
+        pk = registry.user_pk_of(request.user)
+        counted = registry.count(Selection(users=(pk,)))
+        total = max(counted, total) if found else counted
+    return OwnSessions([_own(request, live) for live in found], total)
+
+
+def overview_of(request: HttpRequest) -> Overview:
+    """The user's newest sessions, and the one that asks, however old that is."""
+    newest = sessions_of(request)
+    others = [session for session in newest.sessions if not session.current]
+    current = next((session for session in newest.sessions if session.current), None)
+    more = newest.total - len(newest.sessions)
+    if more and current is None and request.session.session_key is not None:
+        current = session_of(request, session_id(request.session.session_key))
+        more -= current is not None
+    return Overview(current, others, more)
 
 
 def session_of(request: HttpRequest, id: str) -> OwnSession | None:

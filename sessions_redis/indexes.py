@@ -43,6 +43,12 @@ class Page:
     ids: tuple[str, ...]
     strays: tuple[bytes, ...] = ()
 
+    @classmethod
+    def of(cls, total: int, members: Sequence[bytes]) -> "Page":
+        texts = [_text_of(member) for member in members]
+        strays = (raw for raw, text in zip(members, texts, strict=True) if not is_id(text))
+        return cls(total, tuple(filter(is_id, texts)), tuple(strays))
+
     @property
     def members(self) -> int:
         """How many members were asked for and found."""
@@ -69,22 +75,29 @@ def page(
     index: str,
     bounds: Bounds = ANY,
     *,
-    start: int = 0,
-    stop: int | None = None,
+    start: int,
+    stop: int,
     latest_first: bool = True,
     trim: bool = False,
 ) -> Command[Page]:
-    """Ids from ``start`` up to, not with, ``stop``. ``trim``: drop what has expired for good."""
+    """
+    Ids from ``start`` up to, not with, ``stop``, by their rank: a page far down costs no more.
 
-    def read(reply: tuple[int, list[bytes]]) -> Page:
-        total, members = reply
-        by_text = {member: _text_of(member) for member in members}
-        ids = tuple(text for text in by_text.values() if is_id(text))
-        return Page(total, ids, tuple(raw for raw, text in by_text.items() if not is_id(text)))
+    ``trim``: drop some of what has expired for good.
+    """
+    arguments = (*map(_text, bounds), start, stop - start, int(latest_first), int(trim))
+    return script_command(scripts.PAGE, (index,), arguments, lambda reply: Page.of(*reply))
 
-    count = -1 if stop is None else max(stop - start, 0)
-    arguments = (*map(_text, bounds), start, count, int(latest_first), int(trim))
-    return script_command(scripts.PAGE, (index,), arguments, read)
+
+def first(
+    index: str, bounds: Bounds, size: int, *, latest_first: bool
+) -> Command[list[tuple[bytes, float]]]:
+    """The first ``size`` members and when they expire; ``bounds`` in epoch seconds."""
+    low, high = f"({bounds[0]:.3f}", _text(bounds[1])
+    name, *between = (
+        ("ZREVRANGEBYSCORE", high, low) if latest_first else ("ZRANGEBYSCORE", low, high)
+    )
+    return Command((name, index, *between, "WITHSCORES", "LIMIT", 0, size), _pairs)
 
 
 def count(indexes: Sequence[str], bounds: Sequence[float]) -> Command[list[list[int]]]:
@@ -157,10 +170,7 @@ def sample(index: str, size: int) -> Command[list[tuple[str, float]]]:
     """
 
     def read(reply: list[Any]) -> list[tuple[str, float]]:
-        # Redis' newer protocol has pairs, the older one members and scores in turn.
-        paired = bool(reply) and isinstance(reply[0], list)
-        pairs = reply if paired else zip(reply[::2], reply[1::2], strict=True)
-        return [(_text_of(member), float(expires)) for member, expires in pairs]
+        return [(_text_of(member), expires) for member, expires in _pairs(reply)]
 
     return Command(("ZRANDMEMBER", index, size, "WITHSCORES"), read)
 
@@ -183,6 +193,13 @@ def _metadata(reply: list[bytes | None]) -> Metadata | None:
         _shown(ip),
         _shown(agent),
     )
+
+
+def _pairs(reply: list[Any]) -> list[tuple[bytes, float]]:
+    # Redis' newer protocol has pairs, the older one members and scores in turn.
+    paired = bool(reply) and isinstance(reply[0], list)
+    pairs = reply if paired else zip(reply[::2], reply[1::2], strict=True)
+    return [(member, float(expires)) for member, expires in pairs]
 
 
 def _seconds(text: bytes | None) -> int:

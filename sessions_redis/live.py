@@ -1,5 +1,5 @@
 """
-Live sessions: what is read of one, and the steps to count, list, find and end them.
+Live sessions: what is read of one, and the steps to find, end and trim them. `lists` lists them.
 
 Each is a generator of commands, which `registry` carries out in either world.
 """
@@ -18,9 +18,6 @@ from sessions_redis.clients import Steps, aperform, perform
 from sessions_redis.commands import Keyspace
 from sessions_redis.fields import StoredEntry, stored_entries
 from sessions_redis.indexes import ANY, Bounds, Metadata, Page, is_id
-
-# How often a page is read again because some of its sessions turned out to be gone.
-REREADS = 2
 
 # Sessions that are read, or ended, in one round trip.
 AT_ONCE = 1000
@@ -92,70 +89,15 @@ def user_pk_of(user: Any) -> str:
     return str(user)
 
 
-def count(selection: Selection) -> Steps[int]:
-    if selection.users is not None:
-        return len((yield from _of_users(selection)))
-    counts = yield indexes.count([_index(selection)], [*selection.bounds])
-    total: int = counts[0][0]
-    return total
-
-
-def latest(start: int, stop: int, selection: Selection) -> Steps[list[LiveSession]]:
-    if selection.users is not None:
-        return (yield from _of_users(selection))[start:stop]
-    index, found = _index(selection), []
-    for _ in range(1 + REREADS):
-        page = yield indexes.page(
-            index,
-            selection.bounds,
-            start=start,
-            stop=stop,
-            latest_first=selection.latest_first,
-        )
-        found = yield from _read(page.ids)
-        if len(found) == page.members:
-            break
-        yield from _drop(page, found)
-    return found
-
-
 def find(id: str) -> Steps[LiveSession | None]:
     if not is_id(id):
         return None
-    found = yield from _read([id])
+    found = yield from read([id])
     return found[0] if found else None
 
 
 def find_many(ids: Sequence[str]) -> Steps[list[LiveSession]]:
-    wanted = [id for id in ids if is_id(id)]
-    found: list[LiveSession] = []
-    for start in range(0, len(wanted), AT_ONCE):
-        found += yield from _read(wanted[start : start + AT_ONCE])
-    return found
-
-
-def of_user(user_pk: str) -> Steps[list[LiveSession]]:
-    index = indexed().user(user_pk)
-    page = yield indexes.page(index, trim=True)
-    live: list[LiveSession] = []
-    for start in range(0, len(page.ids), AT_ONCE):
-        live += yield from _read(page.ids[start : start + AT_ONCE])
-    if len(live) < page.members:
-        yield from _drop(page, live, index)
-    found = [session for session in live if session.user_pk == user_pk]
-    return sorted(found, key=lambda session: session.created, reverse=True)
-
-
-def _of_users(selection: Selection) -> Steps[list[LiveSession]]:
-    found: list[LiveSession] = []
-    for user_pk in dict.fromkeys(selection.users or ()):
-        found += yield from of_user(user_pk)
-    if selection.signed_in is False:
-        return []
-    if selection.within is not None:
-        now = yield indexes.now()
-        found = [one for one in found if one.expires.timestamp() - now <= selection.within]
-    return sorted(found, key=lambda session: session.expires, reverse=selection.latest_first)
+    return (yield from read([id for id in ids if is_id(id)]))
 
 
 def end(id: str) -> Steps[str | None]:
@@ -199,16 +141,20 @@ def trim() -> Steps[int]:
     return total
 
 
-def _read(ids: Sequence[str]) -> Steps[list[LiveSession]]:
-    """Those of ``ids`` that are live, in one round trip."""
+def read(ids: Sequence[str]) -> Steps[list[LiveSession]]:
+    """Those of ``ids`` that are live, in one round trip for each thousand."""
     keyspace = conf.current().keyspace
-    asked = [ask(keyspace, id) for id in ids for ask in (indexes.metadata, indexes.ttl)]
-    now, *answers = yield [indexes.now(), *asked]
-    read = zip(ids, answers[::2], answers[1::2], strict=True)
-    return [_live(id, metadata, now + ttl) for id, metadata, ttl in read if metadata and ttl > 0]
+    found: list[LiveSession] = []
+    for start in range(0, len(ids), AT_ONCE):
+        part = ids[start : start + AT_ONCE]
+        asked = [ask(keyspace, id) for id in part for ask in (indexes.metadata, indexes.ttl)]
+        now, *answers = yield [indexes.now(), *asked]
+        read = zip(part, answers[::2], answers[1::2], strict=True)
+        found += [_live(id, held, now + ttl) for id, held, ttl in read if held and ttl > 0]
+    return found
 
 
-def _drop(page: Page, found: Sequence[LiveSession], *more: str) -> Steps[None]:
+def drop(page: Page, found: Sequence[LiveSession], *more: str) -> Steps[None]:
     """Drop the members of ``page`` that were not found from the indexes of all, and ``more``."""
     live = {session.id for session in found}
     keyspace = conf.current().keyspace
@@ -241,13 +187,6 @@ def _live(id: str, metadata: Metadata, expires: float) -> LiveSession:
 
 def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC) if seconds < NEVER.timestamp() else NEVER
-
-
-def _index(selection: Selection) -> str:
-    keyspace = indexed()
-    if selection.signed_in is None:
-        return keyspace.index
-    return keyspace.signed_in if selection.signed_in else keyspace.anonymous
 
 
 def indexed() -> Keyspace:

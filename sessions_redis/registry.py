@@ -17,7 +17,7 @@ Functions that need the indexes raise ``ImproperlyConfigured`` where ``INDEX`` i
 from collections.abc import Sequence
 from typing import Any
 
-from sessions_redis import live
+from sessions_redis import lists, live
 from sessions_redis.clients import aperform, perform
 from sessions_redis.commands import session_id
 from sessions_redis.indexes import is_id
@@ -56,21 +56,29 @@ __all__ = [
 
 
 def count(selection: Selection = ALL) -> int:
-    """How many sessions have not expired, by the index and the server's clock; one round trip."""
-    return perform(live.count(selection))
+    """
+    How many sessions have not expired, by the index and the server's clock; one round trip.
+
+    For each further thousand of users that the selection names it takes one more.
+    """
+    return perform(lists.count(selection))
 
 
 async def acount(selection: Selection = ALL) -> int:
-    return await aperform(live.count(selection))
+    return await aperform(lists.count(selection))
 
 
 def latest(start: int = 0, stop: int = 50, selection: Selection = ALL) -> list[LiveSession]:
-    """The live sessions from ``start`` up to, not with, ``stop``: those that expire last first."""
-    return perform(live.latest(start, stop, selection))
+    """
+    The live sessions from ``start`` up to, not with, ``stop``: those that expire last first.
+
+    Where the selection names several users, this reads ``stop`` members of each one's index.
+    """
+    return perform(lists.latest(start, stop, selection))
 
 
 async def alatest(start: int = 0, stop: int = 50, selection: Selection = ALL) -> list[LiveSession]:
-    return await aperform(live.latest(start, stop, selection))
+    return await aperform(lists.latest(start, stop, selection))
 
 
 def find(session_id: str) -> LiveSession | None:
@@ -91,13 +99,20 @@ async def afind_many(session_ids: Sequence[str]) -> list[LiveSession]:
     return await aperform(live.find_many(session_ids))
 
 
-def of_user(user: Any) -> list[LiveSession]:
-    """The sessions of ``user``, a user or a primary key, the newest first."""
-    return perform(live.of_user(user_pk_of(user)))
+def of_user(user: Any, start: int = 0, stop: int | None = None) -> list[LiveSession]:
+    """
+    The sessions of ``user``, a user or a primary key, the newest first; or a part of them.
+
+    From ``start`` up to, not with, ``stop``. Newest means created last, which is exact for a user
+    with up to 1,000 sessions. Of more sessions the 1,000 that expire last come first, the newest of
+    them first; then the next 1,000, and so on. So a part is found by reading the thousands that it
+    is in, with two round trips each.
+    """
+    return perform(lists.of_user(user_pk_of(user), start, stop))
 
 
-async def aof_user(user: Any) -> list[LiveSession]:
-    return await aperform(live.of_user(user_pk_of(user)))
+async def aof_user(user: Any, start: int = 0, stop: int | None = None) -> list[LiveSession]:
+    return await aperform(lists.of_user(user_pk_of(user), start, stop))
 
 
 def end(session_id: str, *, reason: str = "ended") -> bool:

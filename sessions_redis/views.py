@@ -56,11 +56,16 @@ def _unavailable() -> HttpResponse:
 @require_safe
 @for_users
 def own_sessions(request: HttpRequest) -> HttpResponse:
-    """The list. In its template: ``current``, the session that asks, and ``others``."""
-    sessions = account.sessions_of(request)
+    """
+    The list. In its template: ``current``, the session that asks, ``others``, and ``more``.
+
+    ``others`` are the newest; ``more`` says how many there are beside those.
+    """
+    overview = account.overview_of(request)
     context = {
-        "current": next((session for session in sessions if session.current), None),
-        "others": [session for session in sessions if not session.current],
+        "current": overview.current,
+        "others": overview.others,
+        "more": overview.more,
         "user": request.user,
         "messages": messages.get_messages(request),
     }
@@ -88,8 +93,10 @@ def end(request: HttpRequest, session_id: str) -> HttpResponse:
 def end_others(request: HttpRequest) -> HttpResponse:
     """End all sessions but the one that asks, or ask first."""
     if request.method != "POST":
-        others = [session for session in account.sessions_of(request) if not session.current]
-        return render(request, "sessions_redis/confirm_end_others.html", {"others": others})
+        overview = account.overview_of(request)
+        others, more = overview.others, overview.more
+        context = {"others": others, "more": more, "total": len(others) + more}
+        return render(request, "sessions_redis/confirm_end_others.html", context)
     ended = account.end_others(request)
     said = ngettext(
         "Signed out on %(count)d other device.", "Signed out on %(count)d other devices.", ended

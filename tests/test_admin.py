@@ -198,6 +198,21 @@ def test_a_search_that_matches_many_users(admin_client, monkeypatch):
     assert "users match." not in text_of(admin_client.get(url(), {"q": "user 1"}))
 
 
+def test_a_search_that_finds_many_sessions(admin_client, monkeypatch):
+    """Of several users the list has the first sessions, and says that there are more."""
+    monkeypatch.setattr("sessions_redis.admin.listing.MOST", 3)
+    monkeypatch.setattr("sessions_redis.admin.sessions.MOST", 3)
+    users = [User.objects.create_user(f"eve{number}") for number in range(2)]
+    shown = [signed_in(users[number % 2], seconds=1000 - number) for number in range(3)]
+    note = "These users have more than 3 sessions."
+    assert note not in text_of(admin_client.get(url(), {"q": "eve"}))
+    signed_in(users[0], seconds=10)
+    page = admin_client.get(url(), {"q": "eve"})
+    assert note in text_of(page)
+    assert (listed(page), page.context["cl"].result_count) == (shown, 3)
+    assert "These users" not in text_of(admin_client.get(url(), {"q": "eve0"}))
+
+
 def test_users(admin_client, ada, django_assert_num_queries):
     """A user is linked to the user's page, one that is deleted shows as primary key; one query."""
     signed_in(ada)
@@ -247,7 +262,7 @@ def test_round_trips(settings, session_redis, server, admin_client, ada):
         "o=7": 5,
         "signed_in=no": 6,  # and the count of all
         "expires=day&p=1": 6,
-        "user=1": 5,
+        "user=1": 6,
     }
 
 

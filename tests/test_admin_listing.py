@@ -11,6 +11,7 @@ from sessions_redis.admin.listing import Listing
 from sessions_redis.models import Session
 from tests.proxy import Proxy
 from tests.section import signed_in
+from tests.test_registry import commands_of
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def test_nothing_is_read_before_it_is_looked_at(proxy):
         return listing.select(signed_in=True).order_by("-expires").of_users(["1"])[:10]
 
     assert proxy.counted(choose) == 0
-    assert proxy.counted(lambda: [choose().count(), len(choose()), choose().all().exists()]) == 2
+    assert proxy.counted(lambda: [choose().count(), len(choose()), choose().all().exists()]) == 3
     assert proxy.counted(lambda: [listing.count(), listing.order_by("expires").count()]) == 1
     assert proxy.counted(lambda: list(listing.of_ids(["0" * 32, "1" * 32]))) == 1
     assert proxy.counted(lambda: list(listing.of_ids(["junk"]))) == 0
@@ -112,13 +113,41 @@ def test_batches(monkeypatch):
     """All of them in batches, by whatever they were chosen, for who ends each before the next."""
     monkeypatch.setattr(module, "AT_ONCE", 2)
     created = {signed_in("1") for _ in range(5)}
-    chosen = [Listing().of_users(["1"]), Listing().of_ids(created)]
-    for listing in chosen:
-        assert sizes_and_ids(listing.batches()) == ([2, 2, 1], created)
+    assert sizes_and_ids(Listing().of_ids(created).batches()) == ([2, 2, 1], created)
+    registry.end_many(list(created))
+    for listing in (Listing(), Listing().of_users(["1"]), Listing().of_users(["1", "2"])):
+        created = {signed_in("1") for _ in range(5)}
+        ended = set()
+        for batch in listing.batches():
+            assert len(batch) <= 2
+            ended |= set(ids(batch))
+            registry.end_many(ids(batch))
+        assert ended == created
+        assert registry.count() == 0
 
-    ended = set()
-    for batch in Listing().batches():
-        assert len(batch) <= 2
-        ended |= set(ids(batch))
-        registry.end_many(ids(batch))
-    assert ended == created
+
+def test_several_users(monkeypatch):
+    """Of several users it has a bounded number, and says whether there are more."""
+    monkeypatch.setattr(module, "MOST", 3)
+    hers = [signed_in("1", seconds=1000 - number) for number in range(2)]
+    his = signed_in("2", seconds=500)
+    both = Listing().of_users(["1", "2"])
+    assert (both.count(), ids(both), both.is_cut) == (3, [*hers, his], False)
+    more = [signed_in("1", seconds=900 - number) for number in range(2)]
+    both = Listing().of_users(["1", "2"])
+    assert (both.count(), ids(both), both.is_cut) == (3, [*hers, more[0]], True)
+    assert ids(both[1:100]) == [hers[1], more[0]]
+    assert not both.of_ids(hers).is_cut
+    her_own = Listing().of_users(["1", "1"])
+    assert (her_own.count(), ids(her_own), her_own.is_cut) == (4, [*hers, *more], False)
+
+
+def test_one_page_of_very_many(raw):
+    """A page of a user's sessions reads those alone that it shows."""
+    for number in range(250):
+        signed_in("1", seconds=1000 + number)
+    for users in (["1"], ["1", "2"]):
+        page = Paginator(Listing().of_users(users), 100).page(2)
+        sent = commands_of(raw, lambda page=page: list(page.object_list))
+        assert sent["hmget"] == 100
+        assert page.paginator.count == 250

@@ -18,6 +18,7 @@ from tests.people.models import Member, Person
 from tests.servers import Server
 from tests.site import id_of, signed_in_browser, use_site
 from tests.test_devices import IPHONE
+from tests.test_registry import started
 
 PAGE = "/account/sessions/"
 OTHERS = f"{PAGE}others/end/"
@@ -93,6 +94,41 @@ def test_several_sessions(ada, browser):
         assert page.count(f'href="{href}"') == 1
     assert id_of(browser) in this
     assert id_of(phone) in elsewhere
+
+
+@pytest.mark.parametrize(("others", "more"), [(99, 0), (100, 1), (102, 3)])
+def test_very_many_sessions(ada, browser, others, more):
+    """It shows the newest 100 and says how many more there are; all others can be ended at once."""
+    session_ids = [started(str(ada.pk)) for _ in range(others)]
+    page = browser.get(PAGE)
+    shown = [id for id in session_ids if id in page.content.decode()]
+    assert len(shown) in {99, 100}  # with this one, or it is the oldest
+    assert id_of(browser) in page.content.decode()
+    left = others - len(shown)
+    assert left in {max(more - 1, 0), more}
+    said = {0: "", 1: "And 1 older session. “Sign out everywhere else” ends it, too."}
+    words = said.get(left, f"And {left} older sessions. “Sign out everywhere else” ends them, too.")
+    assert words in text_of(page)
+    assert ("older" in text_of(page)) == bool(left)
+    asking = text_of(browser.get(OTHERS))
+    assert f"{others} sessions end at once." in asking
+    assert ("older" in asking) == bool(left)
+    assert f"Signed out on {others} other devices." in text_of(browser.post(OTHERS, follow=True))
+    assert registry.count() == 1
+
+
+def test_an_old_session_of_very_many(ada, browser, raw, prefix):
+    """The session that asks is shown, however many newer ones there are."""
+    key = f"{prefix}:{id_of(browser)}"
+    raw.hset(key, "@created", 1_000_000)
+    for _ in range(100):
+        started(str(ada.pk))
+    page = browser.get(PAGE)
+    assert text_of(page).count("This device") == 1
+    assert page.content.decode().count("/end/") == 102
+    assert "older session" not in text_of(page)
+    started(str(ada.pk))
+    assert "And 1 older session." in text_of(browser.get(PAGE))
 
 
 def test_no_session_key_is_shown(ada, browser):

@@ -13,6 +13,7 @@ from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 from tests.servers import Server
 from tests.site import id_of, signed_in_browser, use_site
+from tests.test_registry import started
 
 LIST = "/api/sessions/"
 OTHERS = f"{LIST}?others=1"
@@ -64,7 +65,8 @@ def test_the_list(ada, browser):
     assert response.status_code == 200
     assert response["Content-Type"] == "application/json"
     assert response["Cache-Control"] == "no-store"
-    assert list(response.json()) == ["sessions"]
+    assert list(response.json()) == ["sessions", "total", "next"]
+    assert (response.json()["total"], response.json()["next"]) == (2, None)
     sessions = {session["id"]: session for session in response.json()["sessions"]}
     assert sessions.keys() == {id_of(browser), id_of(other)}
     assert {id for id, session in sessions.items() if session["current"]} == {id_of(browser)}
@@ -72,6 +74,37 @@ def test_the_list(ada, browser):
         names = ["id", "current", "device", "ip", "created", "updated", "expires"]
         assert list(session) == names
         assert (session["device"], session["ip"]) == ("Firefox on Linux", "198.51.100.7")
+
+
+@pytest.mark.parametrize("total", [99, 100, 101, 201])
+def test_pages(ada, browser, total):
+    """Each answer has 100 at most, the newest first, and says where the others are."""
+    for _ in range(total - 1):
+        started(str(ada.pk))
+    address, found, sizes = LIST, [], []
+    while address:
+        page = browser.get(address).json()
+        assert page["total"] == total
+        found += page["sessions"]
+        sizes.append(len(page["sessions"]))
+        address = page["next"]
+    assert sizes == {99: [99], 100: [100], 101: [100, 1], 201: [100, 100, 1]}[total]
+    assert len({session["id"] for session in found}) == total
+    created = [session["created"] for session in found]
+    assert created == sorted(created, reverse=True)
+
+
+@pytest.mark.parametrize("offset", ["1", "00", "999999999"])
+def test_offsets(browser, offset):
+    """Behind the last session there is nothing."""
+    page = browser.get(f"{LIST}?offset={offset}").json()
+    assert (len(page["sessions"]), page["total"], page["next"]) == (int(offset == "00"), 1, None)
+
+
+@pytest.mark.parametrize("offset", ["", "-1", "x", "1.5", "\u0661", "9" * 10, "0\n"])
+def test_what_is_no_offset(browser, offset):
+    """It is refused in words."""
+    assert_refused(browser.get(LIST, {"offset": offset}), 400)
 
 
 def test_times(browser):

@@ -1,6 +1,7 @@
 """``/api/sessions/``: where the signed-in user is signed in, and how to end that."""
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import wraps
@@ -52,13 +53,25 @@ def in_json(response: HttpResponse) -> JsonResponse:
 
 @for_users("GET", "HEAD", "DELETE")
 def sessions(request: HttpRequest) -> JsonResponse:
-    """The user's sessions; or, with ``?others=1``, the end of all but this one."""
+    """Up to 100 of the user's sessions; or, with ``?others=1``, the end of all but this one."""
     if request.method != "DELETE":
         get_token(request)  # Sets the cookie whose value DELETE sends as X-CSRFToken.
-        return answer(sessions=[asdict(session) for session in account.sessions_of(request)])
+        return page(request)
     if request.GET.get("others") != "1":
         return answer(400, error="Say ?others=1 to end all sessions but this one.")
     return answer(ended=account.end_others(request))
+
+
+def page(request: HttpRequest) -> JsonResponse:
+    """The newest sessions first, from ``?offset=`` on. ``next``: the page that follows, if any."""
+    offset = request.GET.get("offset", "0")
+    if not re.fullmatch("[0-9]{1,9}", offset):
+        return answer(400, error="The offset must be a whole number, such as ?offset=100.")
+    own = account.sessions_of(request, int(offset))
+    end = int(offset) + len(own.sessions)
+    following = f"{request.path}?offset={end}" if own.sessions and end < own.total else None
+    shown = [asdict(session) for session in own.sessions]
+    return answer(sessions=shown, total=own.total, next=following)
 
 
 @for_users("DELETE")

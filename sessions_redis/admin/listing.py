@@ -1,6 +1,5 @@
 """What the admin's pages take for a queryset of sessions."""
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
@@ -17,6 +16,10 @@ from sessions_redis.registry import ALL, LiveSession
 
 # Sessions that are read at a time where all of a listing are wanted.
 AT_ONCE = 1000
+
+# Sessions that a listing of several users has. To find those further down would take reading as
+# many members of each user's index.
+MOST = 1000
 
 
 class NotOffered(NotSupportedError, AttributeError):  # noqa: N818 - as NotSupportedError itself
@@ -56,12 +59,10 @@ class Listing:
     # As a queryset
 
     def count(self) -> int:
-        key = "count", self.ids, replace(self.selection, latest_first=True)
-        if key not in self._known:
-            few = self._few()
-            self._known[key] = registry.count(self.selection) if few is None else len(few)
-        total: int = self._known[key]
-        return total
+        few = self._few()
+        if few is not None:
+            return len(few)
+        return min(self._total(), MOST) if self._is_of_several else self._total()
 
     def exists(self) -> bool:
         return self.count() > 0
@@ -141,6 +142,22 @@ class Listing:
             clone.ids = tuple(id for id in self.ids if id in clone.ids)
         return clone
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether these are the first `MOST` of several users' sessions, and there are more."""
+        return self._is_of_several and self._few() is None and self._total() > MOST
+
+    @property
+    def _is_of_several(self) -> bool:
+        return len(set(self.selection.users or ())) > 1
+
+    def _total(self) -> int:
+        key = "count", replace(self.selection, latest_first=True)
+        if key not in self._known:
+            self._known[key] = registry.count(self.selection)
+        total: int = self._known[key]
+        return total
+
     def holds(self, id: str) -> bool:
         """Whether the session of this id is live and one of these."""
         return bool(self.of_ids([id]))
@@ -151,7 +168,7 @@ class Listing:
 
         Sessions that come up meanwhile cannot make this go on for ever.
         """
-        if self.ids is not None or self.selection.users is not None:
+        if self.ids is not None:
             rows = self._read()
             yield from (rows[at : at + AT_ONCE] for at in range(0, len(rows), AT_ONCE))
             return
@@ -168,23 +185,23 @@ class Listing:
         return self._rows
 
     def _few(self) -> list[LiveSession] | None:
-        """All there are, where the selection names users or ids; else ``None``."""
-        if self.ids is None and self.selection.users is None:
+        """All there are, where it is narrowed to ids; else ``None``."""
+        if self.ids is None:
             return None
         key = self.ids, self.selection
         if key not in self._known:
-            self._known[key] = self._found()
+            self._known[key] = self._found(self.ids)
         found: list[LiveSession] = self._known[key]
         return found
 
-    def _found(self) -> list[LiveSession]:
-        if self.ids is None:
-            return registry.latest(0, sys.maxsize, self.selection)
-        found = [live for live in registry.find_many(self.ids) if self._fits(live)]
+    def _found(self, ids: Sequence[str]) -> list[LiveSession]:
+        found = [live for live in registry.find_many(ids) if self._fits(live)]
         return sorted(found, key=lambda live: live.expires, reverse=self.selection.latest_first)
 
     def _latest(self, start: int, stop: int | None) -> list[LiveSession]:
         end = self.count() if stop is None else stop
+        if self._is_of_several:
+            end = min(end, MOST)
         found: list[LiveSession] = []
         for at in range(start, end, AT_ONCE):
             found += registry.latest(at, min(at + AT_ONCE, end), self.selection)

@@ -22,7 +22,7 @@ from sessions_redis.admin.columns import ColumnsAdmin
 from sessions_redis.admin.ending import EndingAdmin
 from sessions_redis.admin.filters import ExpiryFilter, SignedInFilter, UserFilter
 from sessions_redis.admin.histogram import histogram
-from sessions_redis.admin.listing import Listing
+from sessions_redis.admin.listing import MOST, Listing
 from sessions_redis.admin.outage import says_so
 from sessions_redis.commands import session_id
 from sessions_redis.models import Session
@@ -113,6 +113,7 @@ class SessionAdmin(ColumnsAdmin, EndingAdmin):
             listing: Listing = context["cl"].queryset
             context["histogram"] = histogram()
             context["cap"] = users.CAP if listing.capped else None
+            context["cut"] = MOST if listing.is_cut else None
             context["find_url"] = self._url("find")
             shown = context["cl"].result_list
             if listing.selection.users and len(listing.selection.users) == 1 and shown:

@@ -52,5 +52,5 @@ def _list(names: list[str]) -> str:
 
 
 def _end_all_of(user: Any, *, spare_newest: bool) -> int:
-    newest = registry.of_user(user)[:1] if spare_newest else []
+    newest = registry.of_user(user, 0, 1) if spare_newest else []
     return registry.end_all_of(user, except_id=newest[0].id if newest else None)
