@@ -5,6 +5,8 @@ Each function takes a request whose user is signed in. Somebody else's session i
 nobody learns from an answer whether an id exists.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,11 +17,16 @@ from django.utils.timezone import localtime
 from sessions_redis import registry
 from sessions_redis.commands import session_id
 from sessions_redis.devices import device_of
+from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.live import NOT_KNOWN
 from sessions_redis.registry import LiveSession, Selection
 
 # Sessions that a page or an answer has at most.
 SHOWN = 100
+
+
+class MayHaveEnded(SessionStoreUnavailable):
+    """Redis failed while sessions were being ended: some or all of them may have been ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +119,27 @@ def end(request: HttpRequest, session: OwnSession) -> bool:
 
     The one that asks is ended by Django's logout, so that its cookie goes as well.
     """
-    if session.current:
-        logout(request)
-        return True
-    return registry.end(session.id)
+    with _replies_wanted():
+        if session.current:
+            logout(request)
+            return True
+        return registry.end(session.id)
 
 
 def end_others(request: HttpRequest) -> int:
     """End all of the user's sessions but the one that asks, and return how many those were."""
-    return registry.end_all_of(request.user, request.session.session_key)
+    with _replies_wanted():
+        return registry.end_all_of(request.user, request.session.session_key)
+
+
+@contextmanager
+def _replies_wanted() -> Iterator[None]:
+    try:
+        yield
+    except SessionStoreUnavailable as error:
+        if error.may_have_been_done or error.ended:
+            raise MayHaveEnded(str(error)) from error
+        raise
 
 
 def _own(request: HttpRequest, live: LiveSession) -> OwnSession:

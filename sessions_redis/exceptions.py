@@ -1,5 +1,7 @@
 """What a caller may have to tell apart, beyond Django's own ``CreateError`` and ``UpdateError``."""
 
+from collections.abc import Sequence
+
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 
@@ -19,4 +21,12 @@ class SessionStoreUnavailable(Exception):  # noqa: N818 - named for what a calle
 
     Raised from the client's own error (``__cause__``). A site answers with 503: the visitor's
     cookie is still good and must not be touched.
+
+    ``may_have_been_done``: a command may have reached Redis, and its reply was lost, so what it was
+    to write or to end may be written or ended. ``False`` where nothing was sent, or Redis refused.
+    ``ended``: where the registry was ending many sessions, the ids of those that it had ended, and
+    sent the signal for, before Redis failed.
     """
+
+    may_have_been_done: bool = False
+    ended: Sequence[str] = ()

@@ -42,14 +42,14 @@ def for_users(view: View) -> View:
             return protected(request, **captured)
         except SessionStoreUnavailable as error:
             logger.warning("A page about the user's sessions cannot be shown. %s", error)
-            return _unavailable()
+            return _unavailable(may_have_ended=isinstance(error, account.MayHaveEnded))
 
     return cache_control(no_store=True)(answer)
 
 
-def _unavailable() -> HttpResponse:
+def _unavailable(*, may_have_ended: bool) -> HttpResponse:
     # Without the request: what a site's base template asks of it (user, messages) needs Redis.
-    page = render_to_string("sessions_redis/unavailable.html")
+    page = render_to_string("sessions_redis/unavailable.html", {"may_have_ended": may_have_ended})
     return HttpResponse(page, status=503, headers={"Retry-After": RETRY_AFTER})
 
 

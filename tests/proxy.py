@@ -1,4 +1,4 @@
-"""A proxy between engine and server that counts round trips."""
+"""A proxy between engine and server that counts round trips, and can lose replies."""
 
 import socket
 import threading
@@ -53,6 +53,10 @@ class Proxy:
     is quiet.
 
     ``last``: how many round trips it serves; it closes the connection of each that follows.
+
+    The reply to a request with one of the ``losing`` words in it is lost: the server carries it
+    out, and the connection is closed before the client hears of it. The first ``spared`` of them
+    are answered.
     """
 
     def __init__(self, port: int, last: float = inf) -> None:
@@ -65,6 +69,8 @@ class Proxy:
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.round_trips = 0
         self.connections = 0
+        self.losing: tuple[str, ...] = ()
+        self.spared = 0
 
     def __enter__(self) -> "Proxy":
         threading.Thread(target=self._accept, daemon=True).start()
@@ -93,7 +99,7 @@ class Proxy:
             with self._lock:
                 self._sockets += [client, server]
                 self.connections += 1
-            turn = {"waits": False, "spoke": 0.0, "requests": Requests()}
+            turn = {"waits": False, "spoke": 0.0, "requests": Requests(), "loses": False}
             for source, target in ((client, server), (server, client)):
                 arguments = (source, target, turn, source is client)
                 threading.Thread(target=self._pass_on, args=arguments, daemon=True).start()
@@ -112,13 +118,24 @@ class Proxy:
                 if asks:
                     turn["requests"].feed(received)
                     turn["spoke"] = time.monotonic()
+                    turn["loses"] = turn["loses"] or self._loses(received)
                 else:
                     while (
                         not turn["requests"].are_whole or time.monotonic() < turn["spoke"] + QUIET
                     ):
                         time.sleep(QUIET / 10)
                 turn["waits"] = asks
+                if not asks and turn["loses"]:
+                    target.shutdown(socket.SHUT_RDWR)
+                    return
                 target.sendall(received)
+
+    def _loses(self, request: bytes) -> bool:
+        if not any(word.encode() in request for word in self.losing):
+            return False
+        with self._lock:
+            self.spared -= 1
+            return self.spared < 0
 
     def counted(self, function, *arguments) -> int:
         """How many round trips ``function(*arguments)`` takes."""

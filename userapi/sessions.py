@@ -19,6 +19,9 @@ logger = logging.getLogger("userapi")
 
 View = Callable[..., JsonResponse]
 
+AWAY = "Sessions cannot be reached."
+LOST = "Sessions may have been ended: the reply of Redis was lost. Ask for the list."
+
 
 def for_users(*methods: str) -> Callable[[View], View]:
     """These methods alone, for who is signed in, with a CSRF token; all refusals are JSON."""
@@ -37,7 +40,8 @@ def for_users(*methods: str) -> Callable[[View], View]:
                 return in_json(csrf_protect(view)(request, **captured))
             except SessionStoreUnavailable as error:
                 logger.warning("No sessions for this request. %s", error)
-                return answer(503, {"Retry-After": "5"}, error="Sessions cannot be reached.")
+                told = LOST if isinstance(error, account.MayHaveEnded) else AWAY
+                return answer(503, {"Retry-After": "5"}, error=told)
 
         return answered
 

@@ -5,9 +5,10 @@ Each way asks first, checks the permission to delete, writes to the admin's log 
 done. Whoever would end the session that asks is asked twice, and is signed out properly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
@@ -24,14 +25,18 @@ from django.utils.translation import gettext_lazy, ngettext
 from sessions_redis import registry
 from sessions_redis.admin import log
 from sessions_redis.admin.columns import exactly
-from sessions_redis.admin.outage import says_so
+from sessions_redis.admin.outage import away, says_so
 from sessions_redis.admin.users import own_session_id
 from sessions_redis.admin.ways import WaysAdmin
 from sessions_redis.devices import device_of
+from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.models import Session
 
 # Sessions named one by one where they are about to be ended.
 SHOWN = 100
+
+# One step of ending: some sessions are ended, and logged.
+Step = Callable[[], log.Outcome]
 
 # What the form sends: that it was asked, and that it was asked about one's own session.
 ASKED, ASKED_AGAIN = "post", "own"
@@ -114,8 +119,9 @@ class EndingAdmin(WaysAdmin):
             # None where somebody else was faster.
             return [session.pk] if registry.end(session.pk, reason="admin") else []
 
-        ended = log.record(request, [session], _("Ended."), end)
-        return self._done(request, question, ended)
+        return self._end(
+            request, question, [partial(log.record, request, [session], _("Ended."), end)]
+        )
 
     # By this name it takes the place of the admin's own action.
     @admin.action(
@@ -144,11 +150,7 @@ class EndingAdmin(WaysAdmin):
         if not question.is_answered(request):
             return self._ask(request, question)
         said = _("Ended, with others that were selected.")
-        ended = 0
-        for batch in listing.batches():
-            end = partial(registry.end_many, [session.pk for session in batch], reason="admin")
-            ended += log.record(request, batch, said, end)
-        return self._done(request, question, ended)
+        return self._end(request, question, self._recorded(request, listing, said))
 
     @says_so
     def end_all_view(self, request: HttpRequest, user_pk: str) -> HttpResponse:
@@ -170,9 +172,30 @@ class EndingAdmin(WaysAdmin):
         if not question.is_answered(request):
             return self._ask(request, question)
         said = _("Ended, with all sessions of %(user)s.") % {"user": owner}
+        # First those that are known, so that the log has them before they end. Then any others,
+        # such as those that signed in meanwhile.
         end = partial(registry.end_each_of, pk, reason="admin")
-        ended = log.record(request, list(listing), said, end, owner=owner)
-        return self._done(request, question, ended)
+        rest = partial(log.record, request, [], said, end, owner=owner)
+        return self._end(request, question, chain(self._recorded(request, listing, said), [rest]))
+
+    def _recorded(self, request: HttpRequest, listing: "Listing", said: str) -> Iterator[Step]:
+        """For each batch of ``listing``, what ends and logs it."""
+        for batch in listing.batches():
+            end = partial(registry.end_many, [session.pk for session in batch], reason="admin")
+            yield partial(log.record, request, batch, said, end)
+
+    def _end(self, request: HttpRequest, question: Question, steps: Iterable[Step]) -> HttpResponse:
+        """Take ``steps``, one by one; say what was done, also where Redis fails before the end."""
+        ended, last = 0, log.Outcome(0)
+        try:
+            for step in steps:
+                last = step()
+                ended += last.ended
+                if last.failure is not None:
+                    raise last.failure
+            return self._done(request, question, ended)
+        except SessionStoreUnavailable as error:
+            return away(self, request, error, ended=ended, unknown=last.unknown, lost=last.is_lost)
 
     def _ask(self, request: HttpRequest, question: Question) -> HttpResponse:
         if not question.total:

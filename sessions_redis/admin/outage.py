@@ -31,19 +31,39 @@ def says_so(view: View) -> View:
         try:
             return view(model_admin, request, *args, **kwargs)
         except SessionStoreUnavailable as error:
-            logger.warning("The admin cannot show sessions. %s", error)
-            response = _page(model_admin, request, error, is_away=True)
-            response.status_code = 503
-            response["Retry-After"] = RETRY_AFTER
-            return response
+            return away(model_admin, request, error)
         except ImproperlyConfigured as error:
             return _page(model_admin, request, error, is_away=False)
 
     return answer
 
 
+def away(
+    model_admin: Any,
+    request: HttpRequest,
+    error: SessionStoreUnavailable,
+    *,
+    ended: int = 0,
+    unknown: int = 0,
+    lost: bool = False,
+) -> HttpResponse:
+    """
+    The page for ``error``, with status 503.
+
+    ``ended``: how many sessions were ended before it. ``lost``: sessions may have been ended, for
+    the reply was lost; those that are known are ``unknown``.
+    """
+    logger.warning("The admin cannot show or end sessions. %s", error)
+    response = _page(
+        model_admin, request, error, is_away=True, ended=ended, unknown=unknown, lost=lost
+    )
+    response.status_code = 503
+    response["Retry-After"] = RETRY_AFTER
+    return response
+
+
 def _page(
-    model_admin: Any, request: HttpRequest, error: Exception, *, is_away: bool
+    model_admin: Any, request: HttpRequest, error: Exception, **said: Any
 ) -> TemplateResponse:
     request.current_app = model_admin.admin_site.name
     context = {
@@ -51,7 +71,7 @@ def _page(
         "title": model_admin.opts.app_config.verbose_name,
         "opts": model_admin.opts,
         "media": model_admin.media,
-        "is_away": is_away,
         "error": error,
+        **said,
     }
     return TemplateResponse(request, "admin/sessions_redis/session/unavailable.html", context)

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 from redis.exceptions import (
     AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
     NoScriptError,
     ReadOnlyError,
     RedisError,
@@ -17,7 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sessions_redis.clients import pools
 from sessions_redis.clients.exchange import Request, exchange, packed
-from sessions_redis.clients.leases import NONE_FREE
+from sessions_redis.clients.leases import NONE_FREE, NOT_SENT
 from sessions_redis.clients.pools import RETRIED
 from sessions_redis.clients.reports import without_frames
 from sessions_redis.commands import Command
@@ -89,7 +91,7 @@ def run_all(commands: Sequence[Command[Any]]) -> list[Any]:
             _fill_in(replies, again, _replies(ours, commands, sources))
         return [_answer(reply, command) for reply, command in zip(replies, commands, strict=True)]
     except RedisError as error:
-        raise _unavailable(ours.conf, error) from without_frames(error)
+        raise _failure(ours.conf, error) from without_frames(error)
 
 
 async def arun_all(commands: Sequence[Command[Any]]) -> list[Any]:
@@ -105,7 +107,7 @@ async def arun_all(commands: Sequence[Command[Any]]) -> list[Any]:
             _fill_in(replies, again, await _areplies(ours, commands, sources))
         return [_answer(reply, command) for reply, command in zip(replies, commands, strict=True)]
     except RedisError as error:
-        raise _unavailable(ours.conf, error) from without_frames(error)
+        raise _failure(ours.conf, error) from without_frames(error)
 
 
 def _not_done(replies: Sequence[Any]) -> list[int]:
@@ -160,6 +162,18 @@ def _answer(reply: Any, command: Command[T]) -> T:
     if command.read_wrong_type is None or "WRONGTYPE" not in str(reply):
         raise reply
     return command.read_wrong_type()
+
+
+def _failure(settings: Conf, error: RedisError) -> SessionStoreUnavailable:
+    failure = _unavailable(settings, error)
+    was_sent = NOT_SENT not in getattr(error, "__notes__", ())
+    failure.may_have_been_done = was_sent and not isinstance(error, _REFUSED)
+    return failure
+
+
+# What the server answers to a command that it does not carry out. Some of these redis-py counts
+# among the errors of connections.
+_REFUSED = (ResponseError, AuthenticationError, AuthorizationError, BusyLoadingError)
 
 
 def _unavailable(settings: Conf, error: RedisError) -> SessionStoreUnavailable:

@@ -26,6 +26,9 @@ MOST = 10_000
 # As redis-py's pools say it.
 NONE_FREE = "No connection available."
 
+# A note on the error of a command that found no connection: the server has not seen it.
+NOT_SENT = "The command was not sent."
+
 # redis-py before 5.3 wants the name of a command there, and does nothing with it.
 _GET_ARGUMENTS = (
     ("EVALSHA",)
@@ -33,6 +36,12 @@ _GET_ARGUMENTS = (
     is Parameter.empty
     else ()
 )
+
+
+def _none_free() -> RedisConnectionError:
+    error = RedisConnectionError(NONE_FREE)
+    error.add_note(NOT_SENT)
+    return error
 
 
 class Lease(NamedTuple):
@@ -89,7 +98,8 @@ class Leases(_Kept):
             self._wait_for(turn)
         try:
             return self._taken()
-        except BaseException:
+        except BaseException as error:
+            error.add_note(NOT_SENT)
             self._next()
             raise
 
@@ -112,7 +122,7 @@ class Leases(_Kept):
                 self._next()
             raise
         if self._withdraw(turn):
-            raise RedisConnectionError(NONE_FREE)
+            raise _none_free()
 
     def _withdraw(self, turn: Any) -> bool:
         """Wait no longer. ``False`` if the turn has come, be it at the last moment."""
@@ -148,10 +158,11 @@ class AsyncLeases(_Kept):
             async with asyncio.timeout(self._patience if self._free.locked() else None):
                 await self._free.acquire()
         except TimeoutError as error:
-            raise RedisConnectionError(NONE_FREE) from error
+            raise _none_free() from error
         try:
             return await self._taken()
-        except BaseException:
+        except BaseException as error:
+            error.add_note(NOT_SENT)
             self._free.release()
             raise
 

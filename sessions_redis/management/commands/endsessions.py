@@ -20,13 +20,48 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, usernames: list[str], all_but_newest: bool, **options: Any) -> None:
-        users = _users(usernames)
+        done: list[str] = []
+        left = _users(usernames)
         try:
-            for username, user in users.items():
-                ended = _end_all_of(user, spare_newest=all_but_newest)
-                self.stdout.write(f"{username}: {ended} {'session' if ended == 1 else 'sessions'}")
-        except (ImproperlyConfigured, SessionStoreUnavailable) as error:
+            while left:
+                username = next(iter(left))
+                ended = _end_all_of(left[username], spare_newest=all_but_newest)
+                self.stdout.write(f"{username}: {_sessions(ended)}")
+                done.append(username)
+                del left[username]
+        except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error
+        except Interrupted as error:
+            raise CommandError(_told(error, done, list(left))) from error
+
+
+class Interrupted(Exception):  # noqa: N818 - named for what happened to the command
+    """Redis failed. ``ended``: what is known of the user whose sessions were to be ended."""
+
+    def __init__(self, failure: SessionStoreUnavailable, *, was_asked: bool) -> None:
+        super().__init__(str(failure))
+        self.ended = len(failure.ended)
+        self.may_have_ended = was_asked and failure.may_have_been_done
+
+
+def _told(error: Interrupted, done: list[str], left: list[str]) -> str:
+    username, *others = left
+    told = [str(error)]
+    if error.ended:
+        told.append(f"{username}: {_sessions(error.ended)} ended before that.")
+    if error.may_have_ended:
+        told.append(f"{username}: sessions may have been ended, for the reply of Redis was lost.")
+    elif not error.ended:
+        others = left
+    if others:
+        told.append(f"Not signed out: {_list(others)}.")
+    if done:
+        told.append(f"Signed out before that: {_list(done)}.")
+    return " ".join(told)
+
+
+def _sessions(count: int) -> str:
+    return f"{count} {'session' if count == 1 else 'sessions'}"
 
 
 def _users(usernames: list[str]) -> dict[str, Any]:
@@ -52,5 +87,10 @@ def _list(names: list[str]) -> str:
 
 
 def _end_all_of(user: Any, *, spare_newest: bool) -> int:
-    newest = registry.of_user(user, 0, 1) if spare_newest else []
-    return registry.end_all_of(user, except_id=newest[0].id if newest else None)
+    was_asked = False
+    try:
+        newest = registry.of_user(user, 0, 1) if spare_newest else []
+        was_asked = True
+        return registry.end_all_of(user, except_id=newest[0].id if newest else None)
+    except SessionStoreUnavailable as failure:
+        raise Interrupted(failure, was_asked=was_asked) from failure
