@@ -1,6 +1,5 @@
 """The pages around ``userapi``: what this site is, and the visitor's session in Redis."""
 
-import logging
 from pathlib import Path
 from shlex import quote
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -14,8 +13,6 @@ from django.views.decorators.http import require_safe
 
 from sessions_redis.exceptions import SessionStoreUnavailable
 
-logger = logging.getLogger("django.request")
-
 
 @require_safe
 @cache_control(no_store=True)
@@ -23,8 +20,7 @@ def landing(request: HttpRequest) -> HttpResponse:
     """Show the visitor's session. Looking neither creates nor prolongs it."""
     try:
         stored = request.session.inspect()
-    except SessionStoreUnavailable as error:
-        logger.warning("The landing page cannot show a session. %s", error)
+    except SessionStoreUnavailable:  # the session middleware logs it
         response = render(request, "config/landing.html", {"is_redis_away": True}, status=503)
         response["Retry-After"] = "5"
         return response

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 
+from sessions_redis.logs import printable
+
 
 class SessionGone(UpdateError, SessionInterrupted):  # noqa: N818 - named for what happened
     """
@@ -20,7 +22,8 @@ class SessionStoreUnavailable(Exception):  # noqa: N818 - named for what a calle
     Redis did not answer, or refused a command; whether the session exists is not known.
 
     Raised from the client's own error (``__cause__``). A site answers with 503: the visitor's
-    cookie is still good and must not be touched.
+    cookie is still good and must not be touched. The text is fit for a log: what the server said
+    is escaped.
 
     ``may_have_been_done``: a command may have reached Redis, and its reply was lost, so what it was
     to write or to end may be written or ended. ``False`` where nothing was sent, or Redis refused.
@@ -30,3 +33,6 @@ class SessionStoreUnavailable(Exception):  # noqa: N818 - named for what a calle
 
     may_have_been_done: bool = False
     ended: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        return printable(super().__str__())

@@ -5,7 +5,6 @@ Each is a generator of commands, which the plain method has carried out by `perf
 asynchronous twin by `aperform`.
 """
 
-import logging
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -17,15 +16,15 @@ from django.contrib.sessions.backends.base import (
 )
 from django.core.exceptions import ImproperlyConfigured
 
-from sessions_redis import commands, conf
+from sessions_redis import commands, conf, logs
 from sessions_redis.clients import Steps, aperform, perform
 from sessions_redis.commands import StoredSession, session_id
-from sessions_redis.exceptions import SessionGone, SessionStoreUnavailable
+from sessions_redis.exceptions import SessionGone
 from sessions_redis.fields import NOTHING, Changes, Entries, field_of
 
 T = TypeVar("T")
 
-logger = logging.getLogger("django.security.SuspiciousSession")
+log = logs.named("django.security.SuspiciousSession")
 
 # New keys tried before giving up. Two of 36**32 do not meet by chance, but a creation that is
 # repeated because its reply was lost finds its own key taken.
@@ -60,10 +59,6 @@ class SteppedStore(SessionBase):
     # Where the session's metadata beside its times comes from; the session middleware sets it.
     metadata_source: Callable[[], Mapping[bytes, bytes]] = dict
 
-    # What kept this store from Redis, if that was so when it last asked; the session middleware
-    # answers for it.
-    failure: SessionStoreUnavailable | None = None
-
     # Entries, once there are any
 
     @property
@@ -89,23 +84,11 @@ class SteppedStore(SessionBase):
 
     def _perform(self, steps: Steps[T]) -> T:
         self.accessed = True
-        try:
-            result = perform(steps)
-        except SessionStoreUnavailable as error:
-            self.failure = error
-            raise
-        self.failure = None
-        return result
+        return perform(steps)
 
     async def _aperform(self, steps: Steps[T]) -> T:
         self.accessed = True
-        try:
-            result = await aperform(steps)
-        except SessionStoreUnavailable as error:
-            self.failure = error
-            raise
-        self.failure = None
-        return result
+        return await aperform(steps)
 
     async def _aget_session(self, no_load: bool = False) -> Entries:  # noqa: FBT001, FBT002
         if not hasattr(self, "_entries"):
@@ -131,7 +114,7 @@ class SteppedStore(SessionBase):
             return self._new_entries()
         stored = yield commands.load(conf.current().keyspace, id)
         if isinstance(stored, commands.WrongType):
-            logger.warning("Session %s is not stored as a hash and is ignored.", id)
+            log.warning("Session %s is not stored as a hash and is ignored.", id)
         elif stored is not None:
             return self._new_entries(stored, id)
         self._session_key = None
@@ -273,7 +256,7 @@ class SteppedStore(SessionBase):
 
     def _new_entries(self, stored: Mapping[bytes, bytes] = NOTHING, id: str = "") -> Entries:
         def report(name: bytes) -> None:
-            logger.warning("Session %s: the field %r is damaged and reads as missing.", id, name)
+            log.warning("Session %s: the field %r is damaged and reads as missing.", id, name)
 
         return Entries(self.serializer(), stored, on_damaged=report)
 

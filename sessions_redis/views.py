@@ -5,7 +5,6 @@ Plain forms, each with a page that asks before anything is ended. To have them l
 of a site, override ``sessions_redis/base.html``, or single blocks of the other templates.
 """
 
-import logging
 from collections.abc import Callable
 from functools import wraps
 
@@ -21,10 +20,10 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_http_methods, require_safe
 
-from sessions_redis import account
+from sessions_redis import account, logs
 from sessions_redis.exceptions import SessionStoreUnavailable
 
-logger = logging.getLogger("django.request")
+log = logs.named("sessions_redis")
 
 View = Callable[..., HttpResponse]
 
@@ -41,8 +40,8 @@ def for_users(view: View) -> View:
         try:
             return protected(request, **captured)
         except SessionStoreUnavailable as error:
-            logger.warning("A page about the user's sessions cannot be shown. %s", error)
-            return _unavailable(may_have_ended=isinstance(error, account.MayHaveEnded))
+            log.warning("A page about the user's sessions cannot be shown. %s", error)
+            return logs.logged(_unavailable(may_have_ended=isinstance(error, account.MayHaveEnded)))
 
     return cache_control(no_store=True)(answer)
 

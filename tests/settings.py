@@ -31,3 +31,5 @@ TEMPLATES = [
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 SESSION_ENGINE = "sessions_redis.engine"
 SESSION_REDIS = {"LOCATION": "memory://"}
+# Django 6.1 wants it for the mails to ADMINS; older ones do not know it.
+MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}

@@ -1,6 +1,5 @@
 """``/api/sessions/``: where the signed-in user is signed in, and how to end that."""
 
-import logging
 import re
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,8 +13,6 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from sessions_redis import account
 from sessions_redis.exceptions import SessionStoreUnavailable
 from userapi.views import answer
-
-logger = logging.getLogger("userapi")
 
 View = Callable[..., JsonResponse]
 
@@ -38,8 +35,7 @@ def for_users(*methods: str) -> Callable[[View], View]:
                 if not request.user.is_authenticated:
                     return answer(401, error="Sign in first.")
                 return in_json(csrf_protect(view)(request, **captured))
-            except SessionStoreUnavailable as error:
-                logger.warning("No sessions for this request. %s", error)
+            except SessionStoreUnavailable as error:  # The session middleware logs it.
                 told = LOST if isinstance(error, account.MayHaveEnded) else AWAY
                 return answer(503, {"Retry-After": "5"}, error=told)
 

@@ -27,8 +27,7 @@ def user(request: HttpRequest, username: str) -> JsonResponse:
     except UpdateError:
         request.session.modified = False  # The cookie may name a newer session by now: leave it.
         return answer(409, error="The session ended meanwhile. Ask again.")
-    except SessionStoreUnavailable as unavailable:
-        logger.warning("No session for this request. %s", unavailable)
+    except SessionStoreUnavailable:  # The session middleware logs it.
         return answer(503, {"Retry-After": "5"}, error="Sessions cannot be reached. Ask again.")
     return answer(userName=username, sessionId=request.session.session_key)
 

@@ -1,6 +1,5 @@
 """What the pages of the section say when there is nothing to show: Redis is away, or no index."""
 
-import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -9,9 +8,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
+from sessions_redis import logs
 from sessions_redis.exceptions import SessionStoreUnavailable
 
-logger = logging.getLogger("sessions_redis")
+log = logs.named("sessions_redis")
 
 # Seconds after which a browser may try again while Redis is away.
 RETRY_AFTER = "5"
@@ -53,13 +53,13 @@ def away(
     ``ended``: how many sessions were ended before it. ``lost``: sessions may have been ended, for
     the reply was lost; those that are known are ``unknown``.
     """
-    logger.warning("The admin cannot show or end sessions. %s", error)
+    log.warning("The admin cannot show or end sessions. %s", error)
     response = _page(
         model_admin, request, error, is_away=True, ended=ended, unknown=unknown, lost=lost
     )
     response.status_code = 503
     response["Retry-After"] = RETRY_AFTER
-    return response
+    return logs.logged(response)
 
 
 def _page(

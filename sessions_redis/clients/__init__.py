@@ -20,6 +20,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from sessions_redis.clients import pools
 from sessions_redis.clients.exchange import Request, exchange, packed
 from sessions_redis.clients.leases import NONE_FREE, NOT_SENT
+from sessions_redis.clients.outages import anoticed, noticed
 from sessions_redis.clients.pools import RETRIED
 from sessions_redis.clients.reports import without_frames
 from sessions_redis.commands import Command
@@ -78,6 +79,7 @@ async def arun(command: Command[T]) -> T:
     return answer
 
 
+@noticed
 def run_all(commands: Sequence[Command[Any]]) -> list[Any]:
     """Carry out ``commands`` in one round trip, one after the other, and return their answers."""
     ours = pools.current()
@@ -94,6 +96,7 @@ def run_all(commands: Sequence[Command[Any]]) -> list[Any]:
         raise _failure(ours.conf, error) from without_frames(error)
 
 
+@anoticed
 async def arun_all(commands: Sequence[Command[Any]]) -> list[Any]:
     """As `run_all`, on the connections of the running event loop."""
     ours = pools.current()

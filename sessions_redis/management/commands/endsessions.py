@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from sessions_redis import registry
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.logs import printable
 
 
 class Command(BaseCommand):
@@ -26,7 +27,7 @@ class Command(BaseCommand):
             while left:
                 username = next(iter(left))
                 ended = _end_all_of(left[username], spare_newest=all_but_newest)
-                self.stdout.write(f"{username}: {_sessions(ended)}")
+                self.stdout.write(f"{printable(username)}: {_sessions(ended)}")
                 done.append(username)
                 del left[username]
         except ImproperlyConfigured as error:
@@ -48,9 +49,11 @@ def _told(error: Interrupted, done: list[str], left: list[str]) -> str:
     username, *others = left
     told = [str(error)]
     if error.ended:
-        told.append(f"{username}: {_sessions(error.ended)} ended before that.")
+        told.append(f"{printable(username)}: {_sessions(error.ended)} ended before that.")
     if error.may_have_ended:
-        told.append(f"{username}: sessions may have been ended, for the reply of Redis was lost.")
+        told.append(
+            f"{printable(username)}: sessions may have been ended, for the reply of Redis was lost."
+        )
     elif not error.ended:
         others = left
     if others:

@@ -1,0 +1,564 @@
+"""What visitors get when a request fails half-way: for whatever store, and with which cookie."""
+
+import asyncio
+
+import pytest
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.contrib.auth.models import User
+from django.contrib.auth.views import LoginView, PasswordChangeView
+from django.contrib.sessions.backends.base import UpdateError
+from django.http import Http404, HttpResponse
+from django.template import engines
+from django.template.response import TemplateResponse
+from django.test import Client
+from django.urls import path
+from django.utils.functional import SimpleLazyObject
+
+from sessions_redis import registry
+from sessions_redis.commands import session_id
+from sessions_redis.engine import SessionStore
+from sessions_redis.exceptions import SessionGone, SessionStoreUnavailable
+from tests.visits import Mortal, visit
+
+OURS = "sessions_redis.middleware.SessionMiddleware"
+DJANGOS = "django.contrib.sessions.middleware.SessionMiddleware"
+
+
+class Redis:
+    """What the views do with it."""
+
+    here: Mortal
+
+    @classmethod
+    def hang(cls):
+        cls.here.hang()
+
+
+class Beside(SessionStore):
+    """A store of the site's own, beside the request's."""
+
+
+def both(sync, asynchronous):
+    """A view of each world."""
+    return {"WSGI": sync, "ASGI": asynchronous}
+
+
+# Views that meet an outage.
+
+
+def another_store(request):
+    Beside("x" * 32).get("color")
+
+
+async def aanother_store(request):
+    await Beside("x" * 32).aget("color")
+
+
+def template(request):
+    page = engines["django"].from_string("{{ request.session.color }}")
+    return HttpResponse(page.render({"request": request}))
+
+
+def template_response(request):
+    page = engines["django"].from_string("{{ request.session.color }}")
+    return TemplateResponse(request, page, {"request": request})
+
+
+def lazy_user(request):
+    user = SimpleLazyObject(lambda: request.session["color"])
+    return HttpResponse(f"Hello, {user}")
+
+
+def wrapped(request):
+    try:
+        request.session.get("color")
+    except SessionStoreUnavailable as error:
+        raise RuntimeError("no color") from error
+
+
+async def awrapped(request):
+    try:
+        await request.session.aget("color")
+    except SessionStoreUnavailable as error:
+        raise RuntimeError("no color") from error
+
+
+async def tasks(request):
+    async with asyncio.TaskGroup() as group:
+        group.create_task(Beside("x" * 32).aget("color"))
+        group.create_task(Beside("y" * 32).aget("color"))
+
+
+def listing(request):
+    registry.count()
+
+
+async def alisting(request):
+    await registry.acount()
+
+
+def not_found(request):
+    raise Http404
+
+
+def page(request):
+    raise ZeroDivisionError
+
+
+MEETS = {
+    "another_store": both(another_store, aanother_store),
+    "template": both(template, template),
+    "template_response": both(template_response, template_response),
+    "lazy_user": both(lazy_user, lazy_user),
+    "wrapped": both(wrapped, awrapped),
+    "tasks": both(wrapped, tasks),
+    "listing": both(listing, alisting),
+    # The site's own pages for these look into the session.
+    "not_found": both(not_found, not_found),
+    "page": both(page, page),
+}
+
+
+# Views that fail at something else while there is an outage.
+
+
+def fallback(request):
+    try:
+        request.session.get("color")
+    except SessionStoreUnavailable:
+        raise ZeroDivisionError  # noqa: B904 - a mistake of its own
+
+
+async def afallback(request):
+    try:
+        await request.session.aget("color")
+    except SessionStoreUnavailable:
+        raise ZeroDivisionError  # noqa: B904
+
+
+async def mixed(request):
+    async def fail():
+        await asyncio.sleep(0)
+        raise ZeroDivisionError
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fail())
+
+
+def refuse(request):
+    try:
+        request.session.get("color")
+    except SessionStoreUnavailable as error:
+        raise Http404 from error
+
+
+async def arefuse(request):
+    try:
+        await request.session.aget("color")
+    except SessionStoreUnavailable as error:
+        raise Http404 from error
+
+
+FAILS = {
+    "fallback": (both(fallback, afallback), 500),
+    "mixed": (both(fallback, mixed), 500),
+    "refuse": (both(refuse, arefuse), 404),
+}
+
+
+# Views that give their session a new key, and after which something fails.
+
+
+def cycle_and_hang(request):
+    request.session.cycle_key()
+    request.session["color"] = "blue"
+    Redis.hang()
+    return HttpResponse()
+
+
+async def acycle_and_hang(request):
+    await request.session.acycle_key()
+    await request.session.aset("color", "blue")
+    Redis.hang()
+    return HttpResponse()
+
+
+def cycle_and_save(request):
+    cycle_and_hang(request)
+    request.session.save()
+
+
+async def acycle_and_save(request):
+    await acycle_and_hang(request)
+    await request.session.asave()
+
+
+def cycle_and_read_beside(request):
+    cycle_and_hang(request)
+    another_store(request)
+
+
+async def acycle_and_read_beside(request):
+    await acycle_and_hang(request)
+    await aanother_store(request)
+
+
+def cycle_and_raise(request):
+    request.session.cycle_key()
+    raise ZeroDivisionError
+
+
+async def acycle_and_raise(request):
+    await request.session.acycle_key()
+    raise ZeroDivisionError
+
+
+def cycle_and_answer(request):
+    request.session.cycle_key()
+    return HttpResponse(status=502)
+
+
+async def acycle_and_answer(request):
+    await request.session.acycle_key()
+    return HttpResponse(status=502)
+
+
+def cycle_and_keep_what_cannot_be_kept(request):
+    request.session.cycle_key()
+    request.session["thing"] = object()
+    return HttpResponse()
+
+
+async def acycle_and_keep_what_cannot_be_kept(request):
+    await request.session.acycle_key()
+    await request.session.aset("thing", object())
+    return HttpResponse()
+
+
+MOVES = {
+    "cycle_and_hang": (both(cycle_and_hang, acycle_and_hang), 503),
+    "cycle_and_save": (both(cycle_and_save, acycle_and_save), 503),
+    "cycle_and_read_beside": (both(cycle_and_read_beside, acycle_and_read_beside), 503),
+    "cycle_and_raise": (both(cycle_and_raise, acycle_and_raise), 500),
+    "cycle_and_answer": (both(cycle_and_answer, acycle_and_answer), 502),
+    "cycle_and_keep": (
+        both(cycle_and_keep_what_cannot_be_kept, acycle_and_keep_what_cannot_be_kept),
+        500,
+    ),
+}
+
+
+class Hangs:
+    """Redis goes away after the view, which has cycled the key; the save is to come."""
+
+    success_url = "/"
+
+    def form_valid(self, form):
+        response = super().form_valid(form)
+        Redis.hang()
+        return response
+
+
+class SignIn(Hangs, LoginView):
+    next_page = "/"
+
+
+class ChangePassword(Hangs, PasswordChangeView):
+    pass
+
+
+# Views whose session is ended meanwhile.
+
+
+def end(request):
+    SessionStore().delete(request.session.session_key)
+
+
+async def aend(request):
+    await SessionStore().adelete(request.session.session_key)
+
+
+def save_after_the_end(request):
+    request.session["color"] = "blue"
+    end(request)
+    request.session.save()
+
+
+async def asave_after_the_end(request):
+    await request.session.aset("color", "blue")
+    await aend(request)
+    await request.session.asave()
+
+
+def increment_after_the_end(request):
+    request.session.get("color")
+    end(request)
+    request.session.increment("visits")
+
+
+async def aincrement_after_the_end(request):
+    await request.session.aget("color")
+    await aend(request)
+    await request.session.aincrement("visits")
+
+
+def a_store_that_says_it_in_djangos_words(request):
+    request.session["color"] = "blue"
+    end(request)
+    raise UpdateError
+
+
+async def aa_store_that_says_it_in_djangos_words(request):
+    await request.session.aset("color", "blue")
+    await aend(request)
+    raise UpdateError
+
+
+def change_and_end(request):
+    request.session["color"] = "blue"
+    end(request)
+    return HttpResponse()
+
+
+async def achange_and_end(request):
+    await request.session.aset("color", "blue")
+    await aend(request)
+    return HttpResponse()
+
+
+ENDS = {
+    "save": both(save_after_the_end, asave_after_the_end),
+    "increment": both(increment_after_the_end, aincrement_after_the_end),
+    "change": both(change_and_end, achange_and_end),
+}
+PLAIN = both(a_store_that_says_it_in_djangos_words, aa_store_that_says_it_in_djangos_words)
+
+
+def increment(request):
+    return HttpResponse(request.session.increment("visits"))
+
+
+async def aincrement(request):
+    return HttpResponse(await request.session.aincrement("visits"))
+
+
+async def read(request):
+    return HttpResponse(await request.session.aget("color", "none"))
+
+
+def handler404(request, exception):
+    color = request.session.get("color") if request.path.endswith("not_found") else "any"
+    return HttpResponse(f"No such page, in {color}.", status=404)
+
+
+def handler500(request):
+    color = request.session.get("color") if request.path.endswith("page") else "any"
+    return HttpResponse(f"Something is wrong, in {color}.", status=500)
+
+
+ALL = {
+    **MEETS,
+    **{name: views for name, (views, _) in {**FAILS, **MOVES}.items()},
+    **{f"end_{name}": views for name, views in ENDS.items()},
+    "plain": PLAIN,
+    "increment": both(increment, aincrement),
+    "read": both(read, read),
+}
+urlpatterns = [
+    path(f"{world}/{name}", view) for name, views in ALL.items() for world, view in views.items()
+]
+urlpatterns += [
+    path("sign-in", SignIn.as_view()),
+    path("password", ChangePassword.as_view()),
+]
+
+
+def needs_another_store(get_response):
+    """A site's own middleware, in either world."""
+
+    async def aneeding(request):
+        await aanother_store(request)
+        return await get_response(request)
+
+    def needing(request):
+        another_store(request)
+        return get_response(request)
+
+    return markcoroutinefunction(aneeding) if iscoroutinefunction(get_response) else needing
+
+
+needs_another_store.async_capable = needs_another_store.sync_capable = True
+
+
+@pytest.fixture(autouse=True)
+def site(settings, session_redis, tmp_path):
+    settings.ROOT_URLCONF = __name__
+    settings.MIDDLEWARE = [OURS]
+    Redis.here = Mortal(tmp_path, session_redis)
+    settings.SESSION_REDIS = Redis.here.settings
+    yield settings
+    Redis.here.end()
+
+
+@pytest.fixture(params=["WSGI", "ASGI"])
+def world(request):
+    return request.param
+
+
+@pytest.fixture
+def red(site):
+    session = SessionStore()
+    session["color"] = "red"
+    session.save()
+    return session.session_key
+
+
+@pytest.fixture
+def get(world, red):
+    """``get(name)``: the answer of that view, to the visitor with that session."""
+    return lambda name: visit(world, f"/{world}/{name}", red)
+
+
+@pytest.mark.parametrize("name", MEETS)
+def test_whatever_store_it_is(get, name):
+    """Redis is away: 503, and no cookie changes, whoever it was that asked for a session."""
+    Redis.hang()
+    response = get(name)
+    assert response.status_code == 503
+    assert response["Retry-After"] == "5"
+    assert not response.cookies
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_a_middleware_with_a_store_of_its_own(get, site, debug):
+    """Behind ours: 503."""
+    site.DEBUG = debug
+    site.MIDDLEWARE = [OURS, f"{__name__}.needs_another_store"]
+    assert get("read").text == "red"
+    Redis.hang()
+    response = get("read")
+    assert response.status_code == 503
+    assert not response.cookies
+
+
+def test_a_middleware_that_stands_outside(get, site):
+    """In front of ours nothing is answered by ours: Django's 500, and no cookie changes."""
+    site.MIDDLEWARE = [f"{__name__}.needs_another_store", OURS]
+    Redis.hang()
+    response = get("read")
+    assert response.status_code == 500
+    assert not response.cookies
+
+
+@pytest.mark.parametrize("name", FAILS)
+def test_a_failure_of_its_own(get, name):
+    """What else goes wrong while Redis is away stays what it is."""
+    Redis.hang()
+    response = get(name)
+    assert response.status_code == FAILS[name][1]
+    assert not response.cookies
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_the_cookie_follows_the_session(get, red, site, name):
+    """A failure after the key has changed: the answer sets the new one, as a success would."""
+    site.SESSION_COOKIE_PATH = "/here"
+    site.SESSION_COOKIE_SAMESITE = "Strict"
+    site.SESSION_COOKIE_SECURE = True
+    response = get(name)
+    assert response.status_code == MOVES[name][1]
+    cookie = response.cookies["sessionid"]
+    assert (cookie["path"], cookie["samesite"]) == ("/here", "Strict")
+    assert cookie["secure"]
+    assert cookie["httponly"]
+    assert cookie["max-age"] == site.SESSION_COOKIE_AGE
+    assert response["Vary"] == "Cookie"
+    Redis.here.resume()
+    assert SessionStore(cookie.value)["color"] == "red"
+    assert not SessionStore().exists(red)
+
+
+def test_a_cookie_that_ends_with_the_browser(get, site):
+    """It goes on doing so when it follows the session."""
+    site.SESSION_EXPIRE_AT_BROWSER_CLOSE = True
+    cookie = get("cycle_and_hang").cookies["sessionid"]
+    assert (cookie["max-age"], cookie["expires"]) == ("", "")
+
+
+@pytest.fixture
+def ada(site):
+    site.MIDDLEWARE = [OURS, "django.contrib.auth.middleware.AuthenticationMiddleware"]
+    return User.objects.create_user("ada", password="an analytical engine")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_signing_in(world, red, ada):
+    """Redis goes away while a visitor signs in: what the session held before is not lost."""
+    form = {"username": "ada", "password": "an analytical engine"}
+    response = visit(world, "/sign-in", red, form=form)
+    assert response.status_code == 503
+    Redis.here.resume()
+    assert SessionStore(response.cookies["sessionid"].value)["color"] == "red"
+    assert not SessionStore().exists(red)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_changing_the_password(world, ada):
+    """Redis goes away while a user changes the password: the cookie names her session still."""
+    browser = Client()
+    browser.force_login(ada)
+    old, new = "an analytical engine", "a difference engine"
+    form = {"old_password": old, "new_password1": new, "new_password2": new}
+    response = visit(world, "/password", browser.cookies["sessionid"].value, form=form)
+    assert response.status_code == 503
+    Redis.here.resume()
+    session = SessionStore(response.cookies["sessionid"].value)
+    assert session["_auth_user_id"] == str(ada.pk)
+
+
+@pytest.mark.parametrize("debug", [True, False])
+@pytest.mark.parametrize("middleware", [OURS, DJANGOS])
+@pytest.mark.parametrize("name", ENDS)
+def test_a_session_that_is_ended_meanwhile(get, site, red, middleware, debug, name):
+    """400, as for Django's SessionInterrupted, and the cookie is left alone."""
+    site.MIDDLEWARE = [middleware]
+    site.DEBUG = debug
+    response = get(f"end_{name}")
+    assert response.status_code == 400
+    assert not response.cookies
+    assert not SessionStore().exists(red)
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_djangos_own_exception(get, site, debug):
+    """An UpdateError of another class that leaves the view is answered likewise."""
+    site.DEBUG = debug
+    response = get("plain")
+    assert response.status_code == 400
+    assert not response.cookies
+
+
+def test_both_exceptions_in_one():
+    """Who handles UpdateError goes on doing so."""
+    session = SessionStore()
+    session.save()
+    session.delete()
+    with pytest.raises(UpdateError) as raised:
+        session.save()
+    assert raised.type is SessionGone
+
+
+@pytest.mark.parametrize("middleware", [OURS, DJANGOS])
+def test_a_dead_cookie_is_dropped(get, site, red, middleware):
+    """A request that increments without having looked is refused once, and not for ever."""
+    site.MIDDLEWARE = [middleware]
+    SessionStore().delete(red)
+    response = get("increment")
+    assert response.status_code == 400
+    assert response.cookies["sessionid"]["max-age"] == 0
+
+
+def test_a_session_that_is_still_there(get, red):
+    """Nothing of all this happens to it."""
+    assert get("increment").text == "1"
+    assert session_id(red) in {live.id for live in registry.latest()}
