@@ -9,6 +9,10 @@ class SessionsRedisConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from sessions_redis.checks import check_settings  # noqa: PLC0415 - apps are loading
+        from sessions_redis.checks import (  # noqa: PLC0415 - apps are loading
+            check_eviction,
+            check_settings,
+        )
 
         checks.register(check_settings)
+        checks.register(check_eviction, deploy=True)

@@ -1,6 +1,8 @@
 """
 System checks, with stable ids: what can be seen to be wrong before the first request.
 
+W009 asks the server, so it is one of those of ``manage.py check --deploy``.
+
 ==== ==========================================================================================
 E001 ``SESSION_REDIS`` is missing or no dictionary though the engine is set.
 E002 ``SESSION_REDIS`` has a setting that does not exist.
@@ -10,6 +12,7 @@ E005 ``SESSION_SERIALIZER`` does not bring back what it was given.
 E006 ``SESSION_REDIS`` is written as for django-redis-sessions.
 W007 ``LOCATION`` is for development or tests, but ``DEBUG`` is off.
 W008 ``SESSION_REDIS`` is set but another engine is in use.
+W009 The server may evict sessions and indexes when its memory is full.
 ==== ==========================================================================================
 """
 
@@ -23,11 +26,16 @@ from django.core.checks import CheckMessage, Error
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from sessions_redis import conf
-from sessions_redis.clients import pools
+from sessions_redis import conf, indexes
+from sessions_redis.clients import pools, run
 from sessions_redis.engine import SessionStore
+from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.indexes import Eviction
 
 ENGINE = "sessions_redis.engine"
+
+# What is in LOCATION of a server for development or tests.
+DEVELOPMENT = {"embedded", "memory"}
 
 # Entries of the kinds that sessions hold; each is written by itself.
 SAMPLES: tuple[Any, ...] = ("text", 1, True, None, ["a", 1], {"key": {"nested": 1.5}})
@@ -39,6 +47,32 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         return [] if setting is None else [_unused()]
     wrong = [Error(found.message, found.hint, id=found.id) for found in conf.problems(setting)]
     return [*(wrong or _check_client()), *_check_serializer()]
+
+
+def check_eviction(**kwargs: Any) -> list[CheckMessage]:
+    """Silent where the server is away or does not tell, and where another check says why."""
+    setting = getattr(settings, "SESSION_REDIS", None)
+    if not _is_engine_in_use() or any(conf.problems(setting)):
+        return []
+    if conf.current().scheme in DEVELOPMENT:
+        return []
+    try:
+        eviction = run(indexes.eviction())
+    except (ImproperlyConfigured, SessionStoreUnavailable):
+        return []
+    return [_evicting(eviction)] if eviction and eviction.policy != "noeviction" else []
+
+
+def _evicting(eviction: Eviction) -> CheckMessage:
+    when = "when its memory is full" if eviction.limit else "once maxmemory, which is 0, is set"
+    return checks.Warning(
+        f"Redis at {conf.current().shown_location} has the maxmemory-policy {eviction.policy}: "
+        f"{when}, it removes sessions, and the indexes that say which sessions there are.",
+        "A session that is removed signs its visitor out. Sessions whose index is removed go on "
+        "unseen: they cannot be listed or ended together until each is next saved. Set "
+        '"maxmemory-policy noeviction", and keep caches in another server.',
+        id="sessions_redis.W009",
+    )
 
 
 def _is_engine_in_use() -> bool:
@@ -63,7 +97,7 @@ def _check_client() -> Iterator[CheckMessage]:
         pools.check()
     except ImproperlyConfigured as error:
         yield Error(str(error), id="sessions_redis.E003")
-    if location.scheme in {"embedded", "memory"} and not settings.DEBUG:
+    if location.scheme in DEVELOPMENT and not settings.DEBUG:
         meant_for = "development" if location.scheme == "embedded" else "tests"
         yield checks.Warning(
             f'SESSION_REDIS["LOCATION"] is {location.scheme}://, which is for {meant_for}, '

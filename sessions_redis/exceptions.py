@@ -28,7 +28,8 @@ class SessionStoreUnavailable(Exception):  # noqa: N818 - named for what a calle
     ``may_have_been_done``: a command may have reached Redis, and its reply was lost, so what it was
     to write or to end may be written or ended. ``False`` where nothing was sent, or Redis refused.
     ``ended``: where the registry was ending many sessions, the ids of those that it had ended, and
-    sent the signal for, before Redis failed.
+    sent the signal for, before Redis failed. Which sessions the step that failed ended is not known
+    if its reply was lost; it ended none if Redis refused it.
     """
 
     may_have_been_done: bool = False

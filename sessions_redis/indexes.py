@@ -24,8 +24,13 @@ EVER = -1e10
 # What PTTL answers for a key without a time to live.
 PERSISTENT = -1
 
-# A script holds up all other clients, so members are trimmed a thousand at a time.
-TRIM_AT_ONCE = 1000
+# A script holds up all other clients, so none works on more than a thousand members or keys. Where
+# sessions end or are dropped, these are the sessions, the indexes that they are in (three, and one
+# for each user), and up to a hundred names that a session to spare had before.
+AT_ONCE = 1000
+DROP_AT_ONCE = AT_ONCE - 4
+END_ALL_AT_ONCE = AT_ONCE - 4 - 100
+END_MANY_AT_ONCE = (AT_ONCE - 3) // 2
 
 # Bytes that are read of an address and of a user agent. The middleware writes fewer.
 MAX_SHOWN = 1000
@@ -53,6 +58,28 @@ class Page:
     def members(self) -> int:
         """How many members were asked for and found."""
         return len(self.ids) + len(self.strays)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """
+    What one step ended: the ids of sessions, and whose they were, ``""`` for nobody's.
+
+    ``spared``: the id that the spared session has now, ``""`` for none. ``more``: whether there may
+    be more sessions to end.
+    """
+
+    sessions: tuple[tuple[str, str], ...]
+    spared: str = ""
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Eviction:
+    """What the server does when its memory is full. ``limit``: in bytes; 0 for none."""
+
+    policy: str
+    limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +112,13 @@ def page(
 
     ``trim``: drop some of what has expired for good.
     """
-    arguments = (*map(_text, bounds), start, stop - start, int(latest_first), int(trim))
+    arguments = (
+        *map(_text, bounds),
+        start,
+        stop - start,
+        int(latest_first),
+        AT_ONCE if trim else 0,
+    )
     return script_command(scripts.PAGE, (index,), arguments, lambda reply: Page.of(*reply))
 
 
@@ -108,32 +141,45 @@ def count(indexes: Sequence[str], bounds: Sequence[float]) -> Command[list[list[
 def drop(
     keyspace: Keyspace, indexes: Sequence[str], members: Iterable[str | bytes]
 ) -> Command[int]:
-    """Remove those of ``members`` that are no ids or whose session is gone: the server looks."""
+    """
+    Remove those of ``members`` that are no ids or whose session is gone: the server looks.
+
+    At most `DROP_AT_ONCE` members.
+    """
     return script_command(scripts.DROP, tuple(indexes), (keyspace.session(""), *members), int)
 
 
 def trim(index: str) -> Command[int]:
     """Remove some members that have expired; ask again until there are none."""
-    return script_command(scripts.TRIM, (index,), (TRIM_AT_ONCE,), int)
+    return script_command(scripts.TRIM, (index,), (AT_ONCE,), int)
 
 
-def end_all(keyspace: Keyspace, user_pk: str, spared_id: str = "") -> Command[list[str]]:
-    """End all sessions of a user at one moment, but for one; the ids of those that were ended."""
+def end_all(keyspace: Keyspace, user_pk: str, spared_id: str = "") -> Command[Ended]:
+    """
+    End sessions of a user in one step, but for one. Ask again while there may be more.
+
+    The spared session is known by the id that it has now, or had before it was cycled.
+    """
+
+    def read(reply: tuple[list[bytes], bytes, int]) -> Ended:
+        ids, spared, more = reply
+        return Ended(tuple((id.decode(), user_pk) for id in ids), spared.decode(), bool(more))
+
     return script_command(
         scripts.END_ALL,
         (keyspace.user(user_pk), keyspace.index),
-        (keyspace.session(""), keyspace.users, user_pk, spared_id),
-        lambda ids: [id.decode() for id in ids],
+        (keyspace.session(""), user_pk, spared_id, END_ALL_AT_ONCE),
+        read,
         repeatable=False,  # again, it would find nothing
     )
 
 
-def end_many(keyspace: Keyspace, ids: Sequence[str]) -> Command[list[tuple[str, str]]]:
-    """End these sessions at one moment; id and user of those there were, ``""`` for nobody."""
+def end_many(keyspace: Keyspace, ids: Sequence[str]) -> Command[Ended]:
+    """End these sessions, all different and at most `END_MANY_AT_ONCE`, in one step."""
 
-    def read(reply: list[bytes]) -> list[tuple[str, str]]:
+    def read(reply: list[bytes]) -> Ended:
         users = [user.decode("utf-8", "backslashreplace") for user in reply[1::2]]
-        return list(zip([id.decode() for id in reply[::2]], users, strict=True))
+        return Ended(tuple(zip([id.decode() for id in reply[::2]], users, strict=True)))
 
     indexes, users = ((keyspace.index,), keyspace.users) if keyspace.indexed else ((), "")
     arguments = (keyspace.session(""), users, *ids)
@@ -179,6 +225,17 @@ def memory(keyspace: Keyspace, id: str) -> Command[int | None]:
     """Bytes that the session takes in the server; ``None`` if it is gone."""
     # SAMPLES 0: all fields are measured. Otherwise five stand for all, be one of them huge.
     return Command(("MEMORY", "USAGE", keyspace.session(id), "SAMPLES", 0), lambda reply: reply)
+
+
+def eviction() -> Command[Eviction | None]:
+    """``None`` where the server does not tell."""
+
+    def read(reply: bytes) -> Eviction | None:
+        policy = re.search(rb"^maxmemory_policy:(\S+)", reply, re.MULTILINE)
+        limit = re.search(rb"^maxmemory:(\d+)", reply, re.MULTILINE)
+        return Eviction(policy[1].decode(), int(limit[1]) if limit else 0) if policy else None
+
+    return Command(("INFO", "memory"), read)
 
 
 def _metadata(reply: list[bytes | None]) -> Metadata | None:

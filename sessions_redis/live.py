@@ -4,7 +4,7 @@ Live sessions: what is read of one, and the steps to find, end and trim them. `l
 Each is a generator of commands, which `registry` carries out in either world.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,12 +15,16 @@ from django.utils.module_loading import import_string
 
 from sessions_redis import commands, conf, indexes
 from sessions_redis.clients import Steps, aperform, perform
-from sessions_redis.commands import Keyspace
+from sessions_redis.commands import Command, Keyspace
 from sessions_redis.fields import StoredEntry, stored_entries
-from sessions_redis.indexes import ANY, Bounds, Metadata, Page, is_id
+from sessions_redis.indexes import ANY, Bounds, Ended, Metadata, Page, is_id
 
-# Sessions that are read, or ended, in one round trip.
+# Sessions that are read in one round trip.
 AT_ONCE = 1000
+
+# A generator that yields commands that end sessions, and gets what each ended. Not `Steps`, for the
+# registry tells of that after each command, before the next.
+Endings = Generator[Command[Ended], Ended, None]
 
 # What stands for a time that was damaged in Redis.
 NOT_KNOWN = datetime.fromtimestamp(0, UTC)
@@ -109,17 +113,24 @@ def end(id: str) -> Steps[str | None]:
     return user_pk
 
 
-def end_many(ids: Sequence[str]) -> Steps[list[tuple[str, str]]]:
-    wanted = [id for id in ids if is_id(id)]
-    ended: list[tuple[str, str]] = []
-    for start in range(0, len(wanted), AT_ONCE):
-        ended += yield indexes.end_many(conf.current().keyspace, wanted[start : start + AT_ONCE])
-    return ended
+def end_many(ids: Sequence[str]) -> Endings:
+    wanted = list(dict.fromkeys(id for id in ids if is_id(id)))
+    for start in range(0, len(wanted), indexes.END_MANY_AT_ONCE):
+        batch = wanted[start : start + indexes.END_MANY_AT_ONCE]
+        yield indexes.end_many(conf.current().keyspace, batch)
 
 
-def end_all_of(user_pk: str, spared_id: str) -> Steps[list[str]]:
-    ids: list[str] = yield indexes.end_all(indexed(), user_pk, spared_id)
-    return ids
+def end_all_of(user_pk: str, spared_id: str) -> Endings:
+    """
+    Each step ends as many as it looks at, so the last one looks at the whole index at one moment.
+
+    Whatever was in it when the first step began was in it until it was ended: a session that is
+    cycled meanwhile stays in it under its new id.
+    """
+    more = True
+    while more:
+        ended = yield indexes.end_all(indexed(), user_pk, spared_id)
+        spared_id, more = ended.spared, ended.more
 
 
 def by_time_left(bounds: Sequence[float]) -> Steps[list[list[int]]]:
@@ -134,8 +145,8 @@ def trim() -> Steps[int]:
         return 0
     total = 0
     for index in (keyspace.index, keyspace.signed_in, keyspace.anonymous):
-        removed = indexes.TRIM_AT_ONCE
-        while removed == indexes.TRIM_AT_ONCE:
+        removed = indexes.AT_ONCE
+        while removed == indexes.AT_ONCE:
             removed = yield indexes.trim(index)
             total += removed
     return total
@@ -160,8 +171,8 @@ def drop(page: Page, found: Sequence[LiveSession], *more: str) -> Steps[None]:
     keyspace = conf.current().keyspace
     names = [keyspace.index, keyspace.signed_in, keyspace.anonymous, *more]
     gone: list[str | bytes] = [*page.strays, *(id for id in page.ids if id not in live)]
-    for start in range(0, len(gone), AT_ONCE):
-        yield indexes.drop(keyspace, names, gone[start : start + AT_ONCE])
+    for start in range(0, len(gone), indexes.DROP_AT_ONCE):
+        yield indexes.drop(keyspace, names, gone[start : start + indexes.DROP_AT_ONCE])
 
 
 def entries(id: str) -> Steps[list[StoredEntry]]:

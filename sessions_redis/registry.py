@@ -8,7 +8,10 @@ read again, which takes three more, and twice at most. Nothing here needs the se
 nothing reveals them.
 
 What ends sessions is sent to Redis once: if the reply is lost `SessionStoreUnavailable` is raised,
-and they may have been ended, of which no signal tells.
+and they may have been ended, of which no signal tells. Many sessions are ended in steps, each on a
+thousand keys at most, so that other visitors never wait long. The signals of a step are sent before
+the next one begins. If Redis fails then, the error's ``ended`` holds the ids of the sessions that
+the steps before had ended.
 
 Functions that need the indexes raise ``ImproperlyConfigured`` where ``INDEX`` is off; all raise
 `SessionStoreUnavailable` when Redis is away.
@@ -18,10 +21,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from sessions_redis import lists, live
-from sessions_redis.clients import aperform, perform
+from sessions_redis.clients import aperform, arun, perform, run
 from sessions_redis.commands import session_id
+from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.indexes import is_id
-from sessions_redis.live import ALL, LiveSession, Selection, user_pk_of
+from sessions_redis.live import ALL, Endings, LiveSession, Selection, user_pk_of
 from sessions_redis.signals import session_ended
 
 __all__ = [
@@ -134,21 +138,15 @@ async def aend(session_id: str, *, reason: str = "ended") -> bool:
 
 def end_many(session_ids: Sequence[str], *, reason: str = "ended") -> list[str]:
     """
-    End the sessions of these ids, a thousand at a moment, and return the ids of those there were.
+    End the sessions of these ids, hundreds at a moment, and return the ids of those there were.
 
-    Sends `session_ended` for each.
+    Sends `session_ended` for each. If Redis fails, the error's ``ended`` says which were ended.
     """
-    ended = perform(live.end_many(session_ids))
-    for id, user_pk in ended:
-        session_ended.send_robust(**_ended(id, user_pk, reason))
-    return [id for id, _ in ended]
+    return _end_each(live.end_many(session_ids), reason)
 
 
 async def aend_many(session_ids: Sequence[str], *, reason: str = "ended") -> list[str]:
-    ended = await aperform(live.end_many(session_ids))
-    for id, user_pk in ended:
-        await session_ended.asend_robust(**_ended(id, user_pk, reason))
-    return [id for id, _ in ended]
+    return await _aend_each(live.end_many(session_ids), reason)
 
 
 def end_all_of(
@@ -159,10 +157,13 @@ def end_all_of(
     reason: str = "ended",
 ) -> int:
     """
-    End all sessions of ``user`` at one moment, and return how many there were.
+    End all sessions that ``user`` has when this begins, and return how many there were.
 
-    ``except_session_key`` is spared: the session of who asks; or ``except_id``, for who knows no
-    more than the id. Sends `session_ended` for each.
+    Up to a thousand end at a moment; those that are cycled meanwhile end as well. A session that
+    signs in meanwhile may live. ``except_session_key`` is spared: the session of who asks; or
+    ``except_id``, for who knows no more than the id. It is spared under whatever id it has by then:
+    it may be cycled before this begins, and meanwhile. Sends `session_ended` for each. If Redis
+    fails, the error's ``ended`` says which were ended; call again for the others.
     """
     spared = _spared(except_session_key, except_id)
     del except_session_key  # error reports print the variables of this frame
@@ -191,11 +192,7 @@ def end_each_of(
     """As `end_all_of`, for who has to know which there were: it returns their ids."""
     spared = _spared(except_session_key, except_id)
     del except_session_key
-    user_pk = user_pk_of(user)
-    ids = perform(live.end_all_of(user_pk, spared))
-    for id in ids:
-        session_ended.send_robust(**_ended(id, user_pk, reason))
-    return ids
+    return _end_each(live.end_all_of(user_pk_of(user), spared), reason)
 
 
 async def aend_each_of(
@@ -207,11 +204,7 @@ async def aend_each_of(
 ) -> list[str]:
     spared = _spared(except_session_key, except_id)
     del except_session_key
-    user_pk = user_pk_of(user)
-    ids = await aperform(live.end_all_of(user_pk, spared))
-    for id in ids:
-        await session_ended.asend_robust(**_ended(id, user_pk, reason))
-    return ids
+    return await _aend_each(live.end_all_of(user_pk_of(user), spared), reason)
 
 
 def by_time_left(bounds: Sequence[float]) -> tuple[list[int], list[int]]:
@@ -240,6 +233,38 @@ def trim() -> int:
 
 async def atrim() -> int:
     return await aperform(live.trim())
+
+
+def _end_each(endings: Endings, reason: str) -> list[str]:
+    ended: list[str] = []
+    try:
+        step = run(next(endings))
+        while True:
+            for id, user_pk in step.sessions:
+                session_ended.send_robust(**_ended(id, user_pk, reason))
+                ended.append(id)
+            step = run(endings.send(step))
+    except StopIteration:
+        return ended
+    except SessionStoreUnavailable as error:
+        error.ended = ended
+        raise
+
+
+async def _aend_each(endings: Endings, reason: str) -> list[str]:
+    ended: list[str] = []
+    try:
+        step = await arun(next(endings))
+        while True:
+            for id, user_pk in step.sessions:
+                await session_ended.asend_robust(**_ended(id, user_pk, reason))
+                ended.append(id)
+            step = await arun(endings.send(step))
+    except StopIteration:
+        return ended
+    except SessionStoreUnavailable as error:
+        error.ended = ended
+        raise
 
 
 def _spared(session_key: str | None, id: str | None) -> str:

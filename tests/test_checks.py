@@ -11,8 +11,8 @@ from django.core.checks import ERROR, WARNING, run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 
-from sessions_redis import engine
-from tests.servers import free_port
+from sessions_redis import engine, indexes
+from tests.servers import Server, free_port
 
 HERE = "redis://127.0.0.1:6379/0"
 
@@ -267,6 +267,112 @@ def test_development_in_production(said, location, words):
     assert found.level == WARNING
     assert words in found.msg
     assert "redis://" in found.hint
+
+
+# W009
+
+
+@pytest.fixture(scope="module")
+def evicting(tmp_path_factory):
+    """A server of these tests' own, whose policy they set."""
+    server = Server(tmp_path_factory.mktemp("evicting"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def deploying(settings):
+    """What the checks of this app say that ``check --deploy`` adds."""
+
+    def messages(**setting):
+        settings.SESSION_REDIS = setting
+        found = run_checks(include_deployment_checks=True)
+        return [one for one in found if one.id == "sessions_redis.W009"]
+
+    return messages
+
+
+POLICIES = [
+    "allkeys-lru", "allkeys-lfu", "allkeys-random",
+    "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_server_that_may_evict(deploying, evicting, policy, protocol):
+    """Each policy that removes keys is a warning: all that the engine writes has a TTL."""
+    with evicting.client() as client:
+        client.config_set("maxmemory-policy", policy)
+        client.config_set("maxmemory", "100mb")
+    (found,) = deploying(LOCATION=evicting.url, OPTIONS={"protocol": protocol})
+    assert found.level == WARNING
+    assert f"{evicting.port}/0 has the maxmemory-policy {policy}: when its memory" in found.msg
+    assert "noeviction" in found.hint
+
+
+def test_a_server_that_would_evict(deploying, evicting):
+    """Without a limit nothing is evicted yet; the warning says what would change that."""
+    with evicting.client() as client:
+        client.config_set("maxmemory-policy", "volatile-lru")
+        client.config_set("maxmemory", "0")
+    (found,) = deploying(LOCATION=evicting.url)
+    assert "once maxmemory, which is 0, is set" in found.msg
+
+
+def test_a_server_that_does_not_evict(deploying, evicting):
+    """With noeviction nothing is said, whatever the limit."""
+    with evicting.client() as client:
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", "100mb")
+    assert deploying(LOCATION=evicting.url) == []
+
+
+@pytest.mark.parametrize("commands", [["-info"], ["-@all", "+eval"]])
+def test_a_server_that_does_not_tell(deploying, evicting, commands):
+    """A user who may not ask is told nothing; nor is CONFIG asked."""
+    with evicting.client() as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        client.execute_command("ACL", "SETUSER", "site", "on", ">secret", "~*", "+@all", *commands)
+    location = evicting.url.replace("redis://", "redis://site:secret@")
+    assert deploying(LOCATION=location) == []
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"LOCATION": f"redis://127.0.0.1:{free_port()}/0"},
+        {"LOCATION": "memory://"},
+        {"LOCATION": "embedded:///no/such/directory"},
+        {"LOCATION": HERE, "OPTIONS": {"sockettimeout": 1}},
+        {"LOCATION": "nonsense"},
+        {},
+    ],
+)
+def test_no_server_that_could_tell(deploying, setting):
+    """Nothing is said where the server is away, or is for development, or cannot be named."""
+    assert deploying(**setting) == []
+
+
+def test_the_server_of_another_engine(deploying, settings, evicting):
+    """Nor is it said of a server that another engine's site names."""
+    with evicting.client() as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    assert deploying(LOCATION=evicting.url) == []
+
+
+def test_a_reply_without_a_policy():
+    """A server that tells nothing of it, as some that speak Redis' protocol, may do as it likes."""
+    assert indexes.eviction().read(b"# Memory\r\nused_memory:1\r\n") is None
+    assert indexes.eviction().read(b"maxmemory_policy:noeviction\r\n").limit == 0
+
+
+def test_a_plain_check_asks_no_server(said, evicting):
+    """Without --deploy the server is not asked."""
+    with evicting.client() as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    assert said(SESSION_REDIS={"LOCATION": evicting.url}) == []
 
 
 # Whose engine it is

@@ -15,7 +15,7 @@ PACKAGE = Path(sessions_redis.__file__).parent
 LUA = sorted((PACKAGE / "scripts").glob("*.lua"))
 
 # Put in front of others, so they have no KEYS, ARGV and result of their own.
-SHARED = {"index", "write"}
+SHARED = {"calls", "index", "write"}
 
 # Modules without I/O, settings and clock, and what they must not import for that, nor any other
 # module of ours.

@@ -110,6 +110,102 @@ def test_an_index_that_was_lost(raw, prefix, half):
     assert members(raw, f"{prefix}:index:{half}") == members(raw, f"{prefix}:index") == {id}
 
 
+# Each is a save, of a session of user 7 that was loaded.
+SAVES = {
+    "touch": lambda session: session.save(),
+    "change": lambda session: (session.update({"color": "blue"}), session.save()),
+    "remove": lambda session: (session.pop("color"), session.save()),
+    "clear": lambda session: (session.clear(), session.save()),
+    "shorten": lambda session: (session.set_expiry(60), session.save()),
+    "lengthen": lambda session: (session.set_expiry(9_000_000), session.save()),
+    "increment": lambda session: (session.increment("counter"), session.save()),
+    "sign in": lambda session: (session.update({"_auth_user_id": "8"}), session.save()),
+    "sign out": lambda session: (session.pop("_auth_user_id"), session.save()),
+    "cycle": lambda session: session.cycle_key(),
+}
+LOST = [
+    ["user:7"],
+    ["index"],
+    ["index:signed-in"],
+    ["index", "index:signed-in"],
+    ["index", "index:signed-in", "user:7"],
+]
+
+
+@pytest.mark.parametrize("lost", LOST, ids=" ".join)
+@pytest.mark.parametrize("save", SAVES)
+def test_a_save_lists_what_is_not_listed(raw, prefix, save, lost):
+    """Whichever indexes were evicted or deleted: a session that is saved is in all of its own."""
+    session = SessionStore(signed_in("7", color="red").session_key)
+    session.get("color")
+    raw.delete(*[f"{prefix}:{name}" for name in lost])
+    SAVES[save](session)
+    assert held(raw, prefix) == expected(raw, prefix)
+    user = session.get("_auth_user_id")
+    if user:
+        assert registry.end_all_of(user) == 1
+        assert not session.exists(session.session_key)
+
+
+@pytest.mark.parametrize("save", SAVES)
+def test_an_index_without_a_time_to_live(raw, prefix, save):
+    """It lives as long as its longest-lived member again, not as long as what was saved."""
+    signed_in("7").save()
+    session = SessionStore(signed_in("7", color="red").session_key)
+    session.set_expiry(100)
+    session.save()
+    for name in ("index", "index:signed-in", "user:7"):
+        assert raw.persist(f"{prefix}:{name}")
+    SAVES[save](session)
+    assert held(raw, prefix) == expected(raw, prefix)
+    for name in held(raw, prefix):
+        ((_, expires),) = raw.zrange(name, -1, -1, withscores=True)
+        assert raw.pexpiretime(name) == round(expires * 1000)
+
+
+def test_an_index_whose_time_to_live_is_too_short(raw, prefix):
+    """A save gives it a longer one: what was saved is listed for as long as it lives."""
+    session = signed_in("7")
+    for name in ("index", "index:signed-in", "user:7"):
+        raw.pexpire(f"{prefix}:{name}", 5000)
+    session.save()
+    for name in ("index", "index:signed-in", "user:7"):
+        assert raw.pexpiretime(f"{prefix}:{name}") == raw.pexpiretime(session.inspect().redis_key)
+
+
+@pytest.mark.parametrize("score", ["inf", "1e300", "9e15"])
+@pytest.mark.parametrize("end", ["delete", "flush", "shorten", "end_all_of", "end_many"])
+def test_a_member_with_an_absurd_score(raw, prefix, score, end):
+    """Damage in an index keeps no session from being shortened or ended."""
+    session = signed_in("7")
+    for name in ("index", "index:signed-in", "user:7"):
+        raw.zadd(f"{prefix}:{name}", {"damaged": score})
+    if end == "end_all_of":
+        assert registry.end_all_of("7") == 1
+    elif end == "end_many":
+        assert registry.end_many([session_id(session.session_key)])
+    else:
+        {**SAVES, "delete": SessionStore.delete, "flush": SessionStore.flush}[end](session)
+    assert session.exists(session.session_key or "none") is (end == "shorten")
+
+
+def test_an_index_with_a_member_before_all_time(raw, prefix):
+    """A score of minus infinity is that of something long expired."""
+    session = signed_in("7")
+    raw.zadd(f"{prefix}:user:7", {"damaged": "-inf"})
+    session.delete()
+    assert list(raw.scan_iter(f"{prefix}:*")) == []
+
+
+def test_what_was_in_the_way_of_an_index(raw, prefix):
+    """Once it is gone, a save lists the session."""
+    raw.set(f"{prefix}:user:7", "text", ex=60)
+    session = signed_in("7")
+    raw.delete(f"{prefix}:user:7")
+    session.save()
+    assert held(raw, prefix) == expected(raw, prefix)
+
+
 def test_without_indexes(settings, session_redis, raw, prefix):
     """With INDEX off the session is all there is; switched on, saved sessions enter the indexes."""
     settings.SESSION_REDIS = {**session_redis, "INDEX": False}

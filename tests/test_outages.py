@@ -101,7 +101,12 @@ def redis(settings, session_redis, tmp_path):
         **session_redis,
         "LOCATION": server.url.replace("//", f"//default:{SECRET}@"),
         # A server that is away refuses at once; one that is there may be slow.
-        "OPTIONS": {"retry": Retry(NoBackoff(), 2), "socket_timeout": 20.0, "timeout": 20.0},
+        "OPTIONS": {
+            "retry": Retry(NoBackoff(), 2),
+            "socket_timeout": 20.0,
+            "socket_connect_timeout": 20.0,
+            "timeout": 20.0,
+        },
     }
     yield server
     if server.process.poll() is None:

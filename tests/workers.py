@@ -183,6 +183,49 @@ def end_all_when_told(session_keys: list[str], turns: str, url: str) -> list[int
 
 
 @job
+def cycle_until_ended(session_key: str, told: str, url: str) -> tuple[int, str | None]:
+    """
+    Move a session from key to key until it is ended, or the key ``told`` is there.
+
+    Returns how often, and the key that it has in the end, or None if it was ended.
+    """
+    import redis
+    from django.contrib.sessions.backends.base import UpdateError
+
+    from sessions_redis.engine import SessionStore
+
+    moves = 0
+    with redis.Redis.from_url(url) as client:
+        session = SessionStore(session_key)
+        session.get("_auth_user_id")
+        while not client.exists(told):
+            try:
+                session.cycle_key()
+            except UpdateError:
+                return moves, None
+            moves += 1
+            client.incr(f"{told}-moves")
+    return moves, session.session_key
+
+
+@job
+def sign_in_until_told(user: str, told: str, url: str) -> int:
+    """Start one session of ``user`` after the other; how many."""
+    import redis
+
+    from sessions_redis.engine import SessionStore
+
+    started = 0
+    with redis.Redis.from_url(url) as client:
+        while not client.exists(told):
+            session = SessionStore()
+            session["_auth_user_id"] = user
+            session.create()
+            started += 1
+    return started
+
+
+@job
 def cycle(session_keys: list[str]) -> Generator[None, None, list[str | None]]:
     """Cycle each session that was loaded before; their new keys."""
     from sessions_redis.engine import SessionStore

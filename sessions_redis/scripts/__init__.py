@@ -1,8 +1,8 @@
 """
 The Lua scripts: each is one atomic step on the server.
 
-Lua in Redis has no ``require``, so what the writing scripts share (``index.lua``, ``write.lua``)
-is put in front of them here.
+Lua in Redis has no ``require``, so what scripts share (``calls.lua`` all of them, ``index.lua`` and
+``write.lua`` those that write) is put in front of them here.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Script:
 
 def _script(*names: str) -> Script:
     folder = files(__name__)
-    text = "\n".join((folder / f"{name}.lua").read_text("utf-8") for name in names)
+    text = "\n".join((folder / f"{name}.lua").read_text("utf-8") for name in ("calls", *names))
     # EVALSHA's name for a script is the SHA-1 of its text; nothing is kept secret by it.
     return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 

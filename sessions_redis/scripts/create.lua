@@ -3,7 +3,7 @@
 -- ARGV: id, what user indexes' names start with ('' for none), then as write.lua says
 -- Returns 1, or 0 if the name is taken and nothing was written.
 
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+if call('EXISTS', KEYS[1]) == 1 then return 0 end
 local session = {key = KEYS[1], id = ARGV[1]}
 write(session, session, nil, KEYS[2] or '', ARGV[2], 3)
 return 1

@@ -6,18 +6,15 @@
 
 local function is_gone(id)
   if #id ~= 32 or string.find(id, '[^0-9a-f]') then return true end
-  local created = redis.pcall('HGET', ARGV[1] .. id, '@created')
-  if type(created) ~= 'table' then return not created end
-  if string.find(tostring(created.err), 'WRONGTYPE') then return true end  -- no text in fakeredis
-  redis.call('HGET', ARGV[1] .. id, '@created')  -- raises it, whatever else it is
+  return type(on('HGET', ARGV[1] .. id, '@created')) ~= 'string'
 end
 
-local removed = 0
+local gone = {}
 for i = 2, #ARGV do
-  if is_gone(ARGV[i]) then
-    for _, index in ipairs(KEYS) do
-      removed = removed + redis.call('ZREM', index, ARGV[i])
-    end
-  end
+  if is_gone(ARGV[i]) then gone[#gone + 1] = ARGV[i] end
 end
+if #gone == 0 then return 0 end
+for _, index in ipairs(KEYS) do need(index, 'ZREM') end
+local removed = 0
+for _, index in ipairs(KEYS) do removed = removed + redis.call('ZREM', index, unpack(gone)) end
 return removed

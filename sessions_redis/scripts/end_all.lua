@@ -1,20 +1,35 @@
--- Ends all sessions of a user, but for one: in one step, so that none slips away to another key.
+-- Ends sessions of a user, but for one. Looks at a bounded number of them, which leave the index.
 -- KEYS: the user's index, the index
--- ARGV: what the sessions' names start with, what user indexes' names start with, the user, id to
---   spare ('' for none)
--- Returns the ids of the sessions that were ended.
+-- ARGV: what the sessions' names start with, the user, id to spare ('' for none), how many to look
+--   at: two at least
+-- Returns the ids of the sessions that were ended, the id that the spared one has now ('' for
+-- none), and 1 if there may be more, 0 if this was the whole index.
 
--- What has expired goes in one command, however much there is of it.
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', score(clock()))
-local ended = {}
-for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-  local key = ARGV[1] .. id
-  if redis.pcall('HGET', key, '@user') ~= ARGV[3] then
-    redis.call('ZREM', KEYS[1], id)
-  elseif id ~= ARGV[4] then
-    forget(key, id, KEYS[2], ARGV[2])
+local sessions, user, most = ARGV[1], ARGV[2], tonumber(ARGV[4])
+local members = call('ZRANGE', KEYS[1], 0, most - 1)
+if #members == 0 then return {{}, '', 0} end
+-- It may have been cycled since the caller, or the call before this one, knew it.
+local spared = ARGV[3] ~= '' and present_id(sessions, ARGV[3]) or ''
+local ended, keys, leaving = {}, {}, {}
+for _, id in ipairs(members) do
+  local is_theirs = on('HGET', sessions .. id, '@user') == user
+  if is_theirs and id ~= spared then
     ended[#ended + 1] = id
+    keys[#keys + 1] = sessions .. id
   end
+  if not is_theirs or id ~= spared then leaving[#leaving + 1] = id end
 end
-for _, index in ipairs({KEYS[1], KEYS[2], half_of(KEYS[2], ARGV[3])}) do settle(index) end
-return ended
+
+-- Each command once for all of them: that takes a fifth of the time.
+local half = half_of(KEYS[2], user)
+need(KEYS[1], 'ZREM', 'PEXPIREAT')
+need(KEYS[2], 'ZREM')
+need(half, 'ZREM')
+if #ended > 0 then
+  call('UNLINK', unpack(keys))
+  leave(KEYS[2], unpack(ended))
+  leave(half, unpack(ended))
+end
+if #leaving > 0 then leave(KEYS[1], unpack(leaving)) end
+for _, index in ipairs({KEYS[1], KEYS[2], half}) do settle(index) end
+return {ended, spared, #members == most and 1 or 0}

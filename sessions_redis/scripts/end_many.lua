@@ -1,17 +1,31 @@
 -- Ends sessions of anybody, and of nobody.
 -- KEYS: the index if one is kept
--- ARGV: what the sessions' names start with, what user indexes' names start with ('' for none), ids
+-- ARGV: what the sessions' names start with, what user indexes' names start with ('' for none), ids,
+--   all different
 -- Returns the ids of the sessions that were ended and their users ('' for nobody), in turn.
 
-local index = KEYS[1] or ''
-local ended, unsettled = {}, {}
+local sessions, users, index = ARGV[1], ARGV[2], KEYS[1] or ''
+local ended, keys, leaving = {}, {}, {}
 for i = 3, #ARGV do
-  local deleted, user = forget(ARGV[1] .. ARGV[i], ARGV[i], index, ARGV[2])
-  if deleted == 1 then
-    ended[#ended + 1] = ARGV[i]
+  local id = ARGV[i]
+  local is_there, user = found_at(sessions .. id)
+  if is_there then
+    ended[#ended + 1] = id
     ended[#ended + 1] = user
+    keys[#keys + 1] = sessions .. id
   end
-  for _, name in ipairs(indexes_with(user, index, ARGV[2])) do unsettled[name] = true end
+  for _, name in ipairs(indexes_with(user, index, users)) do
+    local ids = leaving[name] or {}
+    ids[#ids + 1] = id
+    leaving[name] = ids
+  end
 end
-for name in pairs(unsettled) do settle(name) end
+
+for name in pairs(leaving) do need(name, 'ZREM', 'ZRANGE', 'PEXPIREAT') end
+-- Each command once for all of them, as in end_all.lua.
+if #keys > 0 then call('UNLINK', unpack(keys)) end
+for name, ids in pairs(leaving) do
+  leave(name, unpack(ids))
+  settle(name)
+end
 return ended

@@ -4,13 +4,15 @@
 -- Returns the new value in text, '' if the session is gone, or the server's error if the entry is
 -- no integer or would leave 64 bits; nothing was written then.
 
-if type(redis.pcall('HGET', KEYS[1], '@created')) ~= 'string' then return '' end
+if type(on('HGET', KEYS[1], '@created')) ~= 'string' then return '' end
+local now = call('TIME')[1]
+need(KEYS[1], 'HINCRBY', 'HSET')
 local reply = redis.pcall('HINCRBY', KEYS[1], ARGV[1], ARGV[2])
 if type(reply) == 'table' then
   local said = tostring(reply.err)  -- no text by itself in fakeredis
   if string.find(said, 'integer') or string.find(said, 'overflow') then return {said} end
   redis.call('HINCRBY', KEYS[1], ARGV[1], ARGV[2])  -- raises it: the server refuses to write
 end
-redis.call('HSET', KEYS[1], '@updated', redis.call('TIME')[1])
+redis.call('HSET', KEYS[1], '@updated', now)
 -- Not the reply itself: Lua's numbers are exact to 53 bits only.
 return redis.call('HGET', KEYS[1], ARGV[1])

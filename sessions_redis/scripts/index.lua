@@ -1,15 +1,20 @@
 -- The indexes: sorted sets of session ids, scored by expiry in epoch seconds. Shared.
--- An empty index name stands for "no index is kept".
+-- An empty index name stands for "no index is kept". What lies under an index's name and is no
+-- sorted set is left alone: sessions go on without that index, and who reads it is told.
 
 -- Dead members dropped per write: more than one write adds, so an index cannot grow by them.
 local TRIM = 16
 
+-- No session lives longer, see MAX_TTL; a damaged score may say more. Milliseconds since 1970.
+local LATEST = 2e13
+
 -- Markers followed at most, so that a script always ends.
 local HOPS = 100
 
+-- Milliseconds since 1970, and the seconds of that in text.
 local function clock()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  local time = call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000), time[1]
 end
 
 -- Milliseconds since 1970 as scores have them, and as PEXPIREAT does.
@@ -33,41 +38,34 @@ local function half_of(index, user)
   return index .. (user == '' and ':anonymous' or ':signed-in')
 end
 
--- Runs a command on an index. Returns an empty table where what lies there is no sorted set: that is
--- left alone, sessions go on without that index, and who reads it is told.
-local function on(command, index, ...)
-  local reply = redis.pcall(command, index, ...)
-  if type(reply) ~= 'table' or not reply.err then return reply end
-  if string.find(tostring(reply.err), 'WRONGTYPE') then return {} end  -- no text in fakeredis
-  return redis.call(command, index, ...)  -- raises it, whatever else it is
-end
-
 -- Gives an index the time to live of its longest-lived member, which it had to lose or shorten.
 local function settle(index)
   if index == '' then return end
   local last = on('ZRANGE', index, -1, -1, 'WITHSCORES')
-  if last[2] then redis.call('PEXPIREAT', index, moment(math.ceil(last[2] * 1000))) end
+  if not last[2] then return end
+  local expires = math.ceil((tonumber(last[2]) or math.huge) * 1000)
+  redis.call('PEXPIREAT', index, moment(math.max(0, math.min(expires, LATEST))))
 end
 
 -- Lets an index live until the moment `at`, in `ttl` ms, if that is longer than it would.
 local function prolong(index, at, ttl)
-  -- One call in most cases. pcall: Redis before 7 has no GT. A new index has no TTL to compare.
+  -- One call in most cases. pcall: Redis before 7 has no GT.
   if redis.pcall('PEXPIREAT', index, at, 'GT') == 1 then return end
-  if redis.call('PTTL', index) < ttl then redis.call('PEXPIREAT', index, at) end
+  local left = redis.call('PTTL', index)
+  if left < 0 then return settle(index) end  -- new, or somebody took its time to live away
+  if left < ttl then redis.call('PEXPIREAT', index, at) end
 end
 
--- Drops some members that have expired, from the others named as well: they may hold the same ones.
--- Returns how many there were.
-local function trim(index, now_as_score, ...)
-  if index == '' then return 0 end
+local function leave(index, ...)
+  if index ~= '' then on('ZREM', index, ...) end
+end
+
+-- Drops some members that have expired, and returns them.
+local function trim(index, now_as_score)
+  if index == '' then return {} end
   local dead = on('ZRANGEBYSCORE', index, '-inf', now_as_score, 'LIMIT', 0, TRIM)
-  if #dead == 0 then return 0 end
-  for _, name in ipairs({index, ...}) do on('ZREM', name, unpack(dead)) end
-  return #dead
-end
-
-local function leave(index, id)
-  if index ~= '' then on('ZREM', index, id) end
+  if #dead > 0 then leave(index, unpack(dead)) end
+  return dead
 end
 
 -- The names of the indexes that a session of `user` is in. Of nobody's session it is not known
@@ -76,6 +74,15 @@ local function indexes_with(user, index, users)
   if index == '' then return {} end
   if user == '' then return {index, half_of(index, ''), half_of(index, 'any')} end
   return {index, half_of(index, user), index_of(users, user)}
+end
+
+-- Whether something lies under a session's name that ending the session deletes, and its user.
+-- That may be no session and no hash; a marker that cycling left is nothing.
+local function found_at(key)
+  local found = on('HMGET', key, '@created', '@user', '@cycled')
+  if found[1] then return true, found[2] or '' end
+  if found[3] then return false, '' end
+  return call('EXISTS', key) == 1, found[2] or ''
 end
 
 -- The id that the session of `id` has now: markers that cycling left are followed, from name to
@@ -89,23 +96,18 @@ local function present_id(sessions, id)
   end
 end
 
--- Deletes a session and its members, or whatever else has its name; but not the marker that cycling
--- left there. Returns whether there was one, and its user. The indexes are to be settled after that.
+-- Deletes a session and its members. Returns 1, or 0 if there was none, and its user.
 local function forget(key, id, index, users)
-  local found = on('HMGET', key, '@user', '@created', '@cycled')
-  local user = found[1] or ''
-  if found[3] and not found[2] then return 0, user end
-  for _, name in ipairs(indexes_with(user, index, users)) do leave(name, id) end
-  return redis.call('DEL', key), user
-end
-
--- As forget, for one session alone; its indexes are settled.
-local function forget_one(key, id, index, users)
-  local ttl = redis.call('PTTL', key)
-  local deleted, user = forget(key, id, index, users)
-  for _, name in ipairs(indexes_with(user, index, users)) do
+  local ttl = call('PTTL', key)
+  local is_there, user = found_at(key)
+  local names = indexes_with(user, index, users)
+  for _, name in ipairs(names) do need(name, 'ZREM') end
+  if index ~= '' then need(index, 'ZRANGE', 'PEXPIREAT') end
+  if is_there then call('DEL', key) end
+  for _, name in ipairs(names) do
+    leave(name, id)
     -- Another member lives longer, where the index does. Of what was no session nothing is known.
     if ttl < 0 or redis.call('PTTL', name) <= ttl then settle(name) end
   end
-  return deleted, user
+  return is_there and 1 or 0, user
 end

@@ -2,4 +2,4 @@
 -- KEYS: session
 -- Returns its time to live in ms, and its fields and values in turn.
 
-return {redis.call('PTTL', KEYS[1]), redis.call('HGETALL', KEYS[1])}
+return {call('PTTL', KEYS[1]), call('HGETALL', KEYS[1])}

@@ -8,8 +8,8 @@ local MARKED = 60000
 
 -- The user of a session that exists, '' for nobody; nil if there is no session.
 local function user_of(key)
-  local found = redis.pcall('HMGET', key, '@created', '@user')
-  if not found[1] then return nil end  -- no hash has an `err`, and no [1]
+  local found = on('HMGET', key, '@created', '@user')
+  if not found[1] then return nil end
   return found[2] or ''
 end
 
@@ -25,12 +25,10 @@ local function remove_entries(key)
   end
 end
 
--- Gives a session another name. The marker that it leaves at the old one has no @created, so it is
--- not a session: it tells a request that came too late that the session was cycled, not ended.
-local function move(old, new, now)
-  local fields = redis.call('HGETALL', old.key)
+-- Takes a session away from the name that it had. The marker that it leaves there has no @created, so
+-- it is not a session: it tells a request that came too late that the session was cycled, not ended.
+local function leave_marker(old, new, now)
   redis.call('DEL', old.key)
-  in_chunks('HSET', new.key, fields)
   redis.call('HSET', old.key, '@cycled', new.id)
   redis.call('PEXPIREAT', old.key, moment(now + MARKED))
 end
@@ -51,19 +49,31 @@ end
 
 -- `was` and `user`: the session's user before and after; `was` is nil where it is created.
 local function place(old, new, was, user, index, users, life)
-  local shorter = was and redis.call('PTTL', old.key) > life.ttl
-  local half = half_of(index, user)
+  local half, users_own = half_of(index, user), index_of(users, user)
+  local left_half, left_own = '', ''
+  if was and was ~= user then
+    left_own = index_of(users, was)
+    if half ~= half_of(index, was) then left_half = half_of(index, was) end
+  end
+  local shorter = was and call('PTTL', old.key) > life.ttl
+  need(index, 'ZRANGEBYSCORE', 'ZREM', 'ZRANGE')
+  need(half, 'ZADD')
+  if users_own ~= '' then need(users_own, 'ZADD') end
+  if left_own ~= '' then need(left_own, 'ZREM') end
+
   enter(index, old, new, life, shorter)
   enter(half, old, new, life, shorter)
-  enter(index_of(users, user), old, new, life, shorter)
-  if was and was ~= user then
-    move_out(index_of(users, was), old.id)
-    if half ~= half_of(index, was) then move_out(half_of(index, was), old.id) end
-  end
-  if trim(index, life.now_as_score, half_of(index, ''), half_of(index, 'any')) == 0 then
+  enter(users_own, old, new, life, shorter)
+  move_out(left_own, old.id)
+  move_out(left_half, old.id)
+  local dead = trim(index, life.now_as_score)
+  if #dead > 0 then
+    leave(half_of(index, ''), unpack(dead))
+    leave(half_of(index, 'any'), unpack(dead))
+  else
     trim(half, life.now_as_score)  -- what the index of all does not know, were it lost meanwhile
   end
-  trim(index_of(users, user), life.now_as_score)
+  trim(users_own, life.now_as_score)
 end
 
 -- Writes what ARGV says from `first` on: ttl in ms, '1' if entries that are not given are to go,
@@ -71,14 +81,21 @@ end
 -- values in turn. `old` and `new` are the session's {key, id} before and after; mostly the same.
 -- `was`: its user before; nil where it is created.
 local function write(old, new, was, index, users, first)
-  local now, ttl = clock(), tonumber(ARGV[first])
+  local ttl = tonumber(ARGV[first])
   if ttl <= 0 then
-    forget_one(old.key, old.id, index, users)
+    forget(old.key, old.id, index, users)
     return
   end
 
   local user = was or ''
   if ARGV[first + 2] == '1' then user = ARGV[first + 3] end
+  local replaces, count = was and ARGV[first + 1] == '1', tonumber(ARGV[first + 4])
+  local cycles = old.key ~= new.key
+  need(new.key, 'HSET', 'PEXPIREAT')
+  if replaces then need(new.key, 'HKEYS', 'HDEL') end
+  if cycles then need(old.key, 'HGETALL', 'DEL') end
+  if count > 0 or user == '' and was and was ~= '' then need(new.key, 'HDEL') end
+  local now, seconds = clock()
   local at = moment(now + ttl)
   -- The indexes first: a server that refuses to write does so before the session is touched.
   if index ~= '' then
@@ -86,13 +103,12 @@ local function write(old, new, was, index, users, first)
     place(old, new, was, user, index, users, life)
   end
 
-  if old.key ~= new.key then move(old, new, now) end
-  if was and ARGV[first + 1] == '1' then remove_entries(new.key) end
-  local written = first + 5 + ARGV[first + 4]
+  if cycles then in_chunks('HSET', new.key, redis.call('HGETALL', old.key)) end
+  if replaces then remove_entries(new.key) end
+  local written = first + 5 + count
   local removed, set = {}, {}
   for i = first + 5, written - 1 do removed[#removed + 1] = ARGV[i] end
   for i = written, #ARGV do set[#set + 1] = ARGV[i] end
-  local seconds = string.format('%.0f', math.floor(now / 1000))
   local function note(field, value)
     set[#set + 1] = field
     set[#set + 1] = value
@@ -104,4 +120,5 @@ local function write(old, new, was, index, users, first)
   in_chunks('HDEL', new.key, removed)
   in_chunks('HSET', new.key, set)
   redis.call('PEXPIREAT', new.key, at)
+  if cycles then leave_marker(old, new, now) end
 end
