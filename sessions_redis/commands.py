@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from sessions_redis import scripts
+from sessions_redis import replies, scripts
 from sessions_redis.fields import CREATED, Changes
+from sessions_redis.replies import WrongShape
 from sessions_redis.scripts import Script
 
 T = TypeVar("T")
@@ -21,6 +22,9 @@ Argument = bytes | str | int
 # Redis counts expiry in milliseconds since 1970 and Lua is exact to 53 bits; 300 years are plenty
 # and keep an absurd age from leaving a hash without its TTL.
 MAX_TTL = 300 * 365 * 86400
+
+# What PTTL says of a key that is not there; -1 stands for one that never expires.
+GONE = -2
 
 
 class Command(NamedTuple, Generic[T]):  # made with each request: a dataclass takes longer
@@ -97,7 +101,9 @@ def load(keyspace: Keyspace, id: str) -> Command[Mapping[bytes, bytes] | WrongTy
 
 def exists(keyspace: Keyspace, id: str) -> Command[bool]:
     # Not EXISTS: a hash without its date of creation is what a half-done deletion leaves.
-    return Command(("HEXISTS", keyspace.session(id), CREATED), bool, read_wrong_type=lambda: False)
+    return Command(
+        ("HEXISTS", keyspace.session(id), CREATED), replies.flag, read_wrong_type=lambda: False
+    )
 
 
 def create(keyspace: Keyspace, id: str, ttl: float, changes: Changes) -> Command[bool]:
@@ -106,7 +112,7 @@ def create(keyspace: Keyspace, id: str, ttl: float, changes: Changes) -> Command
         scripts.CREATE,
         _keys(keyspace, keyspace.session(id)),
         (id, _users(keyspace), *_writing(ttl, changes)),
-        bool,
+        replies.flag,
     )
 
 
@@ -116,7 +122,7 @@ def save(keyspace: Keyspace, id: str, ttl: float, changes: Changes) -> Command[b
         scripts.SAVE,
         _keys(keyspace, keyspace.session(id)),
         (id, _users(keyspace), *_writing(ttl, changes)),
-        bool,
+        replies.flag,
     )
 
 
@@ -128,7 +134,7 @@ def cycle(
         scripts.CYCLE,
         _keys(keyspace, keyspace.session(old_id), keyspace.session(new_id)),
         (old_id, new_id, _users(keyspace), *_writing(ttl, changes)),
-        bool,
+        replies.flag,
     )
 
 
@@ -148,16 +154,17 @@ def create_beside(
             new_id, _users(keyspace), keyspace.session(""), cycled_id, user,
             *_writing(ttl, changes),
         ),
-        bool,
+        replies.flag,
     )  # fmt: skip
 
 
 def delete(keyspace: Keyspace, id: str) -> Command[str | None]:
     """The primary key of the session's user, ``""`` for nobody's; ``None`` if there was none."""
 
-    def read(reply: tuple[int, bytes]) -> str | None:
-        deleted, user = reply
-        return _shown(user) if deleted else None
+    def read(reply: Any) -> str | None:
+        deleted, user = replies.listing(reply, 2)
+        user_pk = replies.text(user)
+        return user_pk if replies.flag(deleted) else None
 
     return script_command(
         scripts.DELETE, _keys(keyspace, keyspace.session(id)), (id, _users(keyspace)), read
@@ -167,7 +174,7 @@ def delete(keyspace: Keyspace, id: str) -> Command[str | None]:
 def note(keyspace: Keyspace, id: str, metadata: Mapping[bytes, bytes]) -> Command[bool]:
     """Write metadata fields; the time to live stays. ``False`` if the session is gone."""
     pairs = [part for pair in metadata.items() for part in pair]
-    return script_command(scripts.NOTE, (keyspace.session(id),), tuple(pairs), bool)
+    return script_command(scripts.NOTE, (keyspace.session(id),), tuple(pairs), replies.flag)
 
 
 class NotAnInteger:
@@ -205,12 +212,13 @@ def inspect(keyspace: Keyspace, id: str) -> Command[StoredSession | None]:
     """``None`` if there is no such session."""
     redis_key = keyspace.session(id)
 
-    def read(reply: tuple[int, Any]) -> StoredSession | None:
-        ttl, fields = reply
+    def read(reply: Any) -> StoredSession | None:
+        left, fields = replies.listing(reply, 2)
+        ttl = replies.number(left, GONE)
         live = _live_fields(fields)
         if live is None:
             return None
-        text = {_shown(name): _shown(value) for name, value in sorted(live.items())}
+        text = {replies.text(name): replies.text(value) for name, value in sorted(live.items())}
         return StoredSession(redis_key, ttl / 1000, text)
 
     return script_command(scripts.INSPECT, (redis_key,), (), read, read_wrong_type=lambda: None)
@@ -257,18 +265,16 @@ def _writing(ttl: float, changes: Changes) -> tuple[Argument, ...]:
 
 
 def _live_fields(reply: Any) -> Mapping[bytes, bytes] | None:
-    # A mapping where the client makes one of HGETALL's reply, else names and values in turn.
-    fields: Mapping[bytes, bytes] = (
-        reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
-    )
+    fields = replies.fields(reply)
     return fields if CREATED in fields else None
 
 
 def _incremented(reply: Any) -> int | NotAnInteger | TooLarge | None:
     if isinstance(reply, list):
-        return TooLarge() if b"overflow" in reply[0] else NotAnInteger()
-    return int(reply) if reply else None
-
-
-def _shown(raw: bytes) -> str:
-    return raw.decode("utf-8", "backslashreplace")
+        error = replies.raw(*replies.listing(reply, 1))
+        if b"overflow" in error:
+            return TooLarge()
+        if b"integer" in error:
+            return NotAnInteger()
+        raise WrongShape("another error where one of counting belongs")
+    return None if reply == b"" else replies.decimal(reply, replies.LEAST)

@@ -19,7 +19,9 @@ class SessionGone(UpdateError, SessionInterrupted):  # noqa: N818 - named for wh
 
 class SessionStoreUnavailable(Exception):  # noqa: N818 - named for what a caller is told
     """
-    Redis did not answer, or refused a command; whether the session exists is not known.
+    Redis did not answer, or refused a command, or something else answered in its place.
+
+    Whether the session exists is not known.
 
     Raised from the client's own error (``__cause__``). A site answers with 503: the visitor's
     cookie is still good and must not be touched. The text is fit for a log: what the server said

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from sessions_redis import scripts
-from sessions_redis.commands import Command, Keyspace, script_command
+from sessions_redis import replies, scripts
+from sessions_redis.commands import GONE, Command, Keyspace, script_command
 from sessions_redis.fields import AGENT, CREATED, IP, UPDATED, USER
 
 Bounds = tuple[float, float]
@@ -20,6 +20,9 @@ ANY: Bounds = (0, inf)
 
 # A bound below all that has expired, however long ago: no member's time is before 1970.
 EVER = -1e10
+
+# A server's clock shows no year of five digits: Python has no such dates.
+LATEST = 253_402_300_799
 
 # What PTTL answers for a key without a time to live.
 PERSISTENT = -1
@@ -50,7 +53,7 @@ class Page:
 
     @classmethod
     def of(cls, total: int, members: Sequence[bytes]) -> "Page":
-        texts = [_text_of(member) for member in members]
+        texts = [replies.text(member) for member in members]
         strays = (raw for raw, text in zip(members, texts, strict=True) if not is_id(text))
         return cls(total, tuple(filter(is_id, texts)), tuple(strays))
 
@@ -119,7 +122,12 @@ def page(
         int(latest_first),
         AT_ONCE if trim else 0,
     )
-    return script_command(scripts.PAGE, (index,), arguments, lambda reply: Page.of(*reply))
+    return script_command(scripts.PAGE, (index,), arguments, _page)
+
+
+def _page(reply: Any) -> Page:
+    total, members = replies.listing(reply, 2)
+    return Page.of(replies.number(total), [*map(replies.raw, replies.listing(members))])
 
 
 def first(
@@ -135,7 +143,12 @@ def first(
 
 def count(indexes: Sequence[str], bounds: Sequence[float]) -> Command[list[list[int]]]:
     """For each index, how many members lie between each of the rising bounds and the next."""
-    return script_command(scripts.COUNT, tuple(indexes), tuple(map(_text, bounds)), list)
+
+    def read(reply: Any) -> list[list[int]]:
+        rows, wide = replies.listing(reply, len(indexes)), max(len(bounds) - 1, 0)
+        return [[*map(replies.number, replies.listing(row, wide))] for row in rows]
+
+    return script_command(scripts.COUNT, tuple(indexes), tuple(map(_text, bounds)), read)
 
 
 def drop(
@@ -146,12 +159,13 @@ def drop(
 
     At most `DROP_AT_ONCE` members.
     """
-    return script_command(scripts.DROP, tuple(indexes), (keyspace.session(""), *members), int)
+    arguments = (keyspace.session(""), *members)
+    return script_command(scripts.DROP, tuple(indexes), arguments, replies.number)
 
 
 def trim(index: str) -> Command[int]:
     """Remove some members that have expired; ask again until there are none."""
-    return script_command(scripts.TRIM, (index,), (AT_ONCE,), int)
+    return script_command(scripts.TRIM, (index,), (AT_ONCE,), replies.number)
 
 
 def end_all(keyspace: Keyspace, user_pk: str, spared_id: str = "") -> Command[Ended]:
@@ -161,9 +175,10 @@ def end_all(keyspace: Keyspace, user_pk: str, spared_id: str = "") -> Command[En
     The spared session is known by the id that it has now, or had before it was cycled.
     """
 
-    def read(reply: tuple[list[bytes], bytes, int]) -> Ended:
-        ids, spared, more = reply
-        return Ended(tuple((id.decode(), user_pk) for id in ids), spared.decode(), bool(more))
+    def read(reply: Any) -> Ended:
+        ids, spared, more = replies.listing(reply, 3)
+        ended = tuple((replies.text(id), user_pk) for id in replies.listing(ids))
+        return Ended(ended, replies.text(spared), replies.flag(more))
 
     return script_command(
         scripts.END_ALL,
@@ -177,9 +192,9 @@ def end_all(keyspace: Keyspace, user_pk: str, spared_id: str = "") -> Command[En
 def end_many(keyspace: Keyspace, ids: Sequence[str]) -> Command[Ended]:
     """End these sessions, all different and at most `END_MANY_AT_ONCE`, in one step."""
 
-    def read(reply: list[bytes]) -> Ended:
-        users = [user.decode("utf-8", "backslashreplace") for user in reply[1::2]]
-        return Ended(tuple(zip([id.decode() for id in reply[::2]], users, strict=True)))
+    def read(reply: Any) -> Ended:
+        ended = ((replies.text(id), replies.text(user)) for id, user in replies.pairs(reply))
+        return Ended(tuple(ended))
 
     indexes, users = ((keyspace.index,), keyspace.users) if keyspace.indexed else ((), "")
     arguments = (keyspace.session(""), users, *ids)
@@ -188,7 +203,12 @@ def end_many(keyspace: Keyspace, ids: Sequence[str]) -> Command[Ended]:
 
 def now() -> Command[float]:
     """The server's clock in epoch seconds."""
-    return Command(("TIME",), lambda reply: int(reply[0]) + int(reply[1]) / 1e6)
+
+    def read(reply: Any) -> float:
+        seconds, microseconds = replies.listing(reply, 2)
+        return replies.decimal(seconds, most=LATEST) + replies.decimal(microseconds) / 1e6
+
+    return Command(("TIME",), read)
 
 
 def metadata(keyspace: Keyspace, id: str) -> Command[Metadata | None]:
@@ -202,8 +222,9 @@ def metadata(keyspace: Keyspace, id: str) -> Command[Metadata | None]:
 def ttl(keyspace: Keyspace, id: str) -> Command[float]:
     """Seconds left; negative if the session is gone, ``inf`` if somebody made it persistent."""
 
-    def read(reply: int) -> float:
-        return inf if reply == PERSISTENT else reply / 1000
+    def read(reply: Any) -> float:
+        left = replies.number(reply, GONE)
+        return inf if left == PERSISTENT else left / 1000
 
     return Command(("PTTL", keyspace.session(id)), read)
 
@@ -215,8 +236,8 @@ def sample(index: str, size: int) -> Command[list[tuple[str, float]]]:
     A member that is not an id is there as well, in text.
     """
 
-    def read(reply: list[Any]) -> list[tuple[str, float]]:
-        return [(_text_of(member), expires) for member, expires in _pairs(reply)]
+    def read(reply: Any) -> list[tuple[str, float]]:
+        return [(replies.text(member), expires) for member, expires in _pairs(reply)]
 
     return Command(("ZRANDMEMBER", index, size, "WITHSCORES"), read)
 
@@ -224,13 +245,14 @@ def sample(index: str, size: int) -> Command[list[tuple[str, float]]]:
 def memory(keyspace: Keyspace, id: str) -> Command[int | None]:
     """Bytes that the session takes in the server; ``None`` if it is gone."""
     # SAMPLES 0: all fields are measured. Otherwise five stand for all, be one of them huge.
-    return Command(("MEMORY", "USAGE", keyspace.session(id), "SAMPLES", 0), lambda reply: reply)
+    return Command(("MEMORY", "USAGE", keyspace.session(id), "SAMPLES", 0), _number_or_none)
 
 
 def eviction() -> Command[Eviction | None]:
     """``None`` where the server does not tell."""
 
-    def read(reply: bytes) -> Eviction | None:
+    def read(reply: Any) -> Eviction | None:
+        reply = replies.raw(reply)
         policy = re.search(rb"^maxmemory_policy:(\S+)", reply, re.MULTILINE)
         limit = re.search(rb"^maxmemory:(\d+)", reply, re.MULTILINE)
         return Eviction(policy[1].decode(), int(limit[1]) if limit else 0) if policy else None
@@ -238,25 +260,28 @@ def eviction() -> Command[Eviction | None]:
     return Command(("INFO", "memory"), read)
 
 
-def _metadata(reply: list[bytes | None]) -> Metadata | None:
-    created, updated, user, ip, agent = reply
+def _number_or_none(reply: Any) -> int | None:
+    return None if reply is None else replies.number(reply)
+
+
+def _metadata(reply: Any) -> Metadata | None:
+    values = [None if one is None else replies.raw(one) for one in replies.listing(reply, 5)]
+    created, updated, user, ip, agent = values
     if created is None:
         return None
     began = _seconds(created)
     return Metadata(
         began,
         _seconds(updated) or began,
-        _text_of(user) if user else None,  # an empty one is nobody, as for the scripts
+        replies.text(user) if user else None,  # an empty one is nobody, as for the scripts
         _shown(ip),
         _shown(agent),
     )
 
 
-def _pairs(reply: list[Any]) -> list[tuple[bytes, float]]:
+def _pairs(reply: Any) -> list[tuple[bytes, float]]:
     # Redis' newer protocol has pairs, the older one members and scores in turn.
-    paired = bool(reply) and isinstance(reply[0], list)
-    pairs = reply if paired else zip(reply[::2], reply[1::2], strict=True)
-    return [(member, float(expires)) for member, expires in pairs]
+    return [(replies.raw(member), replies.real(score)) for member, score in replies.pairs(reply)]
 
 
 def _seconds(text: bytes | None) -> int:
@@ -266,11 +291,7 @@ def _seconds(text: bytes | None) -> int:
 
 
 def _shown(value: bytes | None) -> str | None:
-    return None if value is None else _text_of(value[:MAX_SHOWN])
-
-
-def _text_of(value: bytes) -> str:
-    return value.decode("utf-8", "backslashreplace")
+    return None if value is None else replies.text(value[:MAX_SHOWN])
 
 
 def _text(seconds: float) -> Any:

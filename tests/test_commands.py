@@ -166,7 +166,7 @@ def test_reading_fields(reply):
 def test_reading_no_session(reply):
     """Without a date of creation there is no session."""
     assert commands.load(Keyspace("p"), "a").read(reply) is None
-    assert commands.inspect(Keyspace("p"), "a").read((1000, reply)) is None
+    assert commands.inspect(Keyspace("p"), "a").read([1000, reply]) is None
 
 
 # Creating

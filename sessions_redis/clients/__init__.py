@@ -10,6 +10,7 @@ from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
+    InvalidResponse,
     NoScriptError,
     ReadOnlyError,
     RedisError,
@@ -19,6 +20,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sessions_redis.clients import pools
 from sessions_redis.clients.exchange import Request, exchange, packed
+from sessions_redis.clients.garbage import GarbageError
 from sessions_redis.clients.leases import NONE_FREE, NOT_SENT
 from sessions_redis.clients.outages import anoticed, noticed
 from sessions_redis.clients.pools import RETRIED
@@ -89,8 +91,9 @@ def run_all(commands: Sequence[Command[Any]]) -> list[Any]:
             again = _not_done(replies)
             if not again:
                 break
-            sources = [commands[place].with_source for place in again]
-            _fill_in(replies, again, _replies(ours, commands, sources))
+            missed = [commands[place] for place in again]
+            sources = [command.with_source for command in missed]
+            _fill_in(replies, again, _replies(ours, missed, sources))
         return [_answer(reply, command) for reply, command in zip(replies, commands, strict=True)]
     except RedisError as error:
         raise _failure(ours.conf, error) from without_frames(error)
@@ -106,8 +109,9 @@ async def arun_all(commands: Sequence[Command[Any]]) -> list[Any]:
             again = _not_done(replies)
             if not again:
                 break
-            sources = [commands[place].with_source for place in again]
-            _fill_in(replies, again, await _areplies(ours, commands, sources))
+            missed = [commands[place] for place in again]
+            sources = [command.with_source for command in missed]
+            _fill_in(replies, again, await _areplies(ours, missed, sources))
         return [_answer(reply, command) for reply, command in zip(replies, commands, strict=True)]
     except RedisError as error:
         raise _failure(ours.conf, error) from without_frames(error)
@@ -134,15 +138,16 @@ def _fill_in(replies: list[Any], places: Iterable[int], again: Sequence[Any]) ->
 def _replies(
     ours: pools.Pools, commands: Sequence[Command[Any]], requests: list[Request]
 ) -> list[Any]:
-    """What the server answers to ``requests``, which carry ``commands`` out; errors are answers."""
+    """The answers to ``requests``, which carry ``commands`` out; an error is an answer, too."""
     if not requests:
         return []
+    reads = [command.read for command in commands]
     try:
-        return exchange(ours.of_process(commands), packed(requests), len(requests))
+        return exchange(ours.of_process(commands), packed(requests), reads)
     except RedisConnectionError:
         if not ours.can_revive(commands):
             raise
-        return exchange(ours.of_process(commands), packed(requests), len(requests))
+        return exchange(ours.of_process(commands), packed(requests), reads)
 
 
 async def _areplies(
@@ -150,17 +155,19 @@ async def _areplies(
 ) -> list[Any]:
     if not requests:
         return []
+    reads = [command.read for command in commands]
     try:
-        return await (await ours.of_loop(commands)).ask(requests)
+        return await (await ours.of_loop(commands)).ask(requests, reads)
     except RedisConnectionError:
         if not ours.can_revive(commands):
             raise
-        return await (await ours.of_loop(commands)).ask(requests)
+        return await (await ours.of_loop(commands)).ask(requests, reads)
 
 
 def _answer(reply: Any, command: Command[T]) -> T:
     if not isinstance(reply, ResponseError):
-        return command.read(reply)
+        answer: T = reply
+        return answer
     # In a script's error the word stands after Redis 6.2's own introduction.
     if command.read_wrong_type is None or "WRONGTYPE" not in str(reply):
         raise reply
@@ -192,6 +199,12 @@ def _unavailable(settings: Conf, error: RedisError) -> SessionStoreUnavailable:
             f"{where} was not asked: all connections of this process are in use. "
             'Raise "max_connections" in SESSION_REDIS["OPTIONS"], or "timeout", the seconds to '
             "wait for one."
+        )
+    if isinstance(error, GarbageError) or isinstance(error.__cause__, InvalidResponse):
+        return SessionStoreUnavailable(
+            f"{where} sent something that is no reply to the command: {what}. Something else than "
+            "Redis answers at this address, or a proxy in between garbles replies. Is "
+            'SESSION_REDIS["LOCATION"] the address of a Redis server?'
         )
     if isinstance(error, RETRIED):
         return SessionStoreUnavailable(

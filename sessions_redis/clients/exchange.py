@@ -11,6 +11,7 @@ from typing import Any
 from redis import Connection
 from redis.exceptions import ReadOnlyError, ResponseError
 
+from sessions_redis.clients.garbage import UNREADABLE, Read, answers, garbage
 from sessions_redis.clients.leases import AsyncLeases, Leases
 from sessions_redis.commands import Argument
 
@@ -28,19 +29,24 @@ def packed(requests: Sequence[Request]) -> bytes:
     return b"".join(_packer.pack_commands(requests))
 
 
-def exchange(leases: Leases, sent: bytes, count: int) -> list[Any]:
+def exchange(leases: Leases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
     """
-    The replies to the ``count`` requests that were packed into ``sent``; errors are replies, too.
+    What ``reads`` make of the replies to the requests in ``sent``; errors are answers, too.
 
     After the reply that the server is a replica, which does not write, the connection is closed: a
     master that became one keeps its connections, and a new one reaches whichever is master now.
-    Raises redis-py's error when the server does not answer, after what retries there are.
+    Raises redis-py's error when the server does not answer, or answers with garbage, after what
+    retries there are.
     """
     of_replica = False
 
     def ask() -> list[Any]:
-        connection.send_packed_command([sent])
-        return [reply() for _ in range(count)]
+        try:
+            connection.send_packed_command([sent])
+            replies = [reply() for _ in reads]
+        except UNREADABLE as error:
+            raise garbage(error) from error
+        return answers(replies, reads)
 
     def reply() -> Any:
         nonlocal of_replica
@@ -67,13 +73,17 @@ def exchange(leases: Leases, sent: bytes, count: int) -> list[Any]:
     return replies
 
 
-async def aexchange(leases: AsyncLeases, sent: bytes, count: int) -> list[Any]:
+async def aexchange(leases: AsyncLeases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
     """As `exchange`, without blocking the running loop."""
     of_replica = False
 
     async def ask() -> list[Any]:
-        await connection.send_packed_command([sent])
-        return [await reply() for _ in range(count)]
+        try:
+            await connection.send_packed_command([sent])
+            replies = [await reply() for _ in reads]
+        except UNREADABLE as error:
+            raise garbage(error) from error
+        return answers(replies, reads)
 
     async def reply() -> Any:
         nonlocal of_replica

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from sessions_redis.clients.exchange import Request, aexchange, packed
+from sessions_redis.clients.garbage import Read
 from sessions_redis.clients.leases import AsyncLeases
 
 # Requests that share an exchange. With more the first would wait longer for the last one's reply,
@@ -20,6 +21,7 @@ AT_ONCE = 32
 
 class _Asked(NamedTuple):
     sent: bytes
+    read: Read
     reply: "asyncio.Future[Any]"
 
 
@@ -36,25 +38,25 @@ class Pipeline:
         self._asked: list[_Asked] = []
         self._under_way: set[Any] = set()
 
-    async def ask(self, requests: Sequence[Request]) -> list[Any]:
-        """The replies to ``requests``, as `aexchange` has them."""
+    async def ask(self, requests: Sequence[Request], reads: Sequence[Read]) -> list[Any]:
+        """What ``reads`` make of the replies to ``requests``, as `aexchange` has it."""
         sent = packed(requests)
         if len(requests) == 1 and self._under_way:
-            return [await self._shared(sent)]
+            return [await self._shared(sent, reads[0])]
         # Nobody is there to share with; or many requests, which nobody shall have to wait for.
         mark = object()
         self._under_way.add(mark)
         try:
-            return await aexchange(self.leases, sent, len(requests))
+            return await aexchange(self.leases, sent, reads)
         finally:
             self._under_way.discard(mark)
 
-    def _shared(self, sent: bytes) -> "asyncio.Future[Any]":
+    def _shared(self, sent: bytes, read: Read) -> "asyncio.Future[Any]":
         loop = asyncio.get_running_loop()
         reply = loop.create_future()
         if not self._asked:
             loop.call_soon(self._send)
-        self._asked.append(_Asked(sent, reply))
+        self._asked.append(_Asked(sent, read, reply))
         return reply
 
     def _send(self) -> None:
@@ -64,14 +66,15 @@ class Pipeline:
         for start in range(0, len(asked), AT_ONCE):
             together = asked[start : start + AT_ONCE]
             sent = b"".join(one.sent for one in together)
-            exchange = asyncio.create_task(aexchange(self.leases, sent, len(together)))
+            reads = [one.read for one in together]
+            exchange = asyncio.create_task(aexchange(self.leases, sent, reads))
             self._under_way.add(exchange)
             exchange.add_done_callback(partial(self._hand_out, together))
 
     def _hand_out(self, together: list[_Asked], exchange: "asyncio.Task[list[Any]]") -> None:
         self._under_way.discard(exchange)
         error = None if exchange.cancelled() else exchange.exception()
-        for place, (_, reply) in enumerate(together):
+        for place, (*_, reply) in enumerate(together):
             if exchange.cancelled():
                 reply.cancel()
             elif reply.done():

@@ -26,6 +26,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from sessions_redis import conf
+from sessions_redis.clients.garbage import agreet, greet
 from sessions_redis.clients.leases import KEPT, AsyncLeases, Leases
 from sessions_redis.clients.pipelines import Pipeline
 from sessions_redis.clients.reports import without_frames
@@ -49,11 +50,12 @@ class _World(NamedTuple):
 
     pool: Any
     retry: Any
+    greet: Any
     fake_client: str
 
 
-SYNC = _World(redis.BlockingConnectionPool, Retry, "FakeRedis")
-ASYNC = _World(redis.asyncio.BlockingConnectionPool, AsyncRetry, "FakeAsyncRedis")
+SYNC = _World(redis.BlockingConnectionPool, Retry, greet, "FakeRedis")
+ASYNC = _World(redis.asyncio.BlockingConnectionPool, AsyncRetry, agreet, "FakeAsyncRedis")
 
 
 class Pools:
@@ -204,6 +206,7 @@ def _options(settings: Conf, world: _World, *, repeats: bool) -> dict[str, Any]:
         "retry": Retry(EqualJitterBackoff(**BACKOFF), RETRIES),
         # redis-py before 6 does not send again after an error that is not named here.
         "retry_on_error": list(RETRIED),
+        "redis_connect_func": world.greet,
         **(settings.options or {}),
     }
     if not repeats:

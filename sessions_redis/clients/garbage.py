@@ -1,0 +1,91 @@
+"""
+Garbage: bytes that are no reply to what was asked, sent by something else than Redis.
+
+An HTTP server at that address, a proxy with an error of its own, or one that garbles replies. The
+connection is out of step after it, as after a reset: it is closed, and the command is sent again if
+it may be.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import InvalidResponse, ResponseError
+
+from sessions_redis.replies import WrongShape
+
+Read = Callable[[Any], Any]
+
+
+class GarbageError(RedisConnectionError):
+    """What came is no reply to what was asked. To redis-py, and its retries, a lost connection."""
+
+
+# What redis-py's parsers raise on garbage, hiredis among them: a length or a number that is none
+# (ValueError) or too large (OverflowError, MemoryError), text that is no UTF-8 (ValueError), a key
+# that is a list (TypeError), an empty push message (IndexError), lists in lists without end.
+UNREADABLE = (
+    InvalidResponse,
+    ValueError,
+    TypeError,
+    IndexError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+)
+
+
+def garbage(error: BaseException) -> GarbageError:
+    """Without the error's own text, which may hold a line of what was received."""
+    return GarbageError(f"redis-py cannot parse it ({type(error).__name__})")
+
+
+def answers(replies: list[Any], reads: Sequence[Read]) -> list[Any]:
+    """
+    Put in place of each of ``replies`` what its read makes of it; the server's errors stay.
+
+    Raises `GarbageError` if one of them has the wrong shape: then the others may be anybody's.
+    """
+    try:
+        for place, reply in enumerate(replies):
+            if not isinstance(reply, ResponseError):
+                replies[place] = reads[place](reply)
+    except WrongShape as error:
+        raise GarbageError(str(error)) from error
+    return replies
+
+
+def greet(connection: Any) -> None:
+    """
+    Sign in on a new connection, as redis-py does by itself, for its ``redis_connect_func``.
+
+    After an error that is not its own redis-py would leave the connection open, half signed in,
+    and use it for the next request.
+    """
+    with _greeting():
+        _sign_in(connection)
+
+
+async def agreet(connection: Any) -> None:
+    """As `greet`, without blocking the running loop."""
+    with _greeting():
+        await _sign_in(connection)
+
+
+@contextmanager
+def _greeting() -> Iterator[None]:
+    try:
+        yield
+    except UNREADABLE as error:
+        raise garbage(error) from error
+    except AttributeError as error:
+        if error.name != "get":  # redis-py takes the reply to HELLO for a mapping
+            raise
+        raise garbage(error) from error
+
+
+def _sign_in(connection: Any) -> Any:
+    # redis-py before 6.2 has no such method. With it, no PING goes before the greeting.
+    sign_in = getattr(connection, "on_connect_check_health", None)
+    return sign_in(check_health=False) if sign_in else connection.on_connect()

@@ -1,0 +1,219 @@
+"""The shapes of replies: what each command takes for an answer, and that it takes nothing else."""
+
+from contextlib import suppress
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.exceptions import ResponseError
+
+from sessions_redis import commands, indexes, replies
+from sessions_redis.commands import Keyspace, StoredSession
+from sessions_redis.fields import Changes
+from sessions_redis.indexes import Ended, Eviction, Metadata, Page
+from sessions_redis.replies import LEAST, MOST, WrongShape
+
+KEYSPACE = Keyspace("p")
+ID = b"0123456789abcdef0123456789abcdef"
+HASH = [b"@created", b"1", b"color", b"\xff"]
+FIELDS = {b"@created": b"1", b"color": b"\xff"}
+
+# Each command, with replies of the right shape, as both protocols have them, and their answers.
+ANSWERS = {
+    "load": (
+        commands.load(KEYSPACE, "a"),
+        [(HASH, FIELDS), (FIELDS, FIELDS), ([], None), ({}, None), ([b"color", b"1"], None)],
+    ),
+    "exists": (commands.exists(KEYSPACE, "a"), [(1, True), (0, False)]),
+    "create": (commands.create(KEYSPACE, "a", 9, Changes()), [(1, True), (0, False)]),
+    "save": (commands.save(KEYSPACE, "a", 9, Changes()), [(1, True), (0, False)]),
+    "cycle": (commands.cycle(KEYSPACE, "a", "b", 9, Changes()), [(1, True), (0, False)]),
+    "create_beside": (
+        commands.create_beside(KEYSPACE, "a", "7", "b", 9, Changes()),
+        [(1, True), (0, False)],
+    ),
+    "note": (commands.note(KEYSPACE, "a", {b"@ip": b"::1"}), [(1, True), (0, False)]),
+    "delete": (
+        commands.delete(KEYSPACE, "a"),
+        [([1, b"7"], "7"), ([1, b""], ""), ([0, b""], None), ([1, b"\xff"], "\\xff")],
+    ),
+    "increment": (
+        commands.increment(KEYSPACE, "a", b"n", 1),
+        [(b"-12", -12), (b"0", 0), (b"%d" % MOST, MOST), (b"%d" % LEAST, LEAST), (b"", None)],
+    ),
+    "inspect": (
+        commands.inspect(KEYSPACE, "a"),
+        [
+            ([1500, HASH], StoredSession("p:a", 1.5, {"@created": "1", "color": "\\xff"})),
+            ([-1, FIELDS], StoredSession("p:a", -0.001, {"@created": "1", "color": "\\xff"})),
+            ([-2, []], None),
+        ],
+    ),
+    "page": (
+        indexes.page("i", start=0, stop=9),
+        [([0, []], Page(0, ())), ([7, [ID, b"\xff"]], Page(7, (ID.decode(),), (b"\xff",)))],
+    ),
+    "count": (
+        indexes.count(["i", "j"], (0, 1, 2)),
+        [([[0, 1], [2, 3]], [[0, 1], [2, 3]])],
+    ),
+    "count nothing": (indexes.count(["i"], ()), [([[]], [[]])]),
+    "drop": (indexes.drop(KEYSPACE, ["i"], ["a"]), [(0, 0), (7, 7)]),
+    "trim": (indexes.trim("i"), [(0, 0), (7, 7)]),
+    "end_all": (
+        indexes.end_all(KEYSPACE, "7"),
+        [
+            ([[], b"", 0], Ended(())),
+            ([[b"a", b"b"], b"c", 1], Ended((("a", "7"), ("b", "7")), "c", more=True)),
+        ],
+    ),
+    "end_many": (
+        indexes.end_many(KEYSPACE, ["a"]),
+        [([], Ended(())), ([b"a", b"7", b"b", b""], Ended((("a", "7"), ("b", ""))))],
+    ),
+    "now": (indexes.now(), [([b"17", b"500000"], 17.5), ([b"0", b"0"], 0)]),
+    "metadata": (
+        indexes.metadata(KEYSPACE, "a"),
+        [
+            ([b"1", b"x", b"7", None, None], Metadata(1, 1, "7", None, None)),
+            ([None] * 5, None),
+            ([None, b"1", b"7", None, None], None),
+        ],
+    ),
+    "ttl": (indexes.ttl(KEYSPACE, "a"), [(1500, 1.5), (-1, float("inf")), (-2, -0.002)]),
+    "sample": (
+        indexes.sample("i", 5),
+        [
+            ([], []),
+            ([b"a", b"1.5", b"b", b"inf"], [("a", 1.5), ("b", float("inf"))]),
+            ([[b"a", 1.5], [b"b", float("inf")]], [("a", 1.5), ("b", float("inf"))]),
+        ],
+    ),
+    "first": (
+        indexes.first("i", (0, 9), 5, latest_first=True),
+        [([], []), ([b"a", b"1.5"], [(b"a", 1.5)]), ([[b"a", 1.5]], [(b"a", 1.5)])],
+    ),
+    "eviction": (
+        indexes.eviction(),
+        [
+            (
+                b"# Memory\r\nmaxmemory:7\r\nmaxmemory_policy:noeviction\r\n",
+                Eviction("noeviction", 7),
+            ),
+            (b"# Memory\r\n", None),
+        ],
+    ),
+    "memory": (indexes.memory(KEYSPACE, "a"), [(144, 144), (None, None)]),
+}
+
+each_command = pytest.mark.parametrize("name", ANSWERS)
+
+
+@each_command
+def test_the_right_shape(name):
+    """Each reply that Redis sends has its answer."""
+    command, answers = ANSWERS[name]
+    for reply, answer in answers:
+        assert command.read(reply) == answer
+
+
+MISFITS = [
+    *(True, False, 1.0, float("nan"), "text", b"OK", b"1_0", b" 1", b"01", b"\xff", -3, MOST + 1),
+    *(ResponseError("x"), (), object(), [True], [1], ["a"], [b"a", b"b", b"c"], [[1]], [[b"a"]]),
+    *(
+        [b"a", 1],
+        [1, b"a", 2],
+        [b"a", b"1", b"a", b"2"],
+        [b"a", b"nan"],
+        [b"a", b"x"],
+        [[b"a", 1.5, 2]],
+    ),
+    *([1, [1]], [1, b"a", b"b"], [1, [b"a"], 3], [-1, [b"a"]], [-3, [b"a"]], [[0, 1]], [[1], [2]]),
+    *([2, b"7"], [1, None], [1, 7], [None] * 4, [1] * 5, {b"a": 1}, {1: b"a"}, {"a": "b"}),
+    *([b"1", b"2", b"3"], [b"x", b"1"], [b"999999999999", b"1"], [b"-1", b"1"], [[], [b"a"]]),
+    [ResponseError("x"), b"1"],
+]
+
+
+SCORES = ([b"1"], [b"1", b"2"])
+
+
+def fits(name, reply):
+    """Whether ``reply`` may be the right one after all."""
+    kinds = [type(one) for one in reply] if isinstance(reply, list) else None
+    return {
+        "eviction": isinstance(reply, bytes),
+        "end_many": kinds is not None and set(kinds) <= {bytes} and len(kinds) % 2 == 0,
+        "load": kinds == [bytes, bytes],
+        "page": kinds == [int, list] and reply[0] >= 0 and reply[1] == [b"a"],
+        **dict.fromkeys(
+            ("sample", "first"),
+            kinds is not None and set(kinds) == {bytes} and reply[1::2] in SCORES,
+        ),
+    }.get(name, False)
+
+
+@each_command
+def test_no_other_shape(name):
+    """Whatever else comes is none of Redis' replies to that command."""
+    command, _ = ANSWERS[name]
+    for reply in MISFITS:
+        if not fits(name, reply):
+            with pytest.raises(WrongShape):
+                pytest.fail(f"{reply!r} was read as {command.read(reply)!r}")
+
+
+# A busy machine is no failure.
+unhurried = hypothesis.settings(deadline=None, max_examples=50)
+
+values = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.integers(-3, 3),
+        st.floats(),
+        st.binary(),
+        st.text(max_size=3),
+        st.sampled_from([b"@created", b"1", b"overflow", ResponseError("x")]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=6),
+        st.dictionaries(st.one_of(st.binary(max_size=3), st.integers()), inner, max_size=3),
+    ),
+    max_leaves=12,
+)
+
+
+@each_command
+@unhurried
+@given(reply=values)
+def test_anything_is_an_answer_or_of_the_wrong_shape(name, reply):
+    """Reading fails in no other way."""
+    with suppress(WrongShape):
+        ANSWERS[name][0].read(reply)
+
+
+@pytest.mark.parametrize("error", [b"ERR hash value is not an integer", b"ERR would overflow"])
+def test_an_increment_that_is_refused(error):
+    """The server's own words say why."""
+    answer = commands.increment(KEYSPACE, "a", b"n", 1).read([error])
+    wanted = commands.TooLarge if b"overflow" in error else commands.NotAnInteger
+    assert isinstance(answer, wanted)
+
+
+@pytest.mark.parametrize("reply", [[b"ERR something else"], [b"overflow", b""], [1], []])
+def test_an_increment_that_is_refused_otherwise(reply):
+    with pytest.raises(WrongShape):
+        commands.increment(KEYSPACE, "a", b"n", 1).read(reply)
+
+
+def test_the_kind_of_what_came_is_told_and_nothing_of_it():
+    """Somebody's session may be in it."""
+    for reply in (b"secret", [b"secret"], {b"secret": 1}):
+        with pytest.raises(WrongShape) as caught:
+            replies.flag(reply)
+        assert "secret" not in str(caught.value)
+    with pytest.raises(WrongShape, match=r"^list of 1 where a list of 2 belongs$"):
+        replies.listing([1], 2)
