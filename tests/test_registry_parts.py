@@ -98,6 +98,13 @@ def test_selections_that_met_dead_ids(call, created, raw, prefix, users):  # noq
     assert call("count", selection) == len(created)
 
 
+def test_a_page_of_many_dead(call, created, raw, prefix):  # noqa: F811
+    """However many are dead, a page is read three times at most."""
+    put_in_index(raw, f"{prefix}:user:1", nobodys(10), time.time() + 9000)
+    pages = [ids(call("latest", 0, 3, Selection(users=("1", "2")))) for _ in range(2)]
+    assert pages == [[], [created[6], created[5], created[4]]]
+
+
 def test_a_session_that_changed_hands(call, raw, prefix):  # noqa: F811
     """A user's index may list one that is somebody else's by now: it is not shown."""
     id = started("2")

@@ -106,13 +106,13 @@ def test_very_many_sessions(ada, browser, others, more):
     assert id_of(browser) in page.content.decode()
     left = others - len(shown)
     assert left in {max(more - 1, 0), more}
-    said = {0: "", 1: "And 1 older session. “Sign out everywhere else” ends it, too."}
-    words = said.get(left, f"And {left} older sessions. “Sign out everywhere else” ends them, too.")
+    said = {0: "", 1: "And 1 more session. “Sign out everywhere else” ends it, too."}
+    words = said.get(left, f"And {left} more sessions. “Sign out everywhere else” ends them, too.")
     assert words in text_of(page)
-    assert ("older" in text_of(page)) == bool(left)
+    assert ("more session" in text_of(page)) == bool(left)
     asking = text_of(browser.get(OTHERS))
     assert f"{others} sessions end at once." in asking
-    assert ("older" in asking) == bool(left)
+    assert ("more session" in asking) == bool(left)
     assert f"Signed out on {others} other devices." in text_of(browser.post(OTHERS, follow=True))
     assert registry.count() == 1
 
@@ -126,9 +126,9 @@ def test_an_old_session_of_very_many(ada, browser, raw, prefix):
     page = browser.get(PAGE)
     assert text_of(page).count("This device") == 1
     assert page.content.decode().count("/end/") == 102
-    assert "older session" not in text_of(page)
+    assert "more session" not in text_of(page)
     started(str(ada.pk))
-    assert "And 1 older session." in text_of(browser.get(PAGE))
+    assert "And 1 more session." in text_of(browser.get(PAGE))
 
 
 def test_no_session_key_is_shown(ada, browser):
