@@ -161,7 +161,7 @@ def read(ids: Sequence[str]) -> Steps[list[LiveSession]]:
         asked = [ask(keyspace, id) for id in part for ask in (indexes.metadata, indexes.ttl)]
         now, *answers = yield [indexes.now(), *asked]
         read = zip(part, answers[::2], answers[1::2], strict=True)
-        found += [_live(id, held, now + ttl) for id, held, ttl in read if held and ttl > 0]
+        found += [session_of(id, held, now + ttl) for id, held, ttl in read if held and ttl > 0]
     return found
 
 
@@ -182,7 +182,8 @@ def entries(id: str) -> Steps[list[StoredEntry]]:
     return stored_entries(import_string(settings.SESSION_SERIALIZER)(), stored)
 
 
-def _live(id: str, metadata: Metadata, expires: float) -> LiveSession:
+def session_of(id: str, metadata: Metadata, expires: float) -> LiveSession:
+    """``expires`` in epoch seconds, however many."""
     # A session that was last saved before METADATA was turned off still has some.
     is_shown = conf.current().metadata
     return LiveSession(

@@ -1,13 +1,18 @@
 """Damage in Redis stays local: whatever a row of a list has become, the others are as they were."""
 
 import time
+from datetime import timedelta, timezone
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from sessions_redis import registry
+from sessions_redis import indexes, live, registry
+from sessions_redis.commands import Keyspace
 from sessions_redis.live import NEVER
+from sessions_redis.models import Session
 from sessions_redis.registry import Selection
 from sessions_redis.statistics import measure
 from tests.section import listed, own_id, signed_in, text_of, url, use_section
@@ -97,8 +102,8 @@ DAMAGES = {
 
 
 @pytest.fixture(autouse=True)
-def section(settings):
-    use_section(settings)
+def section(request):
+    use_section(request.getfixturevalue("settings"))
 
 
 @pytest.fixture
@@ -254,6 +259,39 @@ def test_sessions_that_never_expire(admin_client, ada, good, raw, prefix, damage
     assert "Expires: never" in text_of(admin_client.get(url("change", damaged.id)))
     admin_client.post(url("delete", damaged.id), {"post": "yes"})
     assert not raw.exists(damaged.key)
+
+
+@pytest.mark.parametrize("score", ["inf", "1e300", "-inf", "-1e300", "0", "1e-300"])
+def test_scores_beyond_all_times(client, ada, good, raw, prefix, score):
+    """A member's score may be any number: lists and figures leave out what is gone."""
+    client.force_login(User.objects.create_superuser("boss"))
+    Damaged(raw, prefix, str(ada.pk)).put("0" * 32, score)
+    for query in QUERIES[:8]:
+        asked = query.format(good=good, ada=ada.pk)
+        page = client.get(f"{url()}?{asked}")
+        assert (good in listed(page)) == (asked != "expires=day"), asked
+        assert "0" * 32 not in listed(page)
+    assert good in [session.id for session in registry.of_user(ada)]
+    assert registry.by_time_left([0, float("inf")]) == ([3], [0])
+    assert measure(100).sampled == 3
+
+
+# Whatever bytes a hash holds.
+field_values = st.lists(st.none() | st.binary(max_size=20), min_size=5, max_size=5)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(field_values, st.integers(-1, 2**63 - 1), st.floats(0, 2**40))
+def test_any_metadata(values, pttl, now):
+    """A session is made of it, with times that every time zone has."""
+    asked = Keyspace("session")
+    metadata = indexes.metadata(asked, "0" * 32).read(values)
+    assert (metadata is None) == (values[0] is None)
+    if metadata is not None:
+        found = live.session_of("0" * 32, metadata, now + indexes.ttl(asked, "0" * 32).read(pttl))
+        for moment in (found.created, found.updated, found.expires):
+            assert moment.astimezone(timezone(timedelta(hours=14))).year >= 1970
+        assert str(Session.of(found)).isprintable()
 
 
 def test_an_empty_user_is_nobody(admin_client, raw, prefix):
