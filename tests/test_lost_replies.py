@@ -7,7 +7,8 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.core.management import CommandError
 
-from sessions_redis import registry, scripts
+from sessions_redis import conf, indexes, registry, scripts
+from sessions_redis.clients import pools
 from sessions_redis.exceptions import SessionStoreUnavailable
 from tests.proxy import Proxy
 from tests.section import own_id, signed_in, text_of, url, use_section
@@ -328,3 +329,26 @@ def test_the_error(settings, session_redis, proxy, fails, name):
     error = fails(name, argument)
     assert not error.may_have_been_done
     assert error.__cause__.__notes__ == ["The command was not sent."]
+
+
+def test_no_connection_is_free(settings, session_redis, server):
+    """Where the command had to wait for a connection in vain, it was not sent."""
+    options = {"max_connections": 1, "timeout": 0.01}
+    settings.SESSION_REDIS = {**session_redis, "OPTIONS": options}
+    command = [indexes.end_many(conf.current().keyspace, ["0" * 32])]
+
+    async def all_in_use():
+        leases = (await pools.current().of_loop(command)).leases
+        lease = await leases.take()
+        with pytest.raises(SessionStoreUnavailable) as error:
+            await registry.aend("0" * 32)
+        leases.give(lease)
+        return error.value
+
+    assert not asyncio.run(all_in_use()).may_have_been_done
+    leases = pools.current().of_process(command)
+    lease = leases.take()
+    with pytest.raises(SessionStoreUnavailable) as error:
+        registry.end("0" * 32)
+    leases.give(lease)
+    assert not error.value.may_have_been_done
