@@ -97,10 +97,10 @@ class Session(models.Model):
             return gettext("anonymous")
         if self.user_name:
             return self.user_name
-        return gettext("%(pk)s (deleted)") % {"pk": _readable(self.user_pk)}
+        return gettext("%(pk)s (deleted)") % {"pk": readable_pk(self.user_pk)}
 
 
-def _readable(pk: str) -> str:
+def readable_pk(pk: str) -> str:
     """A primary key of any length and characters, for pages and for databases to take."""
     shown = pk if len(pk) <= LONGEST_PK else f"{pk[:LONGEST_PK]}…"
     if shown.isprintable():

@@ -5,6 +5,7 @@ from datetime import timedelta, timezone
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.admin.utils import quote
 from django.contrib.auth.models import User
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -313,6 +314,32 @@ def test_long_values_are_cut(admin_client, ada, raw, prefix):
     assert rf"\x00\n{'9' * 148}… (deleted)" in page
     admin_client.post(url("delete", id), {"post": "yes"})
     assert LogEntry.objects.get().object_repr.startswith(rf"{id[:8]} (\x00\n999")
+
+
+def test_null_characters(admin_client, ended):
+    """A primary key may have them: it is looked for in Redis, and never in the database."""
+    pk = "a\x00b"
+    id = signed_in(pk)
+    assert admin_client.get(url(), {"q": pk}).status_code == 200
+    assert listed(admin_client.get(url(), {"user": pk})) == [id]
+    assert admin_client.post(url("end_all", quote(pk)), {"post": "yes"}).status_code == 302
+    entry = LogEntry.objects.get()
+    assert (entry.object_id, entry.object_repr) == (id, rf"{id[:8]} (a\x00b (deleted))")
+    assert "\x00" not in entry.change_message
+    assert ended == [(id, pk, "admin")]
+
+
+def test_null_characters_of_who_signs_in_meanwhile(admin_client, monkeypatch):
+    """The log takes the name of a user whose sessions were not known before they were ended."""
+    end, ids = registry.end_each_of, []
+
+    def end_after_a_login(pk, **kwargs):
+        ids.append(signed_in(pk))
+        return end(pk, **kwargs)
+
+    monkeypatch.setattr(registry, "end_each_of", end_after_a_login)
+    admin_client.post(url("end_all", quote("a\x00b")), {"post": "yes"})
+    assert LogEntry.objects.get().object_repr == rf"{ids[0][:8]} (a\x00b)"
 
 
 def test_sampling_takes_no_id_for_gone(raw, prefix):

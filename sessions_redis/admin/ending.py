@@ -30,7 +30,7 @@ from sessions_redis.admin.users import own_session_id
 from sessions_redis.admin.ways import WaysAdmin
 from sessions_redis.devices import device_of
 from sessions_redis.exceptions import SessionStoreUnavailable
-from sessions_redis.models import Session
+from sessions_redis.models import Session, readable_pk
 
 # Sessions named one by one where they are about to be ended.
 SHOWN = 100
@@ -161,7 +161,7 @@ class EndingAdmin(WaysAdmin):
         listing: Any = self.get_queryset(request)
         listing = listing.of_users([pk])
         shown = list(listing[:SHOWN])
-        owner = shown[0].owner if shown else pk
+        owner = shown[0].owner if shown else readable_pk(pk)
         question = Question(
             _("End all sessions of %(user)s") % {"user": owner},
             _("Are you sure you want to end all sessions of %(user)s?") % {"user": owner},
