@@ -1,6 +1,7 @@
 """Where Redis refuses a command, nothing is written, nothing is lost, and the error says why."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.fields import IP
-from tests.servers import Server
+from tests.servers import Server, wait_until
 
 DOCS = (Path(__file__).parent.parent / "docs" / "redis.md").read_text()
 (RULE,) = [line.split() for line in DOCS.splitlines() if line.startswith("ACL SETUSER")]
@@ -39,6 +40,7 @@ def own(tmp_path_factory):
     server = Server(tmp_path_factory.mktemp("refusing"))
     with server.client() as client:
         client.execute_command(*RULE)
+        client.config_set("stop-writes-on-bgsave-error", "no")
     yield server
     server.stop()
 
@@ -255,6 +257,7 @@ def test_a_command_that_is_not_allowed(site, admin, command, indexed):
     said = refusals(site, refuse, indexed=indexed)
     name = command.replace("|", " ").split()[0]
     assert {done: text for done, text in said.items() if f"'{name}" not in text.lower()} == {}
+    assert all("docs/redis.md" in text for text in said.values())
     assert said or not indexed
 
 
@@ -281,6 +284,26 @@ def test_a_server_that_does_not_write(site, admin, reason):
     said = refusals(site, lambda: set_to(refusing), lambda: set_to(usual))
     assert {"create", "save", "cycle", "increment"} <= said.keys()
     assert all(word in text for text in said.values())
+
+
+def test_a_server_that_cannot_save(site, admin, own):
+    """A server that cannot write its snapshots to disk refuses a write as a whole."""
+    shutil.rmtree(own.folder)
+    admin.config_set("save", "900 1")
+    admin.bgsave()
+    wait_until(
+        lambda: admin.info("persistence")["rdb_last_bgsave_status"] == "err", "saving has failed"
+    )
+    try:
+        said = refusals(
+            site,
+            lambda: admin.config_set("stop-writes-on-bgsave-error", "yes"),
+            lambda: admin.config_set("stop-writes-on-bgsave-error", "no"),
+        )
+    finally:
+        admin.config_set("save", "")
+    assert {"create", "save", "cycle", "increment", "delete", "end_all_of"} <= said.keys()
+    assert all("persist to disk" in text for text in said.values())
 
 
 def test_a_replica(site, admin):

@@ -63,14 +63,14 @@ def watched(server):
         yield scripts
         with server.client() as other:
             other.echo("over")
-        for said in monitor.listen():
+        said = monitor.next_command()
+        while not said["command"].upper().startswith("ECHO"):
             words = said["command"].split()
-            if words[0].upper() == "ECHO":
-                break
             if words[0].upper().startswith("EVAL"):
                 scripts.append([])
             elif said["client_type"] == "lua":
                 scripts[-1].append(words)
+            said = monitor.next_command()
     scripts[:] = filter(None, scripts)  # a server that does not know a script does nothing
 
 

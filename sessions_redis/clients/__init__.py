@@ -11,6 +11,7 @@ from redis.exceptions import (
     AuthorizationError,
     BusyLoadingError,
     InvalidResponse,
+    NoPermissionError,
     NoScriptError,
     ReadOnlyError,
     RedisError,
@@ -216,5 +217,10 @@ def _unavailable(settings: Conf, error: RedisError) -> SessionStoreUnavailable:
             f"{where} holds something else under a name that is an index's: {what}. Look with TYPE "
             f"which of {settings.key_prefix}:index, …:index:signed-in, …:index:anonymous and "
             "…:user:<pk> is no zset, and delete that."
+        )
+    if isinstance(error, NoPermissionError):
+        return SessionStoreUnavailable(
+            f"{where} refused a command: {what}. Allow that user the commands and the keys that "
+            'docs/redis.md names under "A restricted user".'
         )
     return SessionStoreUnavailable(f"{where} refused a command: {what}.")
