@@ -74,10 +74,17 @@ wait $server
 { kill -9 $!; wait; } 2>/dev/null
 """
 
-# What this process has made, and ends when it ends; a forked child owns none of it.
-_servers: dict[Path, subprocess.Popen[bytes]] = {}
-_shortcuts: dict[Path, Path] = {}
-_making = Lock()
+
+class _Made:
+    """What a process has made, and ends when it ends; a forked child owns none of it."""
+
+    def __init__(self) -> None:
+        self.servers: dict[Path, subprocess.Popen[bytes]] = {}
+        self.shortcuts: dict[Path, Path] = {}
+        self.making = Lock()
+
+
+_made: dict[int, _Made] = {}
 
 
 def ensure(directory: Path) -> Path:
@@ -111,7 +118,7 @@ def stop(directory: Path) -> None:
     Happens by itself when the process exits. A server that takes longer than ``STOP_TIMEOUT`` is
     left to finish: the lock keeps others out until it has.
     """
-    server = _servers.pop(directory.absolute(), None)
+    server = _ours().servers.pop(directory.absolute(), None)
     if server is not None:
         _let_go(server)
         with suppress(subprocess.TimeoutExpired):
@@ -166,12 +173,13 @@ def _socket_path(directory: Path) -> Path:
     path = directory / SOCKET
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
         return path
-    with _making:
-        if directory not in _shortcuts:
+    ours = _ours()
+    with ours.making:
+        if directory not in ours.shortcuts:
             shortcut = Path(tempfile.mkdtemp(prefix="sessions-redis-")) / "d"
             shortcut.symlink_to(directory)
-            _shortcuts[directory] = shortcut
-        return _shortcuts[directory] / SOCKET
+            ours.shortcuts[directory] = shortcut
+        return ours.shortcuts[directory] / SOCKET
 
 
 def _answers(socket_path: Path) -> bool:
@@ -188,14 +196,15 @@ def _answers(socket_path: Path) -> bool:
 
 def _start(directory: Path) -> subprocess.Popen[bytes] | None:
     # None while the lock is held: by a server that is starting or ending, or by another starter.
-    with _making, _opened(directory / LOCK) as lock, _opened(directory / LOG) as log:
+    ours = _ours()
+    with ours.making, _opened(directory / LOCK) as lock, _opened(directory / LOG) as log:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None
         stop(directory)  # What is left of one that has died.
         options = [word for name, value in CONFIG.items() for word in (f"--{name}", value)]
-        server = _servers[directory] = subprocess.Popen(  # noqa: S603 - our script, our arguments
+        server = ours.servers[directory] = subprocess.Popen(  # noqa: S603 - our script, our arguments
             ["/bin/sh", "-c", WATCHED, "sh", str(binary()), *options],
             cwd=directory,
             stdin=subprocess.PIPE,
@@ -231,21 +240,41 @@ def _unavailable(directory: Path, what: str) -> SessionStoreUnavailable:
 
 @atexit.register
 def _end() -> None:
-    for directory in list(_servers):
+    ours = _ours()
+    for directory in list(ours.servers):
         stop(directory)
-    for shortcut in _shortcuts.values():
+    for shortcut in ours.shortcuts.values():
         shutil.rmtree(shortcut.parent, ignore_errors=True)
+
+
+def _ours() -> _Made:
+    """What this process has made. A fork in C runs no hook, so the process's ID is compared."""
+    process = os.getpid()
+    ours = _made.get(process)
+    if ours is None:
+        ours = _made.setdefault(process, _Made())
+        _disown()
+    return ours
 
 
 def _disown() -> None:
     # Were its copy of the pipe to stay open, a forked child would keep its parent's server alive.
-    _making.release()
-    for server in _servers.values():
-        _let_go(server)
-        server.returncode = 0  # No child of this process: there is nothing to wait for.
-    _servers.clear()
-    _shortcuts.clear()
+    for process, made in list(_made.items()):
+        if process != os.getpid():
+            for server in made.servers.values():
+                _let_go(server)
+                server.returncode = 0  # No child of this process: there is nothing to wait for.
+            made.servers.clear()
 
 
-# A fork waits until nothing is half made: its child would inherit a lock that it cannot let go.
-os.register_at_fork(before=_making.acquire, after_in_parent=_making.release, after_in_child=_disown)
+def _hold() -> None:
+    _ours().making.acquire()
+
+
+def _release() -> None:
+    _ours().making.release()
+
+
+# A fork waits until nothing is half made: its child would inherit the pipe of a server that it does
+# not know of.
+os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_disown)

@@ -1,8 +1,12 @@
-"""A proxy between engine and server that counts round trips, and can lose replies."""
+"""Proxies between engine and server: one counts round trips and loses replies, others do harm."""
 
+import select
 import socket
+import ssl
+import struct
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 from types import TracebackType
@@ -10,6 +14,9 @@ from typing import Any
 
 # Seconds without a word from the client after which it has said all, and waits.
 QUIET = 0.01
+
+# Seconds after which a thread looks whether it is to end.
+TICK = 0.01
 
 
 class Requests:
@@ -142,3 +149,89 @@ class Proxy:
         before = self.round_trips
         function(*arguments)
         return self.round_trips - before
+
+
+class Relay:
+    """
+    Passes bytes on to a server on this machine, and does harm when a test says so.
+
+    ``pass_reply``: what becomes of bytes that came from the server; it takes the client's socket
+    and them. ``requests``: what came from clients. With ``tls``, the client's side speaks it.
+    """
+
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
+        self._target = ("127.0.0.1", port)
+        self._tls = tls
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(TICK)
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._ends = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._to_reset: set[socket.socket] = set()
+        self._silent: set[socket.socket] = set()
+        self.open: set[socket.socket] = set()
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self.pass_reply: Callable[[socket.socket, bytes], None] = lambda client, reply: (
+            client.sendall(reply)
+        )
+
+    def __enter__(self) -> "Relay":
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ends.set()
+        for thread in self._threads:
+            thread.join()
+        self._listener.close()
+
+    def reset_all(self) -> None:
+        """Reset the connections of all clients, and return when that is done."""
+        self._to_reset |= self.open
+        while self._to_reset & self.open:
+            time.sleep(TICK)
+
+    def silence_all(self) -> None:
+        """Pass nothing on over the connections there are, and close none: so do load balancers."""
+        self._silent |= self.open
+
+    def _start(self, function: Callable[..., None], *arguments: Any) -> None:
+        self._threads.append(threading.Thread(target=function, args=arguments))
+        self._threads[-1].start()
+
+    def _accept(self) -> None:
+        while not self._ends.is_set():
+            with suppress(TimeoutError):
+                client, _ = self._listener.accept()
+                self.connections += 1
+                self._start(self._serve, client)
+
+    def _serve(self, client: socket.socket) -> None:
+        client.settimeout(20)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # To close is to reset, as soon as no other side has closed before.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with suppress(OSError), socket.create_connection(self._target) as server:
+            if self._tls is not None:
+                client = self._tls.wrap_socket(client, server_side=True)
+            with client:
+                self.open.add(client)
+                self._pass_on(client, server)
+        self.open.discard(client)
+
+    def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
+        while not self._ends.is_set() and client not in self._to_reset:
+            for source in select.select([client, server], [], [], TICK)[0]:
+                if client in self._silent:
+                    self._ends.wait()
+                    return
+                received = source.recv(65536)
+                if not received:
+                    return
+                if source is server:
+                    self.pass_reply(client, received)
+                else:
+                    self.requests.append(received)
+                    server.sendall(received)

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import redis
@@ -23,12 +24,14 @@ def server_binary() -> str:
 def required(program: str) -> str:
     """The path of ``program``. Without it the test fails in CI, and is skipped elsewhere."""
     path = shutil.which(program)
-    if path is None:
-        reason = f"{program} is not installed (Debian: apt-get install {program})"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return path
+    return path or unavailable(f"{program} is not installed (Debian: apt-get install {program})")
+
+
+def unavailable(reason: str) -> NoReturn:
+    """The machine lacks something: the test fails in CI, and is skipped elsewhere."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 def free_port() -> int:

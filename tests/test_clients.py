@@ -727,6 +727,7 @@ def test_what_does_not_speak_redis(execute, redis_at, proxy, garbage):
 
 
 IN_USE = r"all connections of this process are in use. Raise \"max_connections\""
+NO_ANSWER = "does not answer: all 1 connections of this process wait for its replies"
 
 
 @pytest.fixture
@@ -748,25 +749,38 @@ def one_connection(redis_at, server, prefix, raw):
     return OneConnection()
 
 
-def test_all_connections_of_the_process_are_in_use(one_connection):
-    """When all connections are taken and none comes free in time, that is told with the remedy."""
+def answer_others(leases, *, answers):
+    """As if there were other connections, over which the server does answer just now, or not."""
+    leases._last_answer = time.monotonic() + (60 if answers else -60)
+
+
+@pytest.mark.parametrize(("answers", "told"), [(True, IN_USE), (False, NO_ANSWER)])
+def test_all_connections_of_the_process_are_in_use(one_connection, answers, told):
+    """
+    When all connections are taken and none comes free in time, that is told with the remedy.
+
+    More connections are none while the server does not answer over those that there are.
+    """
     with ThreadPoolExecutor(1) as pool:
         taken = pool.submit(clients.run, one_connection.waiting)
         wait_until(one_connection.is_taken, "the connection is taken")
-        with pytest.raises(SessionStoreUnavailable, match=IN_USE):
+        answer_others(pools.current().of_process([]), answers=answers)
+        with pytest.raises(SessionStoreUnavailable, match=told):
             clients.run(echo("in vain"))
         one_connection.free()
         assert taken.result() == b"freed"
     assert clients.run(echo("again")) == "again"
 
 
-def test_all_connections_of_a_loop_are_in_use(one_connection):
+@pytest.mark.parametrize(("answers", "told"), [(True, IN_USE), (False, NO_ANSWER)])
+def test_all_connections_of_a_loop_are_in_use(one_connection, answers, told):
     """It is told in an event loop, too."""
 
     async def work():
         taken = asyncio.create_task(clients.arun(one_connection.waiting))
         await asyncio.to_thread(wait_until, one_connection.is_taken, "the connection is taken")
-        with pytest.raises(SessionStoreUnavailable, match=IN_USE):
+        answer_others((await pools.current().of_loop([])).leases, answers=answers)
+        with pytest.raises(SessionStoreUnavailable, match=told):
             await clients.arun(echo("in vain"))
         one_connection.free()
         assert await taken == b"freed"

@@ -11,8 +11,9 @@ from typing import Any
 from redis import Connection
 from redis.exceptions import ReadOnlyError, ResponseError
 
+from sessions_redis.clients.connections import LOST, SurplusError, aready, lost, ready
 from sessions_redis.clients.garbage import UNREADABLE, Read, answers, garbage
-from sessions_redis.clients.leases import AsyncLeases, Leases
+from sessions_redis.clients.leases import NOT_SENT, AsyncLeases, Leases
 from sessions_redis.commands import Argument
 
 Request = tuple[Argument, ...]
@@ -33,19 +34,30 @@ def exchange(leases: Leases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
     """
     What ``reads`` make of the replies to the requests in ``sent``; errors are answers, too.
 
-    After the reply that the server is a replica, which does not write, the connection is closed: a
-    master that became one keeps its connections, and a new one reaches whichever is master now.
+    They are returned only if nothing is unread after the replies; else all are discarded, and the
+    exchange has failed. A connection on which one failed is closed. After the reply that the
+    server is a replica, which does not write, it is closed as well: a master that became one keeps
+    its connections, and a new one reaches whichever is master now.
     Raises redis-py's error when the server does not answer, or answers with garbage, after what
-    retries there are.
+    retries there are; with the note `NOT_SENT` if nothing was sent.
     """
-    of_replica = False
+    of_replica = was_sent = False
 
     def ask() -> list[Any]:
+        nonlocal was_sent
         try:
+            if leases.pings or not connection.is_sound():
+                ready(connection, pings=leases.pings)
+            was_sent = True
             connection.send_packed_command([sent])
             replies = [reply() for _ in reads]
+            has_surplus = connection.has_surplus()
         except UNREADABLE as error:
             raise garbage(error) from error
+        except LOST as error:
+            raise lost(error) from error
+        if has_surplus:
+            raise SurplusError
         return answers(replies, reads)
 
     def reply() -> Any:
@@ -62,9 +74,12 @@ def exchange(leases: Leases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
         replies: list[Any] = connection.retry.call_with_retry(
             ask, lambda _: connection.disconnect()
         )
+        leases.answered(lease)
         if of_replica:
             connection.disconnect()
-    except BaseException:
+    except BaseException as error:
+        if not was_sent:
+            error.add_note(NOT_SENT)
         # What nobody read would be taken for the next request's reply.
         lease.connection.disconnect()
         raise
@@ -75,14 +90,23 @@ def exchange(leases: Leases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
 
 async def aexchange(leases: AsyncLeases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
     """As `exchange`, without blocking the running loop."""
-    of_replica = False
+    of_replica = was_sent = False
 
     async def ask() -> list[Any]:
+        nonlocal was_sent
         try:
+            if leases.pings or not connection.is_sound():
+                await aready(connection, pings=leases.pings)
+            was_sent = True
             await connection.send_packed_command([sent])
             replies = [await reply() for _ in reads]
+            has_surplus = connection.has_surplus()
         except UNREADABLE as error:
             raise garbage(error) from error
+        except LOST as error:
+            raise lost(error) from error
+        if has_surplus:
+            raise SurplusError
         return answers(replies, reads)
 
     async def reply() -> Any:
@@ -97,11 +121,14 @@ async def aexchange(leases: AsyncLeases, sent: bytes, reads: Sequence[Read]) -> 
     try:
         connection = lease.connection
         replies: list[Any] = await connection.retry.call_with_retry(
-            ask, lambda _: connection.disconnect()
+            ask, lambda _: connection.disconnect(nowait=True)
         )
+        leases.answered(lease)
         if of_replica:
             await connection.disconnect()
-    except BaseException:
+    except BaseException as error:
+        if not was_sent:
+            error.add_note(NOT_SENT)
         await lease.connection.disconnect(nowait=True)
         raise
     finally:

@@ -2,9 +2,9 @@
 Connections that are kept at hand between commands.
 
 To get a connection from redis-py's pool and to give it back takes as long as half a round trip on
-loopback, so what is idle stays here for a moment. What redis-py does for its connections, such as
-looking whether the server closed one, or signing in again with a new token, it does whenever one
-passes through its pool, as each of them does after `KEPT`.
+loopback, so an idle connection stays here for a moment. What redis-py does for its connections,
+such as signing in again with a new token, it does whenever one passes through its pool, as each of
+them does after `KEPT`. Whether a connection is sound is looked at with each exchange.
 """
 
 import asyncio
@@ -16,15 +16,13 @@ from typing import Any, NamedTuple
 
 from redis import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 # Seconds after which a connection passes through redis-py's pool again.
 KEPT = 1.0
 
 # Connections in use at a time, where the pool knows no smaller number.
 MOST = 10_000
-
-# As redis-py's pools say it.
-NONE_FREE = "No connection available."
 
 # A note on the error of a command that found no connection: the server has not seen it.
 NOT_SENT = "The command was not sent."
@@ -38,10 +36,8 @@ _GET_ARGUMENTS = (
 )
 
 
-def _none_free() -> RedisConnectionError:
-    error = RedisConnectionError(NONE_FREE)
-    error.add_note(NOT_SENT)
-    return error
+class NoneFreeError(RedisConnectionError):
+    """All connections are in use, and the server answers over them: there are too few."""
 
 
 class Lease(NamedTuple):
@@ -52,18 +48,38 @@ class Lease(NamedTuple):
 
 
 class _Kept:
-    """What both worlds share. ``kept``: seconds; 0 for a pool whose every connection is checked."""
+    """
+    What both worlds share.
 
-    def __init__(self, pool: Any, kept: float = KEPT) -> None:
+    ``pings``: whether a connection that was idle has to show that it still reaches the server,
+    because the requests here must not be sent again.
+    """
+
+    def __init__(self, pool: Any, *, pings: bool = False) -> None:
         self.pool = pool
-        self._kept = kept
+        self.pings = pings
         self._idle: deque[Lease] = deque()  # its append and pop are atomic
         # The pool of memory:// is none that waits.
         self._patience: float | None = getattr(pool, "timeout", None)
         self._connections: int = min(pool.max_connections, MOST)
+        self._last_answer = 0.0
+
+    def answered(self, lease: Lease) -> None:
+        """Take note that the server has just answered over the connection of ``lease``."""
+        lease.connection.used = self._last_answer = monotonic()
 
     def _new(self, connection: Any) -> Lease:
-        return Lease(connection, monotonic() + self._kept)
+        return Lease(connection, monotonic() + KEPT)
+
+    def _none_free(self) -> RedisConnectionError | RedisTimeoutError:
+        error: RedisConnectionError | RedisTimeoutError = NoneFreeError("No connection available")
+        # While the server hangs, more connections would hang as well.
+        if monotonic() - self._last_answer > ((self._patience or 0) / 2 or 0.1):
+            error = RedisTimeoutError(
+                f"all {self._connections} connections of this process wait for its replies"
+            )
+        error.add_note(NOT_SENT)
+        return error
 
 
 class Leases(_Kept):
@@ -74,8 +90,8 @@ class Leases(_Kept):
     forget its time limit meanwhile.
     """
 
-    def __init__(self, pool: Any, kept: float = KEPT) -> None:
-        super().__init__(pool, kept)
+    def __init__(self, pool: Any, *, pings: bool = False) -> None:
+        super().__init__(pool, pings=pings)
         self._lock = Lock()
         self._free = self._connections
         # Of each thread that waits, a lock that is released when its turn has come.
@@ -85,7 +101,8 @@ class Leases(_Kept):
         """
         A connection that nobody else uses.
 
-        Raises redis-py's ``ConnectionError`` if none comes free within the pool's ``timeout``.
+        Raises redis-py's ``TimeoutError`` if none comes free within the pool's ``timeout`` because
+        the server does not answer, and `NoneFreeError` if there are too few.
         """
         with self._lock:
             turn = None if self._free else Lock()
@@ -122,7 +139,7 @@ class Leases(_Kept):
                 self._next()
             raise
         if self._withdraw(turn):
-            raise _none_free()
+            raise self._none_free()
 
     def _withdraw(self, turn: Any) -> bool:
         """Wait no longer. ``False`` if the turn has come, be it at the last moment."""
@@ -148,8 +165,8 @@ class Leases(_Kept):
 class AsyncLeases(_Kept):
     """Of a pool of one event loop, for its tasks, which are served in the order they come."""
 
-    def __init__(self, pool: Any, kept: float = KEPT) -> None:
-        super().__init__(pool, kept)
+    def __init__(self, pool: Any, *, pings: bool = False) -> None:
+        super().__init__(pool, pings=pings)
         # redis-py's own pool lets newcomers go before those who wait, until their time is over.
         self._free = asyncio.Semaphore(self._connections)
 
@@ -158,7 +175,7 @@ class AsyncLeases(_Kept):
             async with asyncio.timeout(self._patience if self._free.locked() else None):
                 await self._free.acquire()
         except TimeoutError as error:
-            raise _none_free() from error
+            raise self._none_free() from error
         try:
             return await self._taken()
         except BaseException as error:
@@ -171,26 +188,10 @@ class AsyncLeases(_Kept):
         self._free.release()
 
     async def _taken(self) -> Lease:
-        if not self._idle:
-            return self._new(await self._connection())
-        lease = self._idle.pop()
-        if monotonic() < lease.until:
-            return lease
-        # A cancelled request must not keep the connection for good.
-        await asyncio.shield(self.pool.release(lease.connection))
-        return self._new(await self._connection())
-
-    async def _connection(self) -> Any:
-        connection = await self.pool.get_connection(*_GET_ARGUMENTS)
-        # From redis-py 8.1 on its pool takes the end of the connection for a notification of the
-        # server's maintenance, and passes it on. Older versions do without can_read().
-        if self._kept or not hasattr(connection, "can_read"):
-            return connection
-        try:
-            if await connection.can_read():
-                await connection.disconnect()
-                await connection.connect()
-        except BaseException:
-            await asyncio.shield(self.pool.release(connection))
-            raise
-        return connection
+        if self._idle:
+            lease = self._idle.pop()
+            if monotonic() < lease.until:
+                return lease
+            # A cancelled request must not keep the connection for good.
+            await asyncio.shield(self.pool.release(lease.connection))
+        return self._new(await self.pool.get_connection(*_GET_ARGUMENTS))

@@ -1,8 +1,8 @@
 """
 The connection pools: one of the process, and one of each running event loop.
 
-A forked process makes its own. That of a loop is closed when the loop shuts
-down its asynchronous generators, which ``asyncio.run`` and ``async_to_sync`` do before its end.
+A forked process makes its own. That of a loop is closed when the loop shuts down its asynchronous
+generators, which ``asyncio.run`` and ``async_to_sync`` do before its end.
 """
 
 import asyncio
@@ -26,8 +26,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from sessions_redis import conf
+from sessions_redis.clients.connections import checked, in_memory
 from sessions_redis.clients.garbage import agreet, greet
-from sessions_redis.clients.leases import KEPT, AsyncLeases, Leases
+from sessions_redis.clients.leases import AsyncLeases, Leases
 from sessions_redis.clients.pipelines import Pipeline
 from sessions_redis.clients.reports import without_frames
 from sessions_redis.commands import Command
@@ -75,7 +76,7 @@ class Pools:
                 leases = self._of_process.get(repeats)
                 if leases is None:
                     pool = build(self.conf, SYNC, repeats=repeats)
-                    leases = self._of_process[repeats] = Leases(pool, _kept(repeats=repeats))
+                    leases = self._of_process[repeats] = Leases(pool, pings=not repeats)
         return leases
 
     async def of_loop(self, commands: Sequence[Command[Any]]) -> Pipeline:
@@ -89,7 +90,7 @@ class Pools:
         pipeline = of_loop.get(repeats)
         if pipeline is None:
             pool = build(self.conf, ASYNC, repeats=repeats)
-            pipeline = Pipeline(AsyncLeases(pool, _kept(repeats=repeats)))
+            pipeline = Pipeline(AsyncLeases(pool, pings=not repeats))
             of_loop[repeats] = pipeline
         return pipeline
 
@@ -143,11 +144,6 @@ def _drop_ended(by_loop: dict[asyncio.AbstractEventLoop, Any]) -> None:
             by_loop.pop(loop, None)  # another thread may have been here
 
 
-def _kept(*, repeats: bool) -> float:
-    # What is sent once must not meet a connection that the server has closed.
-    return KEPT if repeats else 0
-
-
 def build(settings: Conf, world: _World, *, repeats: bool) -> Any:
     """
     A pool of connections of ``world``, none made yet. ``repeats``: lost requests are sent again.
@@ -156,7 +152,9 @@ def build(settings: Conf, world: _World, *, repeats: bool) -> Any:
     """
     if settings.scheme == "memory":
         fakeredis, server = _memory(settings.location)
-        return getattr(fakeredis, world.fake_client)(server=server).connection_pool
+        pool = getattr(fakeredis, world.fake_client)(server=server).connection_pool
+        pool.connection_class = in_memory(pool.connection_class)
+        return pool
     socket = _embedded().ensure(settings.directory) if settings.scheme == "embedded" else None
     return _built(settings, world, socket, repeats=repeats)
 
@@ -178,6 +176,7 @@ def _pool_at(settings: Conf, world: _World, socket: Any, *, repeats: bool) -> An
     _require_seconds("timeout", pool.timeout)
     for name in TIMEOUTS:
         _require_seconds(name, pool.connection_kwargs.get(name), least=0.001)
+    pool.connection_class = checked(pool.connection_class)
     # Made and thrown away: redis-py looks at the options when it makes a connection.
     connection = pool.connection_class(**pool.connection_kwargs)
     if connection.encoder.decode_responses:
@@ -243,8 +242,7 @@ def _embedded() -> ModuleType:
     return embedded
 
 
-@cache
-def _memory(location: str) -> tuple[Any, Any]:  # noqa: ARG001 - one server for each location
+def _memory(location: str) -> tuple[Any, Any]:
     """fakeredis, and its server in this process that goes by ``location``."""
     try:
         import fakeredis  # noqa: PLC0415 - an extra
@@ -254,27 +252,39 @@ def _memory(location: str) -> tuple[Any, Any]:  # noqa: ARG001 - one server for 
             'SESSION_REDIS["LOCATION"] is memory://, which needs fakeredis with Lua: '
             f'pip install "django-sessions-redis[test]" ({error}).'
         ) from error
-    return fakeredis, fakeredis.FakeServer()
+    return fakeredis, _server_in_memory(location, os.getpid(), fakeredis.FakeServer)
 
 
-# The one of this process, once there is one.
-_pools: dict[str, Pools] = {}
-_OURS = "ours"
+_in_memory: dict[str, Any] = {}
+
+
+@cache
+def _server_in_memory(location: str, process: int, kind: Any) -> Any:  # noqa: ARG001 - for each
+    server = _in_memory.setdefault(location, kind())
+    # Where the fork came upon a thread that was writing, nobody is left to finish that.
+    if server.lock.acquire(timeout=1):
+        server.lock.release()
+    else:
+        server = _in_memory[location] = kind()
+    return server
+
+
+# By the process that made them, which is found by comparing its ID each time: a fork in C runs none
+# of Python's hooks. A forked process makes its own, with locks of their own, and leaves its
+# parent's where they are, untouched: to drop them would be to close what the parent uses.
+_pools: dict[int, Pools] = {}
 
 
 def current() -> Pools:
+    """The connection pools of this process and of the settings as they are now."""
+    process = os.getpid()
     # Of threads that begin at the same moment, all get what one of them made.
-    return _pools.get(_OURS) or _pools.setdefault(_OURS, Pools(conf.current()))
-
-
-# A forked process leaves its parent's connections alone. (Windows has no fork.)
-if hasattr(os, "register_at_fork"):  # pragma: no branch
-    os.register_at_fork(after_in_child=_pools.clear)
+    return _pools.get(process) or _pools.setdefault(process, Pools(conf.current()))
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:
     if setting == "SESSION_REDIS":
-        ours = _pools.pop(_OURS, None)
+        ours = _pools.pop(os.getpid(), None)
         if ours is not None:
             ours.close()
 

@@ -1,0 +1,255 @@
+"""
+redis-py's connections with two promises more.
+
+A connection on which something is unread answers nobody: the next request would take it for its own
+reply. A connection that is closed delivers nothing more: what its buffers still hold would reach
+the server later, after newer commands.
+
+redis-py has a check for unread data of its own, but turns it off where it expects notifications
+of the server's maintenance, and it leaves to the kernel what a closed connection has not sent yet.
+"""
+
+import os
+import select
+import socket
+import struct
+from collections.abc import Callable
+from functools import cache
+from time import monotonic
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection as AsyncConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+# Seconds after which a load balancer may have dropped an idle connection without a word.
+IDLE = 1.0
+
+# Errors of a connection that was lost, beside redis-py's own. On a transport that is closing,
+# asyncio raises AttributeError, and uvloop RuntimeError.
+LOST = (OSError, AttributeError, RuntimeError)
+
+# For SO_LINGER: to close is to reset, and the kernel drops what it has not delivered.
+_RESET = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+
+# The streams of a process that this one was forked from: whatever closed them would reach into
+# that process's event loop. Kept, so that nothing ever does.
+_of_parents: list[Any] = []
+
+
+class SurplusError(RedisConnectionError):
+    """More came than was asked for: a reply may be that of another request."""
+
+    def __init__(self) -> None:
+        super().__init__("its replies may be those of other requests, so all were discarded")
+
+
+def lost(error: BaseException) -> RedisConnectionError:
+    """One of `LOST` as redis-py would have raised it."""
+    return RedisConnectionError(f"the connection was lost ({type(error).__name__}: {error})")
+
+
+class _Checked:
+    """
+    What both worlds share.
+
+    ``used``: when something last came over the connection, as `monotonic` counts.
+    """
+
+    used: float
+    _parser: Any
+    _fileno: int
+    _poll: Callable[[int], Any]
+    _opened_by: int | None = None  # nobody yet
+
+    def is_sound(self) -> bool:
+        """Whether the connection is open and nothing waits to be read."""
+        raise NotImplementedError
+
+    def has_surplus(self) -> bool:
+        """
+        Whether the replies that were read may be those of another request.
+
+        They may be if anything is left to read. A server that closes the connection after its last
+        reply leaves nothing. A fork of the process that asked may have read its parent's replies.
+        """
+        return bool(
+            self._opened_by != os.getpid()
+            or self._has_read_ahead()
+            or (self._poll(0) and self._has_arrived())
+        )
+
+    def is_idle(self) -> bool:
+        return monotonic() - self.used > IDLE
+
+    def _opened(self, opened: Any) -> None:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.used = monotonic()
+        self._fileno = opened.fileno()
+        self._poll = _poll(self._fileno)
+        self._opened_by = os.getpid()
+
+    def _has_read_ahead(self) -> bool:
+        """Whether bytes have left the socket that no request has asked for."""
+        raise NotImplementedError
+
+    def _has_arrived(self) -> bool:
+        """Whether what makes the socket readable is bytes, and not only the end."""
+        try:
+            with socket.socket(fileno=os.dup(self._fileno)) as copied:
+                return bool(copied.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
+
+class Checked(_Checked):
+    _sock: Any
+    _decrypted: Callable[[], int] | None
+
+    def _connect(self) -> Any:
+        opened = super()._connect()  # type: ignore[misc]  # redis-py's
+        self._opened(opened)
+        self._decrypted = getattr(opened, "pending", None)  # over TLS
+        return opened
+
+    def is_sound(self) -> bool:
+        return self._sock is not None and not (self._has_read_ahead() or self._poll(0))
+
+    def _has_read_ahead(self) -> bool:
+        parser = self._parser
+        reader = getattr(parser, "_reader", None)  # that of hiredis
+        return bool(
+            (parser._buffer.unread_bytes() if reader is None else reader.has_data())
+            or (self._decrypted is not None and self._decrypted())
+        )
+
+
+class AsyncChecked(_Checked):
+    _reader: Any
+    _writer: Any
+    _is_closing: Callable[[], bool]
+
+    async def _connect(self) -> None:
+        await super()._connect()  # type: ignore[misc]  # redis-py's
+        self._opened(self._writer.get_extra_info("socket"))
+        self._is_closing = self._writer.transport.is_closing
+
+    async def disconnect(self, *args: Any, **kwargs: Any) -> None:
+        self._cut()
+        await super().disconnect(*args, **kwargs)  # type: ignore[misc]  # redis-py's
+
+    def is_sound(self) -> bool:
+        stream = self._reader
+        return not (
+            stream is None
+            or stream._eof
+            or self._is_closing()
+            or self._has_read_ahead()
+            or self._poll(0)
+        )
+
+    def _has_read_ahead(self) -> bool:
+        if self._reader._buffer:  # no public way to ask; redis-py asks the same way
+            return True
+        reader = getattr(self._parser, "_reader", None)  # that of hiredis
+        return reader is not None and reader.has_data()
+
+    def _close(self) -> None:
+        self._cut()
+        super()._close()  # type: ignore[misc]  # redis-py's
+
+    def _cut(self) -> None:
+        """Drop what has not been sent yet, which ``close()`` would first send."""
+        if self._writer is None:
+            return
+        if self._opened_by in (None, os.getpid()):
+            self._writer.transport.abort()
+        else:
+            _of_parents.append((self._reader, self._writer))
+            self._reader = self._writer = None
+
+
+class InMemory:
+    """A connection to a server in this process, over which nothing can be late or lost."""
+
+    used: float
+
+    def is_sound(self) -> bool:
+        return True
+
+    def is_idle(self) -> bool:
+        return False
+
+    def has_surplus(self) -> bool:
+        return False
+
+
+@cache
+def checked(kind: Any) -> Any:
+    """redis-py's class of connections ``kind``, with the promises of this module."""
+    mixin = AsyncChecked if issubclass(kind, AsyncConnection) else Checked
+    return type(kind.__name__, (mixin, kind), {})
+
+
+@cache
+def in_memory(kind: Any) -> Any:
+    return type(kind.__name__, (InMemory, kind), {})
+
+
+def ready(connection: Any, *, pings: bool) -> None:
+    """
+    Make ``connection`` fit for a request, on a new socket if the one it has is not sound.
+
+    ``pings``: whether one that was idle has to show that it still reaches the server.
+    """
+    must_answer = pings and connection.is_idle()
+    if connection.is_sound() and (not must_answer or _answers(connection)):
+        return
+    connection.disconnect()
+    connection.connect()
+    if not connection.is_sound():
+        raise SurplusError
+
+
+async def aready(connection: Any, *, pings: bool) -> None:
+    """As `ready`, without blocking the running loop."""
+    must_answer = pings and connection.is_idle()
+    if connection.is_sound() and (not must_answer or await _aanswers(connection)):
+        return
+    await connection.disconnect(nowait=True)
+    await connection.connect()
+    if not connection.is_sound():
+        raise SurplusError
+
+
+def _answers(connection: Any) -> bool:
+    try:
+        connection.send_command("PING")
+        connection.read_response()
+    except ResponseError:
+        pass  # an answer, too: the user may not PING
+    except (RedisConnectionError, RedisTimeoutError, *LOST):
+        return False
+    return bool(connection.is_sound())
+
+
+async def _aanswers(connection: Any) -> bool:
+    try:
+        await connection.send_command("PING")
+        await connection.read_response()
+    except ResponseError:
+        pass
+    except (RedisConnectionError, RedisTimeoutError, *LOST):
+        return False
+    return bool(connection.is_sound())
+
+
+def _poll(fileno: int) -> Callable[[int], Any]:
+    """Says, without waiting, whether there is anything to read, be it the end."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(fileno, select.POLLIN)
+        return poll.poll
+    # Windows, or eventlet.
+    return lambda _: select.select([fileno], [], [], 0)[0]

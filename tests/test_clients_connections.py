@@ -1,0 +1,413 @@
+"""Promise 15: a reply reaches only the request that it answers, whatever the network does."""
+
+import asyncio
+import importlib.util
+import select
+import socket
+import ssl
+import struct
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+import trustme
+from redis._parsers import _AsyncRESP2Parser, _AsyncRESP3Parser, _RESP2Parser, _RESP3Parser
+
+from sessions_redis import clients, commands
+from sessions_redis.clients import connections, pools
+from sessions_redis.clients.pipelines import AT_ONCE
+from sessions_redis.commands import Command, Keyspace
+from sessions_redis.engine import SessionStore
+from sessions_redis.exceptions import SessionStoreUnavailable
+from tests.proxy import Relay
+from tests.servers import Server, required
+
+TASKS = 20
+
+
+def echo(word):
+    return Command(("ECHO", word), bytes.decode)
+
+
+@pytest.fixture
+def relay(server):
+    with Relay(server.port) as relay:
+        yield relay
+
+
+@pytest.fixture
+def redis_at(settings, session_redis):
+    """Sets where Redis is, with options for redis-py."""
+
+    def change(location, **options):
+        settings.SESSION_REDIS = {**session_redis, "LOCATION": location, "OPTIONS": options}
+
+    return change
+
+
+def uvloop():
+    assert importlib.util.find_spec("uvloop") or required("uvloop")
+    return importlib.import_module("uvloop")
+
+
+@pytest.fixture(params=["sync", "asyncio", "uvloop"])
+def world(request):
+    return request.param
+
+
+@pytest.fixture
+def runner(world):
+    """Runs coroutines in one event loop."""
+    factory = uvloop().new_event_loop if world == "uvloop" else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        yield runner
+
+
+@pytest.fixture
+def execute(world, runner):
+    """Carries a command out: all of a test's by the process, or in one event loop."""
+    if world == "sync":
+        return clients.run
+    return lambda command: runner.run(clients.arun(command))
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    """A certificate authority, with the path of its certificate and a server's ``context``."""
+    authority = trustme.CA()
+    authority.path = str(tmp_path_factory.mktemp("tls") / "authority.pem")
+    authority.cert_pem.write_to_path(authority.path)
+    authority.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(authority.context)
+    return authority
+
+
+class Double:
+    """Passes the next ``times`` replies on twice: in one piece, or the second some time later."""
+
+    def __init__(self, relay, *, later, times=1):
+        self.later = later
+        self.times = times
+        self.done = threading.Event()
+        relay.pass_reply = self
+
+    def __call__(self, client, reply):
+        self.times -= 1
+        if self.times < 0:
+            client.sendall(reply)
+            return
+        client.sendall(reply if self.later else 2 * reply)
+        if self.later:
+            self.done.wait(0.005)
+            client.sendall(reply)
+        self.done.set()
+
+
+PARSERS = {
+    "sync": {2: _RESP2Parser, 3: _RESP3Parser},
+    "asyncio": {2: _AsyncRESP2Parser, 3: _AsyncRESP3Parser},
+}
+
+
+@pytest.fixture(params=[(name, n) for name in ("hiredis", "python") for n in (2, 3)], ids=str)
+def reading(request, world):
+    """Options of redis-py: the protocol, and who parses it."""
+    parser, protocol = request.param
+    if parser == "hiredis":  # is what redis-py chooses
+        return {"protocol": protocol}
+    parsers = PARSERS["sync" if world == "sync" else "asyncio"]
+    return {"protocol": protocol, "parser_class": parsers[protocol]}
+
+
+def named(name):
+    session = SessionStore()
+    session["name"] = name
+    session.save()
+    return session.session_key
+
+
+@pytest.fixture
+def loads(prefix, session_redis):
+    """Commands that load two sessions of different visitors, and what each must return."""
+    keyspace = Keyspace(prefix)
+    ids = [commands.session_id(named(name)) for name in ("first", "second")]
+    return [commands.load(keyspace, id) for id in ids]
+
+
+FIRST, SECOND = b'"first"', b'"second"'
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
+def test_a_reply_too_many(execute, redis_at, relay, loads, reading, later):
+    """A reply that comes twice, at once or while nobody asks, is never another request's."""
+    redis_at(relay.url, **reading)
+    first, second = loads
+    assert execute(first)[b"name"] == FIRST
+    double = Double(relay, later=later)
+    assert execute(first)[b"name"] == FIRST
+    assert double.done.wait(20)
+    assert [execute(second)[b"name"] for _ in range(20)] == [SECOND] * 20
+    assert execute(first)[b"name"] == FIRST
+
+
+def test_a_reply_too_many_over_tls(execute, redis_at, server, loads, authority):
+    """What TLS has decrypted, and nobody has read, is seen as well."""
+    first, second = loads
+    with Relay(server.port, authority.context) as relay:
+        redis_at(relay.url.replace("redis:", "rediss:"), ssl_ca_certs=authority.path)
+        for later in (False, True):
+            assert execute(first)[b"name"] == FIRST
+            double = Double(relay, later=later)
+            assert execute(first)[b"name"] == FIRST
+            assert double.done.wait(20)
+            assert [execute(second)[b"name"] for _ in range(9)] == [SECOND] * 9
+
+
+def test_every_reply_too_many(execute, redis_at, relay, loads):
+    """Where every reply comes twice, no session is read at all."""
+    redis_at(relay.url)
+    Double(relay, later=False, times=1_000_000)
+    for load in loads:
+        with pytest.raises(SessionStoreUnavailable):
+            execute(load)
+
+
+class DoubleFirst:
+    """Passes the first of several replies that come together on twice."""
+
+    def __init__(self, relay, *, later):
+        self.later = later
+        self.done = threading.Event()
+        relay.pass_reply = self
+
+    def __call__(self, client, replies):
+        # Where it came in between, the last reply is left over.
+        first = replies[: len(b"$8\r\nword-000\r\n")]
+        if len(replies) == len(first) or self.done.is_set():
+            client.sendall(replies)
+            return
+        client.sendall(replies if self.later else first + replies)
+        if self.later:
+            self.done.wait(0.005)
+            client.sendall(first)
+        self.done.set()
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
+@pytest.mark.parametrize("world", ["asyncio", "uvloop"])
+def test_a_reply_too_many_for_several_tasks(runner, redis_at, relay, reading, later):
+    """Of the tasks that share an exchange, none gets another's reply."""
+    words = [f"word-{number:03}" for number in range(TASKS)]
+
+    async def together():
+        return await asyncio.gather(*(clients.arun(echo(word)) for word in words))
+
+    redis_at(relay.url, **reading)
+    assert runner.run(together()) == words
+    double = DoubleFirst(relay, later=later)
+    assert runner.run(together()) == words
+    assert double.done.wait(20)
+    for _ in range(5):
+        assert runner.run(together()) == words
+
+
+def test_a_reply_too_many_to_what_is_sent_once(execute, redis_at, relay, prefix):
+    """It is told, and nothing is sent again; the next gets its own."""
+    session = SessionStore(named("first"))
+    increment = commands.increment(
+        Keyspace(prefix), commands.session_id(session.session_key), b"n", 1
+    )
+    redis_at(relay.url)
+    assert [execute(increment), execute(increment)] == [1, 2]
+    Double(relay, later=False)
+    with pytest.raises(SessionStoreUnavailable, match="may be those of other requests"):
+        execute(increment)
+    assert [execute(increment), execute(increment)] == [4, 5]
+
+
+def test_a_connection_that_is_closed_after_the_reply(execute, redis_at, relay):
+    """A reply that came is good, even if the connection ends with it."""
+    once = Command(("ECHO", "word"), bytes.decode, repeatable=False)
+    redis_at(relay.url)
+    assert execute(once) == "word"
+    sent, closed = len(relay.requests), threading.Event()
+
+    def close_after(client, reply):
+        if b"word" in reply:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
+            client.sendall(reply)
+            client.shutdown(socket.SHUT_WR)
+            closed.set()
+        else:
+            client.sendall(reply)
+
+    relay.pass_reply = close_after
+    for _ in range(3):
+        assert execute(once) == "word"
+        assert closed.wait(20)
+        closed.clear()
+    assert sum(b"ECHO" in request for request in relay.requests[sent:]) == 3
+
+
+@pytest.mark.parametrize("when", ["with the reply", "while nobody asks"])
+def test_a_notification(execute, redis_at, relay, loads, when):
+    """What the server says without having been asked is nobody's reply."""
+    pushed = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\nkey\r\n"
+    redis_at(relay.url, protocol=3)
+    first, second = loads
+    assert execute(first)[b"name"] == FIRST
+    done = threading.Event()
+
+    def push(client, reply):
+        relay.pass_reply = lambda client, reply: client.sendall(reply)
+        if when == "with the reply":
+            client.sendall(reply + pushed)
+        else:
+            client.sendall(reply)
+            done.wait(0.005)
+            client.sendall(pushed)
+        done.set()
+
+    relay.pass_reply = push
+    assert execute(first)[b"name"] == FIRST
+    assert done.wait(20)
+    assert execute(second)[b"name"] == SECOND
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
+def test_where_there_is_no_poll(execute, redis_at, relay, loads, later, monkeypatch):
+    """Windows has none, and eventlet takes it away."""
+    monkeypatch.setattr(connections, "select", SimpleNamespace(select=select.select))
+    redis_at(relay.url, protocol=2)
+    first, second = loads
+    assert execute(first)[b"name"] == FIRST
+    double = Double(relay, later=later)
+    assert execute(first)[b"name"] == FIRST
+    assert double.done.wait(20)
+    assert execute(second)[b"name"] == SECOND
+
+
+# Connections that were lost
+
+
+@pytest.mark.parametrize("noticed", [False, True], ids=["not noticed", "noticed"])
+def test_connections_that_were_reset(execute, runner, redis_at, relay, noticed):
+    """A connection that was reset while nobody used it is not used, by what is sent once either."""
+    redis_at(relay.url)
+    for repeatable in (True, False):
+        command = Command(("ECHO", "word"), bytes.decode, repeatable=repeatable)
+        for _ in range(5):
+            assert execute(command) == "word"
+            relay.reset_all()
+            if noticed:  # by the event loop
+                runner.run(asyncio.sleep(0.01))
+
+
+@pytest.mark.parametrize("noticed", [False, True], ids=["not noticed", "noticed"])
+@pytest.mark.parametrize("world", ["asyncio", "uvloop"])
+def test_connections_of_many_tasks_that_were_reset(runner, redis_at, relay, noticed):
+    """None of the tasks that would have shared it is lost with it."""
+    words = [f"word-{number:03}" for number in range(AT_ONCE + 1)]
+
+    async def together():
+        return await asyncio.gather(*(clients.arun(echo(word)) for word in words))
+
+    redis_at(relay.url)
+    for _ in range(5):
+        assert runner.run(together()) == words
+        relay.reset_all()
+        if noticed:
+            runner.run(asyncio.sleep(0.01))
+
+
+@pytest.mark.parametrize("world", ["asyncio", "uvloop"])
+def test_a_transport_that_closes_amid_an_exchange(runner, redis_at, relay):
+    """What asyncio and uvloop then raise is a lost connection, after which it is tried again."""
+    redis_at(relay.url)
+
+    async def ask():
+        assert await clients.arun(echo("before")) == "before"
+        (lease,) = (await pools.current().of_loop([])).leases._idle
+        send = lease.connection.send_packed_command
+
+        async def send_late(sent):
+            lease.connection.send_packed_command = send
+            lease.connection._writer.transport.abort()
+            await asyncio.sleep(0.01)
+            await send(sent)
+
+        lease.connection.send_packed_command = send_late
+        return await clients.arun(echo("after"))
+
+    assert runner.run(ask()) == "after"
+
+
+def test_a_connection_that_was_silently_dropped(execute, redis_at, relay, prefix, monkeypatch):
+    """What is sent once goes out over a connection that has just been seen to work."""
+    id = commands.session_id(named("first"))
+    increment = commands.increment(Keyspace(prefix), id, b"n", 1)
+    redis_at(relay.url, socket_timeout=0.5)
+    assert [execute(increment), execute(increment)] == [1, 2]
+    assert not any(b"PING" in request for request in relay.requests)
+    relay.silence_all()
+    pass_a_second(monkeypatch)
+    assert execute(increment) == 3
+    assert sum(b"EVALSHA" in request for request in relay.requests) == 3
+
+
+def pass_a_second(monkeypatch):
+    """Let every connection have been idle for over a second."""
+    monkeypatch.setattr(connections, "monotonic", lambda: time.monotonic() + 1.01)
+
+
+def test_an_idle_connection_that_works(execute, redis_at, relay, monkeypatch):
+    """It is asked once, before what is sent once and before nothing else, and kept."""
+    once = Command(("ECHO", "word"), bytes.decode, repeatable=False)
+    redis_at(relay.url)
+    assert [execute(once), execute(echo("word"))] == ["word", "word"]
+    made = relay.connections
+    pass_a_second(monkeypatch)
+    before = len(relay.requests)
+    assert [execute(once), execute(echo("word"))] == ["word", "word"]
+    asked = [request for request in relay.requests[before:] if b"PING" in request]
+    assert len(asked) == 1
+    assert relay.connections == made
+
+
+def test_what_may_be_repeated_over_a_connection_that_was_silently_dropped(execute, redis_at, relay):
+    """It needs no check: its second attempt goes out over a new connection."""
+    redis_at(relay.url, socket_timeout=0.5)
+    assert execute(echo("before")) == "before"
+    relay.silence_all()
+    assert execute(echo("after")) == "after"
+    assert not any(b"PING" in request for request in relay.requests)
+
+
+def test_a_user_who_may_not_ping(execute, redis_at, tmp_path, monkeypatch):
+    """A refusal shows as well that the connection works."""
+    own = Server(tmp_path)
+    try:
+        with own.client() as admin:
+            admin.acl_setuser(
+                "site", enabled=True, nopass=True, commands=["+@all", "-ping"], keys=["*"]
+            )
+        once = Command(("CLIENT", "ID"), int, repeatable=False)
+        redis_at(own.url.replace("//", "//site:any@"))
+        connection = execute(once)
+        pass_a_second(monkeypatch)
+        assert execute(once) == connection
+    finally:
+        own.stop()
+
+
+def test_a_server_that_went_away_while_nobody_asked(execute, redis_at, relay, monkeypatch):
+    """It is told as an outage."""
+    once = Command(("ECHO", "word"), bytes.decode, repeatable=False)
+    redis_at(relay.url, socket_timeout=0.2, socket_connect_timeout=0.2)
+    assert execute(once) == "word"
+    relay.silence_all()
+    relay.pass_reply = lambda client, reply: None
+    pass_a_second(monkeypatch)
+    with pytest.raises(SessionStoreUnavailable, match="does not answer"):
+        execute(once)
