@@ -221,7 +221,7 @@ def test_a_reply_too_many_to_what_is_sent_once(execute, redis_at, relay, prefix)
     redis_at(relay.url)
     assert [execute(increment), execute(increment)] == [1, 2]
     Double(relay, later=False)
-    with pytest.raises(SessionStoreUnavailable, match="may be those of other requests"):
+    with pytest.raises(SessionStoreUnavailable, match="may have been carried out"):
         execute(increment)
     assert [execute(increment), execute(increment)] == [4, 5]
 
@@ -321,26 +321,86 @@ def test_connections_of_many_tasks_that_were_reset(runner, redis_at, relay, noti
             runner.run(asyncio.sleep(0.01))
 
 
+def idle_connection(world):
+    """The connection of the last command."""
+    if world == "sync":
+        return pools.current().of_process([])._idle[-1].connection
+    (pipelines,) = pools.current()._of_loop.values()
+    return pipelines[True].leases._idle[-1].connection
+
+
 @pytest.mark.parametrize("world", ["asyncio", "uvloop"])
-def test_a_transport_that_closes_amid_an_exchange(runner, redis_at, relay):
+def test_a_transport_that_closes_amid_an_exchange(execute, runner, world, redis_at, relay):
     """What asyncio and uvloop then raise is a lost connection, after which it is tried again."""
     redis_at(relay.url)
+    assert execute(echo("before")) == "before"
+    connection = idle_connection(world)
+    send = connection.send_packed_command
 
-    async def ask():
-        assert await clients.arun(echo("before")) == "before"
-        (lease,) = (await pools.current().of_loop([])).leases._idle
-        send = lease.connection.send_packed_command
+    async def send_late(sent):
+        connection.send_packed_command = send
+        connection._writer.transport.abort()
+        await asyncio.sleep(0.01)
+        await send(sent)
 
-        async def send_late(sent):
-            lease.connection.send_packed_command = send
-            lease.connection._writer.transport.abort()
-            await asyncio.sleep(0.01)
-            await send(sent)
+    connection.send_packed_command = send_late
+    assert execute(echo("after")) == "after"
 
-        lease.connection.send_packed_command = send_late
-        return await clients.arun(echo("after"))
 
-    assert runner.run(ask()) == "after"
+@pytest.mark.parametrize("world", ["sync"])
+def test_a_connection_that_another_thread_closes(execute, world, redis_at, relay):
+    """So it is where redis-py comes upon a socket that is not there any more."""
+    redis_at(relay.url)
+    assert execute(echo("before")) == "before"
+    connection = idle_connection(world)
+    read = connection.read_response
+
+    def read_and_close():
+        connection.read_response = read
+        reply = read()
+        connection.disconnect()
+        return reply
+
+    connection.read_response = read_and_close
+    assert execute(echo("after")) == "after"
+
+
+def test_a_reset_after_the_reply(execute, world, redis_at, relay):
+    """A connection that is not sound any more has nothing unread for that."""
+    redis_at(relay.url)
+    assert execute(echo("word")) == "word"
+    relay.reset_all()
+    assert not idle_connection(world).is_sound()
+    assert not idle_connection(world).has_surplus()
+
+
+@pytest.mark.parametrize("world", ["asyncio", "uvloop"])
+def test_closing_without_a_task(execute, runner, world, redis_at, relay):
+    """Also where redis-py closes a connection without waiting, nothing is sent any more."""
+    redis_at(relay.url)
+    assert execute(echo("word")) == "word"
+    connection = idle_connection(world)
+    transport = connection._writer.transport
+    runner.get_loop().call_soon(connection._close)
+    runner.run(asyncio.sleep(0))
+    assert transport.is_closing()
+    assert execute(echo("word")) == "word"
+
+
+@pytest.mark.parametrize("world", ["asyncio", "uvloop"])
+def test_a_connection_of_the_parent(execute, runner, world, redis_at, relay, monkeypatch):
+    """A forked process lets it go, without a touch."""
+    monkeypatch.setattr(connections, "_of_parents", kept := [])
+    redis_at(relay.url)
+    assert execute(echo("before")) == "before"
+    connection = idle_connection(world)
+    connection._opened_by = -1
+    assert connection.has_surplus()
+    runner.run(connection.disconnect())
+    ((_, writer),) = kept
+    assert not writer.is_closing()
+    assert execute(echo("after")) == "after"
+    writer.transport.abort()
 
 
 def test_a_connection_that_was_silently_dropped(execute, redis_at, relay, prefix, monkeypatch):

@@ -13,6 +13,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from sessions_redis.clients import pools
 from sessions_redis.engine import SessionStore
 from tests.servers import DEADLINE, free_port, required, wait_until
 
@@ -282,6 +283,28 @@ def test_a_fork_in_memory(lock, finds):
     It begins with an empty one if a command was under way, which nobody would finish.
     """
     assert run(IN_MEMORY, lock).stdout == finds
+
+
+def test_a_lock_of_memory_that_nobody_releases():
+    """As in that child, a location whose server is locked for good gets another server."""
+    made = [pools._server_in_memory("memory://locked", process, Locked) for process in (1, 1, 2)]
+    assert made[0] is made[1]
+    assert made[2] is not made[1]
+
+
+class Locked:
+    """A server whose lock is free when it is made, and is never released once it was acquired."""
+
+    def __init__(self):
+        self.lock = self
+        self.acquired = 0
+
+    def acquire(self, timeout):
+        self.acquired += 1
+        return self.acquired == 1
+
+    def release(self):
+        pass
 
 
 # A site whose master process answers a request before it forks its workers.

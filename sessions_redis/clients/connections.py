@@ -13,6 +13,7 @@ import os
 import select
 import socket
 import struct
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import cache
 from time import monotonic
@@ -42,7 +43,7 @@ class SurplusError(RedisConnectionError):
     """More came than was asked for: a reply may be that of another request."""
 
     def __init__(self) -> None:
-        super().__init__("its replies may be those of other requests, so all were discarded")
+        super().__init__("more replies came than there were requests")
 
 
 def lost(error: BaseException) -> RedisConnectionError:
@@ -63,9 +64,9 @@ class _Checked:
     _poll: Callable[[int], Any]
     _opened_by: int | None = None  # nobody yet
 
+    @abstractmethod
     def is_sound(self) -> bool:
         """Whether the connection is open and nothing waits to be read."""
-        raise NotImplementedError
 
     def has_surplus(self) -> bool:
         """
@@ -90,9 +91,9 @@ class _Checked:
         self._poll = _poll(self._fileno)
         self._opened_by = os.getpid()
 
+    @abstractmethod
     def _has_read_ahead(self) -> bool:
         """Whether bytes have left the socket that no request has asked for."""
-        raise NotImplementedError
 
     def _has_arrived(self) -> bool:
         """Whether what makes the socket readable is bytes, and not only the end."""

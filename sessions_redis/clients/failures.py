@@ -12,6 +12,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
+from sessions_redis.clients.connections import SurplusError
 from sessions_redis.clients.garbage import GarbageError
 from sessions_redis.clients.leases import NOT_SENT, NoneFreeError
 from sessions_redis.clients.pools import RETRIED
@@ -50,6 +51,11 @@ _WORDS: tuple[tuple[Callable[[RedisError], bool], str], ...] = (
         "was not asked: all connections of this process are in use. "
         'Raise "max_connections" in SESSION_REDIS["OPTIONS"], or "timeout", the seconds to '
         "wait for one.",
+    ),
+    (
+        lambda error: isinstance(error, SurplusError),
+        "answered, but {what}, so none was used. A command that must not be sent twice may have "
+        "been carried out. Is there a proxy in between that sends replies twice?",
     ),
     (
         lambda error: (
