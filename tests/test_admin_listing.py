@@ -111,7 +111,7 @@ def sizes_and_ids(batches):
 
 def test_batches(monkeypatch):
     """All of them in batches, by whatever they were chosen, for who ends each before the next."""
-    monkeypatch.setattr(module, "AT_ONCE", 2)
+    monkeypatch.setattr(module, "BATCH", 2)
     created = {signed_in("1") for _ in range(5)}
     assert sizes_and_ids(Listing().of_ids(created).batches()) == ([2, 2, 1], created)
     registry.end_many(list(created))

@@ -10,6 +10,7 @@ from django.core.management import CommandError
 from sessions_redis import conf, indexes, registry, scripts
 from sessions_redis.clients import pools
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.signals import session_ended
 from tests.proxy import Proxy
 from tests.section import own_id, signed_in, text_of, url, use_section
 from tests.servers import Server, free_port
@@ -87,7 +88,7 @@ def test_selected(admin_client, proxy, ada):
 
 def test_across_pages(admin_client, proxy, monkeypatch):
     """Batches that were ended before are logged as that; those that follow are left."""
-    monkeypatch.setattr("sessions_redis.admin.listing.AT_ONCE", 2)
+    monkeypatch.setattr("sessions_redis.admin.listing.BATCH", 2)
     ids = [signed_in(seconds=1000 - number) for number in range(5)]
     form = {**SELECTED, "select_across": "1"}
     text = lost(admin_client, proxy, f"{url()}?signed_in=no", form, spared=1)
@@ -100,13 +101,26 @@ def test_across_pages(admin_client, proxy, monkeypatch):
 
 def test_all_of_a_user(admin_client, proxy, ada, monkeypatch):
     """The same, where a user has more than are ended at once."""
-    monkeypatch.setattr("sessions_redis.admin.listing.AT_ONCE", 2)
+    monkeypatch.setattr("sessions_redis.admin.listing.BATCH", 2)
     ids = [signed_in(ada, seconds=1000 - number) for number in range(5)]
     text = lost(admin_client, proxy, url("end_all", ada.pk), spared=1)
     assert "2 sessions were ended." in text
     assert "2 sessions may have been ended" in text
     said = "Ended, with all sessions of ada."
     assert logged() == dict.fromkeys(ids[:2], said) | dict.fromkeys(ids[2:4], MAYBE)
+
+
+def test_more_than_one_command_ends(admin_client, proxy):
+    """The log says of those alone that they may have been ended that a command was sent for."""
+    ids = [signed_in(seconds=10_000 - number) for number in range(1001)]
+    form = {**SELECTED, "select_across": "1"}
+    text = lost(admin_client, proxy, f"{url()}?signed_in=no", form, spared=1)
+    left = {session.id for session in registry.find_many(ids)}
+    said = list(logged().values())
+    assert 0 < len(left) == 1001 - len(said)
+    assert f"{len(said) - said.count(MAYBE)} sessions were ended." in text
+    assert f"{said.count(MAYBE)} sessions may have been ended" in text
+    assert not left & logged().keys()
 
 
 def test_the_rest_of_a_user(admin_client, proxy, ada):
@@ -185,7 +199,7 @@ def test_the_server_refuses(own_server, admin_client):
 
 def test_across_pages_without_an_answer(own_server, admin_client, monkeypatch):
     """Where the server goes away between two batches, the page says how many were ended."""
-    monkeypatch.setattr("sessions_redis.admin.listing.AT_ONCE", 2)
+    monkeypatch.setattr("sessions_redis.admin.listing.BATCH", 2)
     ids = [signed_in(seconds=1000 - number) for number in range(4)]
     end_many = registry.end_many
 
@@ -284,18 +298,34 @@ def test_the_command_that_only_looked(proxy, three):
     assert "may have been" not in str(error.value)
 
 
-def test_the_command_of_a_user_whose_sessions_were_ended_in_part(three, monkeypatch):
-    """Of a user with very many, the steps before the one that failed have ended some."""
-    failure = SessionStoreUnavailable("Redis is away.")
-    failure.ended = ["0" * 32]
+def test_the_command_of_a_user_with_very_many(proxy, three, ada, monkeypatch):
+    """Of the steps before the one whose reply was lost it says how many sessions they ended."""
+    monkeypatch.setattr(indexes, "END_ALL_AT_ONCE", 2)
+    for _ in range(5):
+        signed_in(ada)
+    lose(proxy, spared=1)
+    with pytest.raises(CommandError) as error:
+        run("endsessions", "ada", "bob")
+    proxy.losing = ()
+    assert "ada: 2 sessions ended before that. ada: sessions may have been" in str(error.value)
+    assert str(error.value).endswith("Not signed out: 'bob'.")
+    assert len(registry.of_user(ada)) == 2
 
-    def fail(*args, **kwargs):
-        raise failure
 
-    monkeypatch.setattr(registry, "end_all_of", fail)
+def test_the_command_that_stopped_between_two_steps(own_server, three, ada, monkeypatch):
+    """Where the server was gone before the next step, that one ended nothing."""
+    monkeypatch.setattr(indexes, "END_ALL_AT_ONCE", 2)
+    for _ in range(3):
+        signed_in(ada)
+
+    def stop(**kwargs):
+        own_server.stop()
+
+    session_ended.connect(stop)
     with pytest.raises(CommandError) as error:
         run("endsessions", "ada")
-    assert str(error.value) == "Redis is away. ada: 1 session ended before that."
+    session_ended.disconnect(stop)
+    assert str(error.value).endswith("ada: 2 sessions ended before that.")
 
 
 # The error

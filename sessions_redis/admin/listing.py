@@ -11,11 +11,16 @@ from django.db import NotSupportedError
 from django.db.models import Q
 
 from sessions_redis import registry
+from sessions_redis.indexes import END_MANY_AT_ONCE
 from sessions_redis.models import Session
 from sessions_redis.registry import ALL, LiveSession
 
 # Sessions that are read at a time where all of a listing are wanted.
 AT_ONCE = 1000
+
+# Sessions that are ended at a time: as many as one command ends, so that the log says of no others
+# that they may have been ended, where the reply to that is lost.
+BATCH = END_MANY_AT_ONCE
 
 # Sessions that a listing of several users has. To find those further down would take reading as
 # many members of each user's index.
@@ -170,11 +175,11 @@ class Listing:
         """
         if self.ids is not None:
             rows = self._read()
-            yield from (rows[at : at + AT_ONCE] for at in range(0, len(rows), AT_ONCE))
+            yield from (rows[at : at + BATCH] for at in range(0, len(rows), BATCH))
             return
-        for _ in range(0, self.count(), AT_ONCE):
+        for _ in range(0, self.count(), BATCH):
             # Always the first ones: those before them have been ended.
-            yield self._dressed(registry.latest(0, AT_ONCE, self.selection))
+            yield self._dressed(registry.latest(0, BATCH, self.selection))
 
     def _read(self) -> list[Session]:
         if self._rows is None:
