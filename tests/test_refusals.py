@@ -116,9 +116,10 @@ OPERATIONS = {
     "latest, soonest first": lambda it: len(
         registry.latest(selection=registry.Selection(latest_first=False))
     ),
-    "latest of two users": lambda it: len(
+    "latest of users": lambda it: len(
         registry.latest(selection=registry.Selection(users=("7", "8")))
     ),
+    "count of users": lambda it: registry.count(registry.Selection(users=("7", "8"))),
     "find": lambda it: registry.find(session_id(it.session_key)).user_pk,
     "entries": lambda it: len(registry.find(session_id(it.session_key)).entries()),
     "of_user": lambda it: len(registry.of_user("7")),
@@ -132,8 +133,8 @@ OPERATIONS = {
     "measure": lambda it: statistics.measure(10).live,
 }
 NEEDS_INDEX = {
-    "count", "latest", "latest, soonest first", "latest of two users", "of_user", "end_all_of",
-    "end_all_of, but one", "aend_all_of", "by_time_left", "measure",
+    "count", "latest", "latest, soonest first", "of_user", "end_all_of", "end_all_of, but one",
+    "aend_all_of", "by_time_left", "measure", "latest of users", "count of users",
 }  # fmt: skip
 BEFORE = {"create beside": cycled_elsewhere}
 

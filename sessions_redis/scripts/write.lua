@@ -20,9 +20,11 @@ local function in_chunks(command, key, values)
 end
 
 local function remove_entries(key)
+  local entries = {}
   for _, field in ipairs(redis.call('HKEYS', key)) do
-    if not string.find(field, '^@[^@]') then redis.call('HDEL', key, field) end
+    if not string.find(field, '^@[^@]') then entries[#entries + 1] = field end
   end
+  in_chunks('HDEL', key, entries)
 end
 
 -- Takes a session away from the name that it had. The marker that it leaves there has no @created, so
