@@ -54,8 +54,8 @@ _WORDS: tuple[tuple[Callable[[RedisError], bool], str], ...] = (
     ),
     (
         lambda error: isinstance(error, SurplusError),
-        "answered, but {what}, so none was used. A command that must not be sent twice may have "
-        "been carried out. Is there a proxy in between that sends replies twice?",
+        "answered, but {what}, so none was used. A command that is sent once may have been carried "
+        "out. Is there a proxy in between that sends replies twice?",
     ),
     (
         lambda error: (
