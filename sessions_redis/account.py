@@ -143,10 +143,10 @@ def _replies_wanted() -> Iterator[None]:
 
 
 def _own(request: HttpRequest, live: LiveSession) -> OwnSession:
-    session_key = request.session.session_key
     return OwnSession(
         id=live.id,
-        current=session_key is not None and live.id == session_id(session_key),
+        # No variable holds the key: error reports print those.
+        current=live.id == session_id(request.session.session_key or ""),
         device=device_of(live.user_agent),
         ip=live.ip,
         created=live.created,

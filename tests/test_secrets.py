@@ -123,6 +123,7 @@ OPERATIONS = {
     "end_each_of": lambda s: registry.end_each_of("7", except_session_key=s.session_key),
     "aend_each_of": lambda s: registry.aend_each_of("7", except_session_key=s.session_key),
     "own sessions": lambda s: account.sessions_of(request_of(s)),
+    "overview": lambda s: account.overview_of(request_of(s)),
     "own session": lambda s: account.session_of(request_of(s), session_id(s.session_key)),
     "end others": lambda s: account.end_others(request_of(s)),
 }
