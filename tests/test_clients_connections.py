@@ -371,7 +371,7 @@ def test_a_reset_after_the_reply(execute, world, redis_at, relay):
     assert execute(echo("word")) == "word"
     relay.reset_all()
     assert not idle_connection(world).is_sound()
-    assert not idle_connection(world).has_surplus()
+    assert not idle_connection(world).has_surplus(2)
 
 
 @pytest.mark.parametrize("world", ["asyncio", "uvloop"])
@@ -395,7 +395,7 @@ def test_a_connection_of_the_parent(execute, runner, world, redis_at, relay, mon
     assert execute(echo("before")) == "before"
     connection = idle_connection(world)
     connection._opened_by = -1
-    assert connection.has_surplus()
+    assert connection.has_surplus(1)
     runner.run(connection.disconnect())
     ((_, writer),) = kept
     assert not writer.is_closing()

@@ -51,7 +51,7 @@ def exchange(leases: Leases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
             was_sent = True
             connection.send_packed_command([sent])
             replies = [reply() for _ in reads]
-            has_surplus = connection.has_surplus()
+            has_surplus = connection.has_surplus(len(reads))
         except UNREADABLE as error:
             raise garbage(error) from error
         except LOST as error:
@@ -100,7 +100,7 @@ async def aexchange(leases: AsyncLeases, sent: bytes, reads: Sequence[Read]) -> 
             was_sent = True
             await connection.send_packed_command([sent])
             replies = [await reply() for _ in reads]
-            has_surplus = connection.has_surplus()
+            has_surplus = connection.has_surplus(len(reads))
         except UNREADABLE as error:
             raise garbage(error) from error
         except LOST as error:
