@@ -27,7 +27,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from sessions_redis import conf, indexes
-from sessions_redis.clients import pools, run
+from sessions_redis.clients import pools, run_quietly
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.indexes import Eviction
@@ -57,7 +57,7 @@ def check_eviction(**kwargs: Any) -> list[CheckMessage]:
     if conf.current().scheme in DEVELOPMENT:
         return []
     try:
-        eviction = run(indexes.eviction())
+        eviction = run_quietly(indexes.eviction())
     except (ImproperlyConfigured, SessionStoreUnavailable):
         return []
     return [_evicting(eviction)] if eviction and eviction.policy != "noeviction" else []

@@ -74,9 +74,19 @@ async def arun(command: Command[T]) -> T:
     return answer
 
 
+def run_quietly(command: Command[T]) -> T:
+    """As `run`, for what no visitor waits for: the log does not tell of an outage met here."""
+    answer: T = _run_all((command,))[0]
+    return answer
+
+
 @noticed
 def run_all(commands: Sequence[Command[Any]]) -> list[Any]:
     """Carry out ``commands`` in one round trip, one after the other, and return their answers."""
+    return _run_all(commands)
+
+
+def _run_all(commands: Sequence[Command[Any]]) -> list[Any]:
     try:
         replies = _replies(commands, [command.parts for command in commands])
         for _ in range(RESENT):
