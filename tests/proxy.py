@@ -28,26 +28,29 @@ class Requests:
 
     def feed(self, sent: bytes) -> None:
         self._rest += sent
-        while self._take():
-            pass
+        at = 0
+        while (end := self._end_of_part(at)) is not None:
+            at = end
+        self._rest = self._rest[at:]
 
     @property
     def are_whole(self) -> bool:
         return not self._rest and not self._arguments
 
-    def _take(self) -> bool:
-        """Take the head of a command (``*3``) or one of its arguments (``$5`` and five bytes)."""
-        line, ended, rest = self._rest.partition(b"\r\n")
-        if not ended:
-            return False
-        if line.startswith(b"*"):
-            self._arguments, self._rest = int(line[1:]), rest
-            return True
-        size = int(line[1:]) + 2
-        if len(rest) < size:
-            return False
-        self._arguments, self._rest = self._arguments - 1, rest[size:]
-        return True
+    def _end_of_part(self, at: int) -> int | None:
+        """Where the head of a command (``*3``) or an argument (``$5`` and five bytes) ends."""
+        line_end = self._rest.find(b"\r\n", at)
+        if line_end < 0:
+            return None
+        number = int(self._rest[at + 1 : line_end])
+        if self._rest[at : at + 1] == b"*":
+            self._arguments = number
+            return line_end + 2
+        end = line_end + 2 + number + 2
+        if len(self._rest) < end:
+            return None
+        self._arguments -= 1
+        return end
 
 
 class Proxy:

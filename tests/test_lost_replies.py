@@ -110,9 +110,11 @@ def test_all_of_a_user(admin_client, proxy, ada, monkeypatch):
     assert logged() == dict.fromkeys(ids[:2], said) | dict.fromkeys(ids[2:4], MAYBE)
 
 
-def test_more_than_one_command_ends(admin_client, proxy):
+def test_more_than_one_command_ends(admin_client, settings, session_redis, proxy):
     """The log says of those alone that they may have been ended that a command was sent for."""
+    proxied, settings.SESSION_REDIS = settings.SESSION_REDIS, session_redis
     ids = [signed_in(seconds=10_000 - number) for number in range(1001)]
+    settings.SESSION_REDIS = proxied
     form = {**SELECTED, "select_across": "1"}
     text = lost(admin_client, proxy, f"{url()}?signed_in=no", form, spared=1)
     left = {session.id for session in registry.find_many(ids)}

@@ -30,8 +30,8 @@ class Redis:
     here: Mortal
 
     @classmethod
-    def hang(cls):
-        cls.here.hang()
+    def go_away(cls):
+        cls.here.go_away()
 
 
 class Beside(SessionStore):
@@ -169,37 +169,37 @@ FAILS = {
 # Views that give their session a new key, and after which something fails.
 
 
-def cycle_and_hang(request):
+def cycle_and_lose(request):
     request.session.cycle_key()
     request.session["color"] = "blue"
-    Redis.hang()
+    Redis.go_away()
     return HttpResponse()
 
 
-async def acycle_and_hang(request):
+async def acycle_and_lose(request):
     await request.session.acycle_key()
     await request.session.aset("color", "blue")
-    Redis.hang()
+    Redis.go_away()
     return HttpResponse()
 
 
 def cycle_and_save(request):
-    cycle_and_hang(request)
+    cycle_and_lose(request)
     request.session.save()
 
 
 async def acycle_and_save(request):
-    await acycle_and_hang(request)
+    await acycle_and_lose(request)
     await request.session.asave()
 
 
 def cycle_and_read_beside(request):
-    cycle_and_hang(request)
+    cycle_and_lose(request)
     another_store(request)
 
 
 async def acycle_and_read_beside(request):
-    await acycle_and_hang(request)
+    await acycle_and_lose(request)
     await aanother_store(request)
 
 
@@ -236,7 +236,7 @@ async def acycle_and_keep_what_cannot_be_kept(request):
 
 
 MOVES = {
-    "cycle_and_hang": (both(cycle_and_hang, acycle_and_hang), 503),
+    "cycle_and_lose": (both(cycle_and_lose, acycle_and_lose), 503),
     "cycle_and_save": (both(cycle_and_save, acycle_and_save), 503),
     "cycle_and_read_beside": (both(cycle_and_read_beside, acycle_and_read_beside), 503),
     "cycle_and_raise": (both(cycle_and_raise, acycle_and_raise), 500),
@@ -248,22 +248,22 @@ MOVES = {
 }
 
 
-class Hangs:
+class LosesRedis:
     """Redis goes away after the view, which has cycled the key; the save is to come."""
 
     success_url = "/"
 
     def form_valid(self, form):
         response = super().form_valid(form)
-        Redis.hang()
+        Redis.go_away()
         return response
 
 
-class SignIn(Hangs, LoginView):
+class SignIn(LosesRedis, LoginView):
     next_page = "/"
 
 
-class ChangePassword(Hangs, PasswordChangeView):
+class ChangePassword(LosesRedis, PasswordChangeView):
     pass
 
 
@@ -422,7 +422,7 @@ def get(world, red):
 @pytest.mark.parametrize("name", MEETS)
 def test_whatever_store_it_is(get, name):
     """Redis is away: 503, and no cookie changes, whoever it was that asked for a session."""
-    Redis.hang()
+    Redis.go_away()
     response = get(name)
     assert response.status_code == 503
     assert response["Retry-After"] == "5"
@@ -435,7 +435,7 @@ def test_a_middleware_with_a_store_of_its_own(get, site, debug):
     site.DEBUG = debug
     site.MIDDLEWARE = [OURS, f"{__name__}.needs_another_store"]
     assert get("read").text == "red"
-    Redis.hang()
+    Redis.go_away()
     response = get("read")
     assert response.status_code == 503
     assert not response.cookies
@@ -444,7 +444,7 @@ def test_a_middleware_with_a_store_of_its_own(get, site, debug):
 def test_a_middleware_that_stands_outside(get, site):
     """In front of ours nothing is answered by ours: Django's 500, and no cookie changes."""
     site.MIDDLEWARE = [f"{__name__}.needs_another_store", OURS]
-    Redis.hang()
+    Redis.go_away()
     response = get("read")
     assert response.status_code == 500
     assert not response.cookies
@@ -453,7 +453,7 @@ def test_a_middleware_that_stands_outside(get, site):
 @pytest.mark.parametrize("name", FAILS)
 def test_a_failure_of_its_own(get, name):
     """What else goes wrong while Redis is away stays what it is."""
-    Redis.hang()
+    Redis.go_away()
     response = get(name)
     assert response.status_code == FAILS[name][1]
     assert not response.cookies
@@ -473,7 +473,7 @@ def test_the_cookie_follows_the_session(get, red, site, name):
     assert cookie["httponly"]
     assert cookie["max-age"] == site.SESSION_COOKIE_AGE
     assert response["Vary"] == "Cookie"
-    Redis.here.resume()
+    Redis.here.come_back()
     assert SessionStore(cookie.value)["color"] == "red"
     assert not SessionStore().exists(red)
 
@@ -481,7 +481,7 @@ def test_the_cookie_follows_the_session(get, red, site, name):
 def test_a_cookie_that_ends_with_the_browser(get, site):
     """It goes on doing so when it follows the session."""
     site.SESSION_EXPIRE_AT_BROWSER_CLOSE = True
-    cookie = get("cycle_and_hang").cookies["sessionid"]
+    cookie = get("cycle_and_lose").cookies["sessionid"]
     assert (cookie["max-age"], cookie["expires"]) == ("", "")
 
 
@@ -497,7 +497,7 @@ def test_signing_in(world, red, ada):
     form = {"username": "ada", "password": "an analytical engine"}
     response = visit(world, "/sign-in", red, form=form)
     assert response.status_code == 503
-    Redis.here.resume()
+    Redis.here.come_back()
     assert SessionStore(response.cookies["sessionid"].value)["color"] == "red"
     assert not SessionStore().exists(red)
 
@@ -511,7 +511,7 @@ def test_changing_the_password(world, ada):
     form = {"old_password": old, "new_password1": new, "new_password2": new}
     response = visit(world, "/password", browser.cookies["sessionid"].value, form=form)
     assert response.status_code == 503
-    Redis.here.resume()
+    Redis.here.come_back()
     session = SessionStore(response.cookies["sessionid"].value)
     assert session["_auth_user_id"] == str(ada.pk)
 

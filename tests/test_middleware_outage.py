@@ -1,7 +1,6 @@
 """What visitors get while Redis is away: 503, and their session when it is back."""
 
 import asyncio
-import signal
 
 import pytest
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -13,21 +12,21 @@ from django.urls import path
 from sessions_redis.clients.pools import RETRIES
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
-from tests.servers import Server
+from tests.visits import Mortal
 
 
 class Redis:
     """What the views do with it."""
 
-    server: Server
+    here: Mortal
 
     @classmethod
-    def hang(cls):
-        cls.server.process.send_signal(signal.SIGSTOP)
+    def go_away(cls):
+        cls.here.go_away()
 
     @classmethod
-    def resume(cls):
-        cls.server.process.send_signal(signal.SIGCONT)
+    def come_back(cls):
+        cls.here.come_back()
 
 
 def read(request):
@@ -41,13 +40,13 @@ async def aread(request):
 def write(request):
     """Redis goes away between the view and the save."""
     request.session["color"] = "blue"
-    Redis.hang()
+    Redis.go_away()
     return HttpResponse()
 
 
 async def awrite(request):
     await request.session.aset("color", "blue")
-    Redis.hang()
+    Redis.go_away()
     return HttpResponse()
 
 
@@ -64,21 +63,21 @@ async def aapi(request):
 
 def recover(request):
     """Does without Redis for a moment, and fails later at something else."""
-    Redis.hang()
+    Redis.go_away()
     try:
         request.session.get("color")
     except SessionStoreUnavailable:
-        Redis.resume()
+        Redis.come_back()
     assert request.session["color"] == "red"
     raise ZeroDivisionError
 
 
 async def arecover(request):
-    Redis.hang()
+    Redis.go_away()
     try:
         await request.session.aget("color")
     except SessionStoreUnavailable:
-        Redis.resume()
+        Redis.come_back()
     assert await request.session.aget("color") == "red"
     raise ZeroDivisionError
 
@@ -135,15 +134,10 @@ reads_first.async_capable = reads_first.sync_capable = True
 def site(settings, session_redis, tmp_path):
     settings.ROOT_URLCONF = __name__
     settings.MIDDLEWARE = ["sessions_redis.middleware.SessionMiddleware"]
-    Redis.server = Server(tmp_path)
-    settings.SESSION_REDIS = {
-        **session_redis,
-        "LOCATION": Redis.server.url,
-        "OPTIONS": {"socket_timeout": 0.1, "socket_connect_timeout": 0.1},
-    }
+    Redis.here = Mortal(tmp_path, session_redis)
+    settings.SESSION_REDIS = Redis.here.settings
     yield settings
-    Redis.resume()
-    Redis.server.stop()
+    Redis.here.end()
 
 
 @pytest.fixture
@@ -197,7 +191,7 @@ def test_in_the_admin(site, red):
     site.TEMPLATES = [
         {"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}
     ]
-    Redis.hang()
+    Redis.go_away()
     client = Client()
     client.cookies["sessionid"] = red
     for page in ("/admin/", "/admin/login/", "/admin/auth/user/"):
@@ -213,24 +207,24 @@ def test_in_the_admin(site, red):
 def test_redis_is_away(get, red, caplog, name):
     """503, the cookie as it is, a line in the log without the key; and then all is as before."""
     if name == "read":
-        Redis.hang()
+        Redis.go_away()
     response = get(name)
     assert_unavailable(response)
     assert "Nobody is signed out by this." in response.text
     assert f"{name}: Redis at redis://127.0.0.1" in caplog.text
     assert red not in caplog.text
-    Redis.resume()
+    Redis.come_back()
     assert get("read").text == "red"
 
 
 def test_redis_is_not_asked_again_for_the_answer(get, site):
     """Who waited in vain for the session does not wait for it once more at the request's end."""
     site.SESSION_SAVE_EVERY_REQUEST = True
-    with Redis.server.client() as client:
+    with Redis.here.server.client() as client:
         before = client.info("stats")["total_connections_received"]
-        Redis.hang()
+        Redis.go_away()
         response = get("read")
-        Redis.resume()
+        Redis.come_back()
         made = client.info("stats")["total_connections_received"] - before
     assert_unavailable(response)
     assert response["Vary"] == "Cookie"
@@ -241,7 +235,7 @@ def test_another_middleware_meets_it(get, site):
     """Django makes a 500 of what is raised in a middleware behind ours; ours says what it is."""
     site.MIDDLEWARE = [*site.MIDDLEWARE, f"{__name__}.reads_first"]
     assert get("read").text == "red"
-    Redis.hang()
+    Redis.go_away()
     assert_unavailable(get("read"))
 
 
@@ -254,7 +248,7 @@ def test_the_sites_own_page(get, site):
             "OPTIONS": {"loaders": [("django.template.loaders.locmem.Loader", page)]},
         }
     ]
-    Redis.hang()
+    Redis.go_away()
     response = get("read")
     assert_unavailable(response)
     assert response.text == "Come back in 5 seconds."

@@ -167,7 +167,7 @@ def test_redis_is_away(get, settings, session_redis, tmp_path, middleware):
     try:
         settings.SESSION_REDIS = mortal.settings
         assert get(middleware).status_code == 200
-        mortal.server.stop()
+        mortal.go_away()
         response = get(middleware)
         assert response.status_code == 503
         assert not response.cookies
