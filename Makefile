@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test lint bench
+.PHONY: run test coverage lint bench
 
 run: $(INSTALLED)
 	$(BIN)/python manage.py migrate --verbosity 0
@@ -14,6 +14,10 @@ run: $(INSTALLED)
 	$(BIN)/python manage.py runserver 127.0.0.1:8000
 
 test: $(INSTALLED)
+	$(BIN)/python -m pytest $(ARGS)
+
+# The same tests, and which lines they reach: takes half as long again.
+coverage: $(INSTALLED)
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage combine --quiet

@@ -851,6 +851,7 @@ def test_a_failover(execute, redis_at, own, admin, tmp_path, keyspace):
     second = Server(tmp_path / "second")
     relay = Lossy(own.port, hangs=False)
     redis_at(relay.url)
+    admin.config_set("repl-diskless-sync-delay", 0)  # it would wait for more replicas
     try:
         assert execute(commands.create(keyspace, "a", TTL, Changes({b"n": b"1"}))) is True
         execute(commands.increment(keyspace, "a", b"n", 1))
