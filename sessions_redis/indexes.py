@@ -31,7 +31,6 @@ PERSISTENT = -1
 # sessions end or are dropped, these are the sessions, the indexes that they are in (three, and one
 # for each user), and up to a hundred names that a session to spare had before.
 AT_ONCE = 1000
-DROP_AT_ONCE = AT_ONCE - 4
 END_ALL_AT_ONCE = AT_ONCE - 4 - 100
 END_MANY_AT_ONCE = (AT_ONCE - 3) // 2
 
@@ -157,7 +156,7 @@ def drop(
     """
     Remove those of ``members`` that are no ids or whose session is gone: the server looks.
 
-    At most `DROP_AT_ONCE` members.
+    At most `AT_ONCE` members and indexes together.
     """
     arguments = (keyspace.session(""), *members)
     return script_command(scripts.DROP, tuple(indexes), arguments, replies.number)

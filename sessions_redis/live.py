@@ -171,8 +171,9 @@ def drop(page: Page, found: Sequence[LiveSession], *more: str) -> Steps[None]:
     keyspace = conf.current().keyspace
     names = [keyspace.index, keyspace.signed_in, keyspace.anonymous, *more]
     gone: list[str | bytes] = [*page.strays, *(id for id in page.ids if id not in live)]
-    for start in range(0, len(gone), indexes.DROP_AT_ONCE):
-        yield indexes.drop(keyspace, names, gone[start : start + indexes.DROP_AT_ONCE])
+    at_once = indexes.AT_ONCE - len(names)
+    for start in range(0, len(gone), at_once):
+        yield indexes.drop(keyspace, names, gone[start : start + at_once])
 
 
 def entries(id: str) -> Steps[list[StoredEntry]]:

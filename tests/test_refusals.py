@@ -94,6 +94,7 @@ OPERATIONS = {
     "exists": lambda it: it.exists(it.session_key),
     "create": lambda it: saved(color="red") is None,
     "create, signed in": lambda it: saved(_auth_user_id="7") is None,
+    "create, the first of a user": lambda it: saved(_auth_user_id="9") is None,
     "save": lambda it: changed(it, color="blue"),
     "touch": lambda it: it.save(),
     "remove": lambda it: (it.pop("color"), it.save()),

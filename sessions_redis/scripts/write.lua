@@ -58,7 +58,7 @@ local function place(old, new, was, user, index, users, life)
     if half ~= half_of(index, was) then left_half = half_of(index, was) end
   end
   local shorter = was and call('PTTL', old.key) > life.ttl
-  need(index, 'ZRANGEBYSCORE', 'ZREM', 'ZRANGE')
+  need(index, 'PTTL', 'ZRANGEBYSCORE', 'ZREM', 'ZRANGE')
   need(half, 'ZADD')
   if users_own ~= '' then need(users_own, 'ZADD') end
   if left_own ~= '' then need(left_own, 'ZREM') end
