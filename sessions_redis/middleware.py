@@ -193,6 +193,7 @@ def _has_moved(request: HttpRequest) -> bool:
     # No variable holds a key: error reports print those.
     return (
         isinstance(session := getattr(request, "session", None), SessionStore)
+        and hasattr(session, "_entries")  # what has not been loaded has not moved
         and settings.SESSION_COOKIE_NAME in request.COOKIES
         and session.session_key is not None
         and session.session_key != request.COOKIES[settings.SESSION_COOKIE_NAME]

@@ -54,6 +54,16 @@ async def aanother_store(request):
     await Beside("x" * 32).aget("color")
 
 
+def swapped(request):
+    request.session = SessionStore("k" * 32)
+    return HttpResponse(request.session.get("color"))
+
+
+async def aswapped(request):
+    request.session = SessionStore("k" * 32)
+    return HttpResponse(await request.session.aget("color"))
+
+
 def template(request):
     page = engines["django"].from_string("{{ request.session.color }}")
     return HttpResponse(page.render({"request": request}))
@@ -107,6 +117,7 @@ def page(request):
 
 MEETS = {
     "another_store": both(another_store, aanother_store),
+    "swapped": both(swapped, aswapped),
     "template": both(template, template),
     "template_response": both(template_response, template_response),
     "lazy_user": both(lazy_user, lazy_user),
