@@ -139,7 +139,7 @@ def cycle(
 
 
 def create_beside(
-    keyspace: Keyspace, cycled_id: str, user: str, new_id: str, ttl: float, changes: Changes
+    keyspace: Keyspace, cycled_id: str, user: bytes, new_id: str, ttl: float, changes: Changes
 ) -> Command[bool]:
     """
     Create a session beside the one that had ``cycled_id`` until another request cycled it.

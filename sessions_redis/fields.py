@@ -226,13 +226,14 @@ class Entries(MutableMapping[Any, Any]):
         stored = self._stored
         return {name: text for name, text in metadata.items() if text and stored.get(name) != text}
 
-    def known_user(self) -> str:
-        """The primary key of the session's user as Redis is known to hold it; ``""`` for nobody."""
+    def known_user(self) -> bytes:
+        """The session's user as the hash is known to hold it, whatever bytes; empty for nobody."""
         if USER in self._stored:
-            return self._stored[USER].decode("utf-8", "surrogateescape")
+            return self._stored[USER]
         name = field_of(USER_KEY)
         user = self._decoded(self._stored[name]) if name in self._stored else None
-        return "" if user is _DAMAGED else _text_of_user(user)
+        text = "" if user is _DAMAGED else _text_of_user(user)
+        return text.encode("utf-8", "surrogatepass")
 
     def settle(self, changes: Changes) -> None:
         """Take ``changes`` as lying in Redis now: later changes are those against them."""

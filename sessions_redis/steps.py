@@ -117,7 +117,8 @@ class SteppedStore(SessionBase):
             log.warning("Session %s is not stored as a hash and is ignored.", id)
         elif stored is not None:
             return self._new_entries(stored, id)
-        self._session_key = None
+        if self._id == id:  # another task of the request may have cycled it meanwhile
+            self._session_key = None
         return self._new_entries()
 
     def _loaded(self, *, no_load: bool = False) -> Steps[Entries]:
@@ -188,7 +189,7 @@ class SteppedStore(SessionBase):
         else:
             yield from self._creating()
 
-    def _creating_beside(self, id: str, user: str) -> Steps[None]:
+    def _creating_beside(self, id: str, user: bytes) -> Steps[None]:
         """Start a session of its own where another request has cycled that of ``id`` meanwhile."""
         new = NewKey(self._get_new_session_key())
         changes = self._entries.whole(self.metadata_source())

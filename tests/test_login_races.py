@@ -128,6 +128,30 @@ def test_a_user_whose_entry_is_damaged(raw, cycle):
         cycle(late)
 
 
+def test_a_user_that_is_no_text(raw, cycle):
+    """Whatever bytes stand for the user, they are the same in the session that took its place."""
+    first = saved("7")
+    raw.hset(first.inspect().redis_key, "@user", b"\xff7")
+    late = loaded(first)
+    cycle(first)
+    cycle(late)
+    assert SessionStore(late.session_key)["cart"] == ["pears"]
+
+
+def test_a_load_that_is_answered_late():
+    """Of two tasks of a request one has cycled the session: the other's load leaves the new key."""
+    first = saved()
+    shared = SessionStore(first.session_key)
+    late = shared._loaded()
+    command = next(late)
+    shared.cycle_key()
+    new_key = shared.session_key
+    with pytest.raises(StopIteration):
+        late.send(run(command))
+    assert shared.session_key == new_key
+    assert shared["cart"] == ["pears"]
+
+
 def test_a_session_that_this_request_signed_in(cycle):
     """A session whose user this very request has saved is that user's."""
     first = saved()
@@ -145,7 +169,7 @@ def test_a_reply_that_was_lost(raw, prefix):
     id = session_id(first.session_key)
     first.cycle_key()
     changes = Changes({b"color": b"1"}, user="7")
-    command = create_beside(conf.current().keyspace, id, "7", "new", 60, changes)
+    command = create_beside(conf.current().keyspace, id, b"7", "new", 60, changes)
     assert [run(command), run(command)] == [True, True]
     registry.end(session_id(first.session_key))
     assert run(command) is True

@@ -30,7 +30,7 @@ ANSWERS = {
     "save": (commands.save(KEYSPACE, "a", 9, Changes()), [(1, True), (0, False)]),
     "cycle": (commands.cycle(KEYSPACE, "a", "b", 9, Changes()), [(1, True), (0, False)]),
     "create_beside": (
-        commands.create_beside(KEYSPACE, "a", "7", "b", 9, Changes()),
+        commands.create_beside(KEYSPACE, "a", b"7", "b", 9, Changes()),
         [(1, True), (0, False)],
     ),
     "note": (commands.note(KEYSPACE, "a", {b"@ip": b"::1"}), [(1, True), (0, False)]),
