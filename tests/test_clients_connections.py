@@ -407,7 +407,7 @@ def test_a_connection_that_was_silently_dropped(execute, redis_at, relay, prefix
     """What is sent once goes out over a connection that has just been seen to work."""
     id = commands.session_id(named("first"))
     increment = commands.increment(Keyspace(prefix), id, b"n", 1)
-    redis_at(relay.url, socket_timeout=0.5)
+    redis_at(relay.url, socket_timeout=2.0)
     assert [execute(increment), execute(increment)] == [1, 2]
     assert not any(b"PING" in request for request in relay.requests)
     relay.silence_all()
@@ -437,11 +437,49 @@ def test_an_idle_connection_that_works(execute, redis_at, relay, monkeypatch):
 
 def test_what_may_be_repeated_over_a_connection_that_was_silently_dropped(execute, redis_at, relay):
     """It needs no check: its second attempt goes out over a new connection."""
-    redis_at(relay.url, socket_timeout=0.5)
+    redis_at(relay.url, socket_timeout=2.0)
     assert execute(echo("before")) == "before"
     relay.silence_all()
     assert execute(echo("after")) == "after"
     assert not any(b"PING" in request for request in relay.requests)
+
+
+def test_a_ping_that_is_answered_with_garbage(execute, redis_at, relay, monkeypatch):
+    """The command goes out over a new connection."""
+    once = Command(("ECHO", "word"), bytes.decode, repeatable=False)
+    redis_at(relay.url)
+    assert execute(once) == "word"
+    garbage = [b"HTTP/1.1 400 Bad Request\r\n\r\n"]
+    relay.pass_reply = lambda client, reply: client.sendall(garbage.pop() if garbage else reply)
+    pass_a_second(monkeypatch)
+    assert execute(once) == "word"
+    assert garbage == []
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_a_reset_while_signing_in(execute, redis_at, protocol):
+    """A server that accepts a connection and resets it is one that is away."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def reset():
+            while True:
+                try:
+                    client, _ = listener.accept()
+                except OSError:
+                    return
+                client.recv(4096)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()
+
+        resetting = threading.Thread(target=reset, daemon=True)
+        resetting.start()
+        redis_at(f"redis://127.0.0.1:{listener.getsockname()[1]}/0", protocol=protocol)
+        for command in (echo("word"), echo("word")._replace(repeatable=False)):
+            with pytest.raises(SessionStoreUnavailable, match="does not answer") as caught:
+                execute(command)
+            assert caught.value.may_have_been_done is False
+        listener.shutdown(socket.SHUT_RDWR)
+        resetting.join()
 
 
 def test_a_user_who_may_not_ping(execute, redis_at, tmp_path, monkeypatch):
@@ -464,7 +502,7 @@ def test_a_user_who_may_not_ping(execute, redis_at, tmp_path, monkeypatch):
 def test_a_server_that_went_away_while_nobody_asked(execute, redis_at, relay, monkeypatch):
     """It is told as an outage."""
     once = Command(("ECHO", "word"), bytes.decode, repeatable=False)
-    redis_at(relay.url, socket_timeout=0.2, socket_connect_timeout=0.2)
+    redis_at(relay.url, socket_timeout=1.0, socket_connect_timeout=1.0)
     assert execute(once) == "word"
     relay.silence_all()
     relay.pass_reply = lambda client, reply: None

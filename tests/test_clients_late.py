@@ -41,7 +41,7 @@ def at(request, settings, session_redis, server, prefix):
     """The server that the site uses, by name; a short time after which it gives a write up."""
     at = request.getfixturevalue("encrypted") if request.param == "tls" else server
     location = at.tls if request.param == "tls" else at.url
-    options = {"client_name": prefix, "socket_timeout": 0.3}
+    options = {"client_name": prefix, "socket_timeout": 1.0}
     settings.SESSION_REDIS = {**session_redis, "LOCATION": location, "OPTIONS": options}
     return at
 

@@ -253,12 +253,12 @@ def test_increments_at_the_same_time_are_sent_once(at, server, live, raw, prefix
     async def add():
         stores = [SessionStore(live.session_key) for _ in range(MANY)]
         first = await asyncio.gather(*(store.aincrement("counter") for store in stores))
-        raw.execute_command("CLIENT", "PAUSE", 600, "WRITE")
+        raw.execute_command("CLIENT", "PAUSE", 2500, "WRITE")
         return first, await asyncio.gather(
             *(store.aincrement("counter") for store in stores), return_exceptions=True
         )
 
-    at(server.url, socket_timeout=0.2)
+    at(server.url, socket_timeout=1.0)
     first, second = asyncio.run(add())
     assert sorted(first) == list(range(1, MANY + 1))
     assert all(isinstance(error, SessionStoreUnavailable) for error in second)

@@ -1,6 +1,8 @@
 """Neither session keys nor Redis passwords are in error reports, whatever fails, wherever."""
 
 import asyncio
+import signal
+import socket
 from inspect import iscoroutine
 
 import pytest
@@ -299,6 +301,69 @@ def test_a_server_that_is_away(settings, session_redis, session, place, operatio
     settings.SESSION_REDIS = session_redis
     assert isinstance(error, SessionStoreUnavailable)
     assert_no_secret(error, session.session_key)
+
+
+class Interrupted(BaseException):
+    """As a worker's time limit raises."""
+
+
+def interrupt(number, frame):
+    raise Interrupted
+
+
+@pytest.fixture
+def silent():
+    """The port of a server that lets nobody in and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def told_when_interrupted(store):
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        store.load()
+    except Interrupted as error:
+        return error
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+async def told_when_out_of_time(store):
+    try:
+        async with asyncio.timeout(0.2):
+            await store.aload()
+    except TimeoutError as error:
+        return error
+
+
+@pytest.mark.parametrize("place", LOCATIONS)
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_an_interruption_while_signing_in(settings, session_redis, silent, place, protocol):
+    """A time limit that ends a request while redis-py signs in: no password is in the report."""
+    setting = wrong({**session_redis, **LOCATIONS[place](silent)}, protocol=protocol)
+    settings.SESSION_REDIS = wrong(setting, socket_timeout=20)
+    store = SessionStore("k" * 32)
+    errors = told_when_interrupted(store), asyncio.run(told_when_out_of_time(store))
+    settings.SESSION_REDIS = session_redis
+    for error in errors:
+        assert_no_secret(error)
+
+
+def test_an_error_that_is_being_handled(settings, session_redis):
+    """It keeps its traceback, for it is none of the engine's."""
+    settings.SESSION_REDIS = {**session_redis, "LOCATION": "redis://127.0.0.1:1/0"}
+    failures = []
+    try:
+        {}["the site's own"]
+    except KeyError as error:
+        failures += [failure_of(OPERATIONS["load"], SessionStore("k" * 32))]
+        failures += [failure_of(OPERATIONS["aload"], SessionStore("k" * 32))]
+        own = error
+    settings.SESSION_REDIS = session_redis
+    assert all(isinstance(failure, SessionStoreUnavailable) for failure in failures)
+    assert own.__traceback__ is not None
 
 
 OPTIONS = {

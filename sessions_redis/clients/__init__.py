@@ -9,14 +9,13 @@ from typing import Any, TypeVar
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import (
     NoScriptError,
-    ReadOnlyError,
     RedisError,
     ResponseError,
 )
 
 from sessions_redis import conf
 from sessions_redis.clients import pools
-from sessions_redis.clients.exchange import Request, exchange, packed
+from sessions_redis.clients.exchange import Request, exchange, is_of_replica, packed
 from sessions_redis.clients.failures import failure
 from sessions_redis.clients.outages import anoticed, noticed
 from sessions_redis.clients.reports import without_frames
@@ -125,10 +124,11 @@ def _not_done(replies: Sequence[Any]) -> list[int]:
     The server had not seen their script yet; or it had become a replica, and is not what a new
     connection reaches.
     """
-    return [place for place, reply in enumerate(replies) if isinstance(reply, _NOT_DONE)]
-
-
-_NOT_DONE = (NoScriptError, ReadOnlyError)
+    return [
+        place
+        for place, reply in enumerate(replies)
+        if isinstance(reply, NoScriptError) or is_of_replica(reply)
+    ]
 
 
 def _fill_in(replies: list[Any], places: Iterable[int], again: Sequence[Any]) -> None:

@@ -14,6 +14,7 @@ from redis.exceptions import ReadOnlyError, ResponseError
 from sessions_redis.clients.connections import LOST, SurplusError, aready, lost, ready
 from sessions_redis.clients.garbage import UNREADABLE, Read, answers, garbage
 from sessions_redis.clients.leases import NOT_SENT, AsyncLeases, Leases
+from sessions_redis.clients.reports import without_frames
 from sessions_redis.commands import Argument
 
 Request = tuple[Argument, ...]
@@ -28,6 +29,14 @@ def packed(requests: Sequence[Request]) -> bytes:
     if len(requests) == 1:
         return b"".join(_packer.pack_command(*requests[0]))
     return b"".join(_packer.pack_commands(requests))
+
+
+def is_of_replica(error: Any) -> bool:
+    """Whether the server refused to write because it is a replica."""
+    # Redis 6.2 puts the refusal of a script's command behind words of its own.
+    return isinstance(error, ReadOnlyError) or (
+        isinstance(error, ResponseError) and "READONLY" in str(error)
+    )
 
 
 def exchange(leases: Leases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
@@ -65,7 +74,7 @@ def exchange(leases: Leases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
         try:
             return connection.read_response()
         except ResponseError as error:
-            of_replica |= isinstance(error, ReadOnlyError)
+            of_replica |= is_of_replica(error)
             return error
 
     lease = leases.take()
@@ -80,6 +89,7 @@ def exchange(leases: Leases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
     except BaseException as error:
         if not was_sent:
             error.add_note(NOT_SENT)
+        without_frames(error)  # an interruption, too, may have come while redis-py signed in
         # What nobody read would be taken for the next request's reply.
         lease.connection.disconnect()
         raise
@@ -114,7 +124,7 @@ async def aexchange(leases: AsyncLeases, sent: bytes, reads: Sequence[Read]) -> 
         try:
             return await connection.read_response()
         except ResponseError as error:
-            of_replica |= isinstance(error, ReadOnlyError)
+            of_replica |= is_of_replica(error)
             return error
 
     lease = await leases.take()
@@ -129,6 +139,7 @@ async def aexchange(leases: AsyncLeases, sent: bytes, reads: Sequence[Read]) -> 
     except BaseException as error:
         if not was_sent:
             error.add_note(NOT_SENT)
+        without_frames(error)  # an interruption, too, may have come while redis-py signed in
         await lease.connection.disconnect(nowait=True)
         raise
     finally:

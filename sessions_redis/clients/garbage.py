@@ -78,11 +78,21 @@ def _greeting() -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
+        if not _is_of_reading(error):
+            raise
         raise garbage(error) from error
     except AttributeError as error:
         if error.name != "get":  # redis-py takes the reply to HELLO for a mapping
             raise
         raise garbage(error) from error
+
+
+def _is_of_reading(error: BaseException) -> bool:
+    """Whether redis-py or its stream raised it, and not a site's own credential provider."""
+    module, link = "", error.__traceback__
+    while link is not None:
+        module, link = link.tb_frame.f_globals.get("__name__", ""), link.tb_next
+    return module.partition(".")[0] in {"redis", "asyncio"}
 
 
 def _sign_in(connection: Any) -> Any:

@@ -18,6 +18,9 @@ from redis import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from sessions_redis.clients.connections import lost
+from sessions_redis.clients.reports import without_frames
+
 # Seconds after which a connection passes through redis-py's pool again.
 KEPT = 1.0
 
@@ -26,6 +29,10 @@ MOST = 10_000
 
 # A note on the error of a command that found no connection: the server has not seen it.
 NOT_SENT = "The command was not sent."
+
+# Errors of a connection that was lost while it was made, beside redis-py's own; uvloop raises
+# RuntimeError.
+LOST_EARLY = (OSError, RuntimeError)
 
 # redis-py before 5.3 wants the name of a command there, and does nothing with it.
 _GET_ARGUMENTS = (
@@ -38,6 +45,14 @@ _GET_ARGUMENTS = (
 
 class NoneFreeError(RedisConnectionError):
     """All connections are in use, and the server answers over them: there are too few."""
+
+
+def _not_sent(error: BaseException) -> BaseException:
+    """What to raise where there is no connection because of ``error``."""
+    without_frames(error)  # an interruption, too, may have come while redis-py signed in
+    failed = lost(error) if isinstance(error, LOST_EARLY) else error
+    failed.add_note(NOT_SENT)
+    return failed
 
 
 class Lease(NamedTuple):
@@ -115,10 +130,9 @@ class Leases(_Kept):
             self._wait_for(turn)
         try:
             return self._taken()
-        except BaseException as error:
-            error.add_note(NOT_SENT)
+        except BaseException as error:  # noqa: BLE001 - raised again
             self._next()
-            raise
+            raise _not_sent(error) from error.__cause__
 
     def give(self, lease: Lease) -> None:
         self._idle.append(lease)
@@ -178,10 +192,9 @@ class AsyncLeases(_Kept):
             raise self._none_free() from error
         try:
             return await self._taken()
-        except BaseException as error:
-            error.add_note(NOT_SENT)
+        except BaseException as error:  # noqa: BLE001 - raised again
             self._free.release()
-            raise
+            raise _not_sent(error) from error.__cause__
 
     def give(self, lease: Lease) -> None:
         self._idle.append(lease)

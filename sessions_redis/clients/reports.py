@@ -4,15 +4,26 @@ from typing import TypeVar
 
 E = TypeVar("E", bound=BaseException)
 
+# Where a traceback begins that came up within an exchange. Others are of the code that called.
+OF_AN_EXCHANGE = {"asyncio", "redis", "sessions_redis", "socket", "ssl"}
+
 
 def without_frames(error: E) -> E:
     """
     ``error`` itself, without its traceback, and so are the errors that led to it.
 
-    Django's error page and its mails print the variables of every frame in a traceback.
+    Django's error page and its mails print the variables of every frame in a traceback. An error
+    that the caller was already handling keeps its own.
     """
     link: BaseException | None = error
-    while link is not None:
+    while link is not None and _is_of_an_exchange(link):
         link.__traceback__ = None
         link = link.__cause__ or link.__context__
     return error
+
+
+def _is_of_an_exchange(error: BaseException) -> bool:
+    if error.__traceback__ is None:
+        return True
+    module = error.__traceback__.tb_frame.f_globals.get("__name__", "")
+    return module.partition(".")[0] in OF_AN_EXCHANGE
