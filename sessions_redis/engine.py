@@ -46,7 +46,7 @@ class SessionStore(SteppedStore):
         return await self._aperform(steps)
 
     def create(self) -> None:
-        """Give the session a new key and store what it holds, be it nothing."""
+        """Create the session in Redis under a new key, even if it is empty."""
         self._perform(self._creating())
 
     async def acreate(self) -> None:
@@ -112,8 +112,8 @@ class SessionStore(SteppedStore):
         Add ``by`` to the entry ``key`` on the server at once, and return the sum.
 
         A missing entry counts as 0. Raises ``TypeError`` if the entry holds no integer,
-        ``OverflowError`` if the sum leaves 64 bits, ``UpdateError`` if the session is gone: who may
-        come with an expired cookie has its session loaded first, by reading an entry. If the
+        ``OverflowError`` if the sum leaves 64 bits, `SessionGone` if the session is gone. If the
+        cookie may have expired, read an entry first. If the
         reply is lost `SessionStoreUnavailable` is raised and the addition may have been made; it
         is never made twice. An entry with a change that is not saved yet, and one of a session
         that has no key yet, is added to here and written by the save that follows. The session's
@@ -126,7 +126,7 @@ class SessionStore(SteppedStore):
 
     def inspect(self) -> StoredSession | None:
         """
-        The session as it lies in Redis now, unsaved changes not in it, for people to look at.
+        The session as stored in Redis now, without unsaved changes, for people to look at.
 
         ``None`` if it is not there. Values are shown as stored: mask what is secret.
         """

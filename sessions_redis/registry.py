@@ -1,11 +1,11 @@
 """
 Who is signed in: count, list, find and end sessions. Each function has an ``a…`` twin.
 
-It reads the indexes and verifies what they say against the sessions themselves: an index may lag,
-it never lies. What an index holds of sessions that are gone is dropped when it is met. Listing
-takes two round trips whatever the number of sessions; a page that met sessions that are gone is
-read again, which takes three more, and twice at most. Nothing here needs the session keys, and
-nothing reveals them.
+It reads the indexes and checks each session before it returns it, because an index can list a
+session shortly after it expired. Members whose session is gone are dropped when it meets them.
+Listing takes two round trips whatever the number of sessions; a page that met sessions that are
+gone is read again, which takes three more, and twice at most. Nothing here needs the session keys,
+and nothing reveals them.
 
 What ends sessions is sent to Redis once: if the reply is lost `SessionStoreUnavailable` is raised,
 and they may have been ended, of which no signal tells. Many sessions are ended in steps, each on a
