@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from redis import Connection
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from sessions_redis.clients.connections import LOST, SurplusError, aready, lost, ready
@@ -18,6 +19,9 @@ from sessions_redis.clients.reports import without_frames
 from sessions_redis.commands import Argument
 
 Request = tuple[Argument, ...]
+
+# What an exchange fails with, beside redis-py's own errors.
+FAILED = (*UNREADABLE, *LOST)
 
 # Never connected: it only puts requests into bytes. That of the plain world serves both, because
 # redis-py's asynchronous connections make no use of hiredis for that.
@@ -29,6 +33,11 @@ def packed(requests: Sequence[Request]) -> bytes:
     if len(requests) == 1:
         return b"".join(_packer.pack_command(*requests[0]))
     return b"".join(_packer.pack_commands(requests))
+
+
+def as_failed(error: BaseException) -> RedisConnectionError:
+    """One of `FAILED` as redis-py would have raised it: garbage that came, or a lost connection."""
+    return garbage(error) if isinstance(error, UNREADABLE) else lost(error)
 
 
 def is_of_replica(error: Any) -> bool:
@@ -61,10 +70,8 @@ def exchange(leases: Leases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
             connection.send_packed_command([sent])
             replies = [reply() for _ in reads]
             has_surplus = connection.has_surplus(len(reads))
-        except UNREADABLE as error:
-            raise garbage(error) from error
-        except LOST as error:
-            raise lost(error) from error
+        except FAILED as error:
+            raise as_failed(error) from error
         if has_surplus:
             raise SurplusError
         return answers(replies, reads)
@@ -111,10 +118,8 @@ async def aexchange(leases: AsyncLeases, sent: bytes, reads: Sequence[Read]) -> 
             await connection.send_packed_command([sent])
             replies = [await reply() for _ in reads]
             has_surplus = connection.has_surplus(len(reads))
-        except UNREADABLE as error:
-            raise garbage(error) from error
-        except LOST as error:
-            raise lost(error) from error
+        except FAILED as error:
+            raise as_failed(error) from error
         if has_surplus:
             raise SurplusError
         return answers(replies, reads)
