@@ -29,6 +29,7 @@ from redis.retry import Retry
 
 from sessions_redis import clients, commands, conf, embedded, registry
 from sessions_redis.clients import pools
+from sessions_redis.clients.exchange import is_of_replica
 from sessions_redis.commands import Command, Keyspace
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
@@ -843,6 +844,21 @@ def test_a_replica(execute, redis_at, own, admin, keyspace):
     assert "read only replica" in message
     assert isinstance(cause, redis.exceptions.ReadOnlyError)
     assert execute(commands.load(keyspace, "a"))[b"color"] == b"1"
+
+
+@pytest.mark.parametrize(
+    ("error", "is_refusal"),
+    [
+        (redis.exceptions.ReadOnlyError("You can't write against a read only replica."), True),
+        # As Redis 6.2 says it of a script's command, and redis-py makes of it.
+        (redis.ResponseError("Error running script (call to f_1): -READONLY You can't"), True),
+        (redis.ResponseError("WRONGTYPE Operation against a key"), False),
+        (b"READONLY", False),
+    ],
+)
+def test_how_a_replica_refuses(error, is_refusal):
+    """A refusal to write is known by its class or its word, whatever stands before that."""
+    assert is_of_replica(error) is is_refusal
 
 
 def test_a_failover(execute, redis_at, own, admin, tmp_path, keyspace):

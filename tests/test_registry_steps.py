@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from sessions_redis import commands, conf, indexes, registry
+from sessions_redis import commands, conf, indexes, live, registry
 from sessions_redis.clients import run, run_all
 from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
@@ -292,3 +292,13 @@ def test_nothing_slips_away(session_redis, server, prefix, raw):
     left = {live.id for live in registry.of_user("7")}
     assert session_id(key) in left
     assert len(left) <= 1 + started_meanwhile
+
+
+def test_what_is_dropped_from_the_indexes_of_many_users():
+    """The indexes count, too: no command names more than a thousand keys."""
+    users = [f"user-{number}" for number in range(51)]
+    gone = indexes.Page(MANY, tuple(f"{number:032x}" for number in range(MANY)))
+    asked = list(live.drop(gone, [], *users))
+    named = [(command.parts[2], len(command.parts) - 4 - command.parts[2]) for command in asked]
+    assert sum(members for _, members in named) == MANY
+    assert all(keys == 54 and keys + members <= AT_MOST for keys, members in named)
