@@ -82,7 +82,7 @@ def sessions_of(request: HttpRequest, start: int = 0) -> OwnSessions:
     """
     Up to `SHOWN` of the user's sessions, from ``start`` on, in the order of `registry.of_user`.
 
-    The total is counted by the index where it is not seen that there are no more.
+    The total comes from the index, which can lag, unless this page shows that it is the last one.
     """
     found = registry.of_user(request.user, start, start + SHOWN)
     total = start + len(found)

@@ -67,7 +67,7 @@ MISFITS = {
 OLDER = {"nothing", "no list"}
 
 # redis-py before 7 does not look for the server's name.
-AN_ERROR, REFUSED = "an error that names no server", "no reply to the command|refused a command"
+AN_ERROR, REFUSED = "an error that names no server", "not a reply to the command|refused a command"
 
 # These no parser can parse. To its greeting, redis-py takes some of the others for an answer.
 NO_REPLY = {
@@ -261,7 +261,7 @@ def test_no_garbage_passes_for_an_answer(garbler, use, visitor, world):
         for name in {"load", "save", *others}:
             operation = OPERATIONS[name]
             message = unavailable(operation, world, sessions[name])
-            wanted = REFUSED if kind == AN_ERROR else "no reply to the command"
+            wanted = REFUSED if kind == AN_ERROR else "not a reply to the command"
             assert re.search(wanted, message), (kind, name)
             assert sessions[name].session_key == keys[name], (kind, name)
     garbler.stop()
@@ -412,7 +412,7 @@ def test_garbage_among_replies(garbler, use, visitor):
         garbler.garble(reply, together=2, times=1)
         assert run_all(asked) == right
         garbler.garble(reply, together=2)
-        with pytest.raises(SessionStoreUnavailable, match="no reply to the command"):
+        with pytest.raises(SessionStoreUnavailable, match="not a reply to the command"):
             run_all(asked)
         garbler.stop()
     assert garbler.used_again() == []
@@ -469,8 +469,8 @@ def test_what_is_said_of_garbage(garbler, use, visitor):
         garbler.garble(reply)
         message = unavailable(OPERATIONS["load"], WORLDS[1], session)
         assert message == (
-            f"Redis at {garbler.url} sent something that is no reply to the command: {what}. "
-            "Something else than Redis answers at this address, or a proxy in between garbles "
+            f"Redis at {garbler.url} sent something that is not a reply to the command: {what}. "
+            "Another program answers at this address, or a proxy in between changes "
             'replies. Is SESSION_REDIS["LOCATION"] the address of a Redis server?'
         )
 

@@ -258,7 +258,7 @@ async def _aanswers(connection: Any) -> bool:
 
 
 def _poll(fileno: int) -> Callable[[int], Any]:
-    """Says, without waiting, whether there is anything to read, be it the end."""
+    """Says, without waiting, whether there is anything to read, even if it is only the end."""
     if hasattr(select, "poll"):
         poll = select.poll()
         poll.register(fileno, select.POLLIN)

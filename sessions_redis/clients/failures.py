@@ -61,8 +61,8 @@ _WORDS: tuple[tuple[Callable[[RedisError], bool], str], ...] = (
         lambda error: (
             isinstance(error, GarbageError) or isinstance(error.__cause__, InvalidResponse)
         ),
-        "sent something that is no reply to the command: {what}. Something else than Redis "
-        "answers at this address, or a proxy in between garbles replies. Is "
+        "sent something that is not a reply to the command: {what}. Another program answers at "
+        "this address, or a proxy in between changes replies. Is "
         'SESSION_REDIS["LOCATION"] the address of a Redis server?',
     ),
     (

@@ -1,9 +1,9 @@
 """
-Garbage: bytes that are no reply to what was asked, sent by something else than Redis.
+Garbage: bytes that do not fit the command, because the sender is not Redis or a proxy changed them.
 
-An HTTP server at that address, a proxy with an error of its own, or one that garbles replies. The
-connection is out of step after it, as after a reset: it is closed, and the command is sent again if
-it may be.
+The sender can be an HTTP server at that address, or a proxy that reports an error of its own. The
+connection is out of step after garbage, so it counts as lost: it is closed, and a command that may
+be repeated is sent again.
 """
 
 from collections.abc import Callable, Iterator, Sequence
