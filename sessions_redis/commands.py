@@ -11,7 +11,8 @@ from hashlib import sha256
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from sessions_redis import replies, scripts
-from sessions_redis.fields import CREATED, Changes
+from sessions_redis.changes import Changes
+from sessions_redis.fields import CREATED
 from sessions_redis.replies import WrongShape
 from sessions_redis.scripts import Script
 

@@ -5,11 +5,37 @@ Django's contract, sync and async, and what goes beyond it. What each method tak
 `steps`, once for both worlds.
 """
 
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+from asgiref.sync import sync_to_async
+
 from sessions_redis import registry
 from sessions_redis.commands import StoredSession, session_id
-from sessions_redis.fields import Entries
+from sessions_redis.entries import Entries
 from sessions_redis.scope import Scope
 from sessions_redis.steps import SteppedStore
+
+Method = TypeVar("Method", bound=Callable[..., Coroutine[Any, Any, Any]])
+
+
+def _after_override(method: Method) -> Method:
+    """
+    Call a subclass's synchronous method, in a thread, where it did not override the ``a…`` twin.
+
+    A rule that a subclass enforces, such as in ``load()``, applies in asynchronous code as well.
+    """
+    twin = method.__name__
+    name = twin.removeprefix("a")
+
+    @wraps(method)
+    async def call(self: "SessionStore", *args: Any, **kwargs: Any) -> Any:
+        if self._is_overridden(name) and not self._is_overridden(twin):
+            return await sync_to_async(getattr(self, name))(*args, **kwargs)
+        return await method(self, *args, **kwargs)
+
+    return cast("Method", call)
 
 
 class SessionStore(SteppedStore):
@@ -23,7 +49,7 @@ class SessionStore(SteppedStore):
 
     # Django's contract
 
-    def load(self) -> Entries:  # type: ignore[override]  # equal to the dict
+    def load(self) -> Entries:
         """
         The session's entries, decoded as they are touched.
 
@@ -32,7 +58,8 @@ class SessionStore(SteppedStore):
         """
         return self._perform(self._loading())
 
-    async def aload(self) -> Entries:  # type: ignore[override]
+    @_after_override
+    async def aload(self) -> Entries:
         return await self._aperform(self._loading())
 
     def exists(self, session_key: str | None) -> bool:
@@ -40,6 +67,7 @@ class SessionStore(SteppedStore):
         del session_key  # error reports print the variables of this frame
         return self._perform(steps)
 
+    @_after_override
     async def aexists(self, session_key: str | None) -> bool:
         steps = self._existing(_id_of(session_key))
         del session_key
@@ -49,6 +77,7 @@ class SessionStore(SteppedStore):
         """Create the session in Redis under a new key, even if it is empty."""
         self._perform(self._creating())
 
+    @_after_override
     async def acreate(self) -> None:
         await self._aperform(self._creating())
 
@@ -63,6 +92,7 @@ class SessionStore(SteppedStore):
         """
         self._perform(self._saving(must_create=must_create))
 
+    @_after_override
     async def asave(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002
         await self._aperform(self._saving(must_create=must_create))
 
@@ -72,6 +102,7 @@ class SessionStore(SteppedStore):
         del session_key
         self._perform(steps)
 
+    @_after_override
     async def adelete(self, session_key: str | None = None) -> None:
         steps = self._deleting(_id_of(session_key))
         del session_key
@@ -100,6 +131,9 @@ class SessionStore(SteppedStore):
     @classmethod
     async def aclear_expired(cls) -> None:
         await registry.atrim()
+
+    def _is_overridden(self, *names: str) -> bool:
+        return any(_function(getattr(self, name)) is not _OWN[name] for name in names)
 
     # Beyond Django's contract
 
@@ -145,6 +179,18 @@ class SessionStore(SteppedStore):
 
     async def anote_metadata(self) -> None:
         await self._aperform(self._noting_metadata())
+
+
+def _function(method: Any) -> Any:
+    return getattr(method, "__func__", method)
+
+
+# Methods that other methods call, as this class has them.
+_OWN = {
+    name: getattr(SessionStore, name)
+    for method in ("load", "exists", "create", "save", "delete", "get_expiry_age")
+    for name in (method, f"a{method}")
+}
 
 
 def _id_of(session_key: str | None) -> str | None:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from sessions_redis.entries import keys_starting_with
+
 if TYPE_CHECKING:
     from sessions_redis.engine import SessionStore
 
@@ -65,7 +67,7 @@ class Scope(MutableMapping[str, Any]):
     def _keys(self) -> Iterator[str]:
         # django-stubs leaves out both ways to a session's mapping.
         entries = self._session._get_session()  # type: ignore[attr-defined]
-        found = entries.keys_starting_with(self._prefix)
+        found = keys_starting_with(entries, self._prefix)
         return (key.removeprefix(self._prefix) for key in found)
 
     # The same for asynchronous code, by the names that Django gave them in SessionBase

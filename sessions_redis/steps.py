@@ -1,12 +1,12 @@
 """
 What each method of a session store takes to do: steps, written once for both worlds.
 
-Each is a generator of commands, which the plain method has carried out by `perform` and its
-asynchronous twin by `aperform`.
+Each is a generator of commands, and of calls of the store's own methods, which the plain method
+has carried out by `_perform` and its asynchronous twin by `_aperform`.
 """
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, TypeVar
 
 from django.contrib.sessions.backends.base import (
@@ -17,10 +17,12 @@ from django.contrib.sessions.backends.base import (
 from django.core.exceptions import ImproperlyConfigured
 
 from sessions_redis import commands, conf, logs
-from sessions_redis.clients import Steps, aperform, perform
-from sessions_redis.commands import StoredSession, session_id
+from sessions_redis.changes import UNKNOWN, Changes, Known, whole
+from sessions_redis.clients import arun, run
+from sessions_redis.commands import Command, StoredSession, session_id
+from sessions_redis.entries import Entries
 from sessions_redis.exceptions import SessionGone
-from sessions_redis.fields import NOTHING, Changes, Entries, field_of
+from sessions_redis.fields import NOTHING, field_of
 
 T = TypeVar("T")
 
@@ -39,9 +41,13 @@ _CHARACTERS = bytes(ord(VALID_KEY_CHARS[byte % len(VALID_KEY_CHARS)]) for byte i
 _REJECTED = bytes(range(256 - 256 % len(VALID_KEY_CHARS), 256))
 
 
-class NewKey:
+# What `SteppedStore._perform` carries out: commands, and calls of the store's own methods.
+StoreSteps = Generator["Command[Any] | Call", Any, T]
+
+
+class Key:
     """
-    A new session key and its id.
+    A session key and its id.
 
     Error reports print the local variables of every frame. Steps that can raise hold a key in here.
     """
@@ -53,27 +59,84 @@ class NewKey:
         self.id = session_id(session_key)
 
 
+# What a called method may raise and the steps get to handle. A StopIteration that left a method
+# would be taken for the end of the steps.
+PASSED_ON = (CreateError, StopIteration)
+
+
+class Call:
+    """
+    A call of one of the store's own methods, which steps yield: a subclass may have overridden it.
+
+    Async code calls the method's ``a…`` twin.
+    """
+
+    __slots__ = ("args", "name", "options")
+
+    def __init__(self, name: str, *args: Any, **options: Any) -> None:
+        self.name = name
+        self.args = args
+        self.options = options
+
+
+class Outcome:
+    """What a call returned or raised. Frames hold it in here: it may be a session's entries."""
+
+    __slots__ = ("error", "value")
+
+    def __init__(self, value: Any = None, error: Exception | None = None) -> None:
+        self.value = value
+        self.error = error
+
+    def resume(self, steps: StoreSteps[Any]) -> Any:
+        """What ``steps`` yield next."""
+        return steps.throw(self.error) if self.error else steps.send(self.value)
+
+
+class Leaving:
+    """The session ``id``, which ``cycle_key()`` moves. ``is_left``: another one has its entries."""
+
+    __slots__ = ("id", "is_left")
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.is_left = False
+
+
 class SteppedStore(SessionBase):
     """The base of `engine.SessionStore`: its entries, and the steps of its methods."""
 
     # Where the session's metadata beside its times comes from; the session middleware sets it.
     metadata_source: Callable[[], Mapping[bytes, bytes]] = dict
 
+    # What Redis is known to hold of the entries in `_session_cache`.
+    _known: Known = UNKNOWN
+
+    # On what this store has loaded since it last wrote. Only that is known to be in Redis.
+    _mark: object = None
+
+    # Set while overridden methods carry out cycle_key().
+    _leaving: Leaving | None = None
+
+    def _is_overridden(self, *names: str) -> bool:
+        """Whether one of the engine's own methods is replaced, in a subclass or otherwise."""
+        raise NotImplementedError
+
     # Entries, once there are any
 
     @property
-    def _session_cache(self) -> Entries:
+    def _session_cache(self) -> dict[Any, Any]:
         # SessionBase takes the AttributeError for "not loaded yet".
         return self._entries
 
     @_session_cache.setter
     def _session_cache(self, mapping: Mapping[Any, Any]) -> None:
-        if not isinstance(mapping, Entries):
-            # As clear() does: what is in this mapping is all there shall be.
-            entries = Entries(self.serializer(), replaces=True, on_damaged=lambda _: None)
-            entries.update(mapping)
-            mapping = entries
-        self._entries = mapping
+        if mapping is getattr(self, "_entries", None):
+            return
+        self._entries = mapping if isinstance(mapping, dict) else dict(mapping)
+        self._known = UNKNOWN
+        if isinstance(mapping, Entries) and mapping.known and mapping.mark is self._mark:
+            self._known = mapping.known
 
     @_session_cache.deleter
     def _session_cache(self) -> None:
@@ -82,15 +145,49 @@ class SteppedStore(SessionBase):
     # Whatever reaches Redis marks the session as accessed first, also if it raises then: what the
     # view answers depends on the visitor's session, and no cache may give it to another.
 
-    def _perform(self, steps: Steps[T]) -> T:
+    def _perform(self, steps: StoreSteps[T]) -> T:
         self.accessed = True
-        return perform(steps)
+        try:
+            asked = next(steps)
+            while True:
+                if isinstance(asked, Call):
+                    asked = self._outcome(asked).resume(steps)
+                else:
+                    asked = steps.send(run(asked))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        finally:
+            steps.close()  # for what the steps have to undo when something raised
 
-    async def _aperform(self, steps: Steps[T]) -> T:
+    async def _aperform(self, steps: StoreSteps[T]) -> T:
         self.accessed = True
-        return await aperform(steps)
+        try:
+            asked = next(steps)
+            while True:
+                if isinstance(asked, Call):
+                    asked = (await self._aoutcome(asked)).resume(steps)
+                else:
+                    asked = steps.send(await arun(asked))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        finally:
+            steps.close()
 
-    async def _aget_session(self, no_load: bool = False) -> Entries:  # noqa: FBT001, FBT002
+    def _outcome(self, call: Call) -> Outcome:
+        try:
+            return Outcome(getattr(self, call.name)(*call.args, **call.options))
+        except PASSED_ON as error:
+            return Outcome(error=error)
+
+    async def _aoutcome(self, call: Call) -> Outcome:
+        try:
+            return Outcome(await getattr(self, _twin(call.name))(*call.args, **call.options))
+        except PASSED_ON as error:
+            return Outcome(error=error)
+
+    async def _aget_session(self, no_load: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         if not hasattr(self, "_entries"):
             await self._aperform(self._loaded(no_load=no_load))
         self.accessed = True
@@ -103,130 +200,211 @@ class SteppedStore(SessionBase):
     async def _aget_new_session_key(self) -> str:
         return self._get_new_session_key()
 
+    def _new_key(self) -> Key:
+        return Key(self._get_new_session_key())
+
+    async def _anew_key(self) -> Key:
+        return Key(await self._aget_new_session_key())
+
     @property
     def _id(self) -> str | None:
         """The id of the session's key; ``None`` if it has no key."""
         return None if self.session_key is None else session_id(self.session_key)
 
-    def _loading(self) -> Steps[Entries]:
+    def _known_of(self, id: str) -> Known:
+        """What Redis is known to hold of the session ``id``: nothing if its key was set by hand."""
+        return self._known if self._known.id == id else UNKNOWN
+
+    def _settle(self, id: str, changes: Changes, former_id: str | None = None) -> None:
+        """Take ``changes`` as written: later changes are those against them."""
+        self._known = self._known_of(former_id or id).after(changes, id)
+        self._mark = None
+
+    def _loading(self) -> StoreSteps[Entries]:
         id = self._id
         if id is None:
-            return self._new_entries()
+            return self._entries_in(NOTHING)
         stored = yield commands.load(conf.current().keyspace, id)
         if isinstance(stored, commands.WrongType):
             log.warning("Session %s is not stored as a hash and is ignored.", id)
         elif stored is not None:
-            return self._new_entries(stored, id)
+            if self._mark is None:
+                self._mark = object()
+            entries = self._entries_in(stored, id)
+            entries.known, entries.mark = Known(id, stored), self._mark
+            return entries
         if self._id == id:  # another task of the request may have cycled it meanwhile
             self._session_key = None
-        return self._new_entries()
+        return self._entries_in(NOTHING)
 
-    def _loaded(self, *, no_load: bool = False) -> Steps[Entries]:
+    def _entries_in(self, fields: Mapping[bytes, bytes], id: str = "") -> Entries:
+        def report(name: bytes) -> None:
+            log.warning("Session %s: the field %r is damaged and reads as missing.", id, name)
+
+        return Entries(self.serializer(), fields, on_damaged=report)
+
+    def _loaded(self, *, no_load: bool = False) -> StoreSteps[dict[Any, Any]]:
         if not hasattr(self, "_entries"):
-            entries = self._new_entries() if no_load else (yield from self._loading())
+            load = not no_load and self.session_key is not None
+            entries = (yield Call("load")) if load else {}
             # Another task of the request may have loaded them meanwhile, and have changed some.
             if not hasattr(self, "_entries"):
-                self._entries = entries
+                self._session_cache = entries
         return self._entries
 
-    def _existing(self, id: str | None) -> Steps[bool]:
+    def _existing(self, id: str | None) -> StoreSteps[bool]:
         if id is None:
             return False
         exists: bool = yield commands.exists(conf.current().keyspace, id)
         return exists
 
-    def _creating(self) -> Steps[None]:
-        entries = yield from self._loaded(no_load=True)
-        changes = entries.whole(self.metadata_source())
+    def _age(self) -> StoreSteps[int]:
+        if self._is_overridden("get_expiry_age", "aget_expiry_age"):
+            age: int = yield Call("get_expiry_age")
+            return age
+        return self.get_expiry_age()  # which asks nobody once the session is loaded
+
+    def _creating(self, leaving: Leaving | None = None) -> StoreSteps[None]:
+        yield from self._loaded(no_load=True)
         for _ in range(CREATE_ATTEMPTS):
-            new = NewKey(self._get_new_session_key())
-            command = commands.create(
-                conf.current().keyspace, new.id, self.get_expiry_age(), changes
-            )
-            if (yield command):
-                self._take(new, changes)
+            new: Key = yield Call("_new_key")
+            if (yield from self._created(new, leaving or self._leaving)):
+                self.modified = True
                 return
         raise RuntimeError(
             f"{CREATE_ATTEMPTS} new session keys in a row were taken. Is the system's source of "
             "randomness broken?"
         )
 
-    def _saving(self, *, must_create: bool) -> Steps[None]:
-        id = self._id
-        if id is None:
-            yield from self._creating()
+    def _created(self, new: Key, leaving: Leaving | None) -> StoreSteps[bool]:
+        """Whether the session is in Redis under the key ``new``, which it has then."""
+        if self._is_overridden("save", "asave"):
+            return (yield from self._created_by_save(new))
+        if not (yield from self._beginning(new.id, leaving)):
+            return False
+        self._session_key = new.session_key
+        return True
+
+    def _created_by_save(self, new: Key) -> StoreSteps[bool]:
+        former = None if self.session_key is None else Key(self.session_key)
+        self._session_key = new.session_key
+        saved = False
+        try:
+            yield Call("save", must_create=True)
+            saved = True
+        except CreateError:
+            pass
+        finally:
+            if not saved:
+                self._session_key = None if former is None else former.session_key
+        return saved
+
+    def _beginning(self, id: str, leaving: Leaving | None = None) -> StoreSteps[bool]:
+        """
+        Write a new hash for the session ``id``. ``False`` if there is one already.
+
+        It takes over what the session holds that is ``leaving``.
+        """
+        if leaving and (yield from self._moving(id, leaving)):
+            leaving.is_left = True
+            return True
+        age = yield from self._age()
+        changes = whole(self._entries, self.serializer(), self.metadata_source())
+        created: bool = yield commands.create(conf.current().keyspace, id, age, changes)
+        if created:
+            self._settle(id, changes)
+        return created
+
+    def _moving(self, id: str, leaving: Leaving) -> StoreSteps[bool]:
+        """``False`` if the session is gone that is ``leaving``, and held nobody's entries."""
+        age = yield from self._age()
+        known, serializer = self._known_of(leaving.id), self.serializer()
+        changes = known.changes(self._entries, serializer, self.metadata_source())
+        keyspace = conf.current().keyspace
+        moved: bool = yield commands.cycle(keyspace, leaving.id, id, age, changes)
+        if moved:
+            self._settle(id, changes, leaving.id)
+            return True
+        user = known.user(serializer)
+        if not user:
+            return False
+        # A session of its own, where another request has cycled that session meanwhile.
+        changes = whole(self._entries, serializer, self.metadata_source())
+        command = commands.create_beside(keyspace, leaving.id, user, id, age, changes)
+        if not (yield command):
+            raise SessionGone(_GONE)
+        self._settle(id, changes)
+        return True
+
+    def _saving(self, *, must_create: bool) -> StoreSteps[None]:
+        if self.session_key is None:
+            yield Call("create")
             return
         entries = yield from self._loaded(no_load=must_create)
-        if self.session_key is None:
-            raise SessionGone(_GONE)
-        changes = (entries.whole if must_create else entries.changes)(self.metadata_source())
-        command = commands.create if must_create else commands.save
-        written = yield command(conf.current().keyspace, id, self.get_expiry_age(), changes)
-        if not written:
-            raise CreateError if must_create else SessionGone(_GONE)
-        entries.settle(changes)
-
-    def _deleting(self, id: str | None) -> Steps[None]:
-        id = id or self._id
-        if id is not None:
-            yield commands.delete(conf.current().keyspace, id)
-
-    def _cycling(self) -> Steps[None]:
-        entries = yield from self._loaded()
         id = self._id
         if id is None:
-            yield from self._creating()
-            return
-        new = NewKey(self._get_new_session_key())
-        changes = entries.changes(self.metadata_source())
-        moved = yield commands.cycle(
-            conf.current().keyspace, id, new.id, self.get_expiry_age(), changes
-        )
-        if moved:
-            self._take(new, changes)
-        elif user := entries.known_user():
-            yield from self._creating_beside(id, user)
-        else:
-            yield from self._creating()
-
-    def _creating_beside(self, id: str, user: bytes) -> Steps[None]:
-        """Start a session of its own where another request has cycled that of ``id`` meanwhile."""
-        new = NewKey(self._get_new_session_key())
-        changes = self._entries.whole(self.metadata_source())
-        created = yield commands.create_beside(
-            conf.current().keyspace, id, user, new.id, self.get_expiry_age(), changes
-        )
-        if not created:
             raise SessionGone(_GONE)
-        self._take(new, changes)
+        if must_create:
+            if not (yield from self._beginning(id, self._leaving)):
+                raise CreateError
+            return
+        age = yield from self._age()
+        changes = self._known_of(id).changes(entries, self.serializer(), self.metadata_source())
+        if not (yield commands.save(conf.current().keyspace, id, age, changes)):
+            raise SessionGone(_GONE)
+        self._settle(id, changes)
 
-    def _take(self, new: NewKey, changes: Changes) -> None:
-        self._session_key = new.session_key
-        self._entries.settle(changes)
-        self.modified = True
+    def _deleting(self, id: str | None) -> StoreSteps[None]:
+        id = id or self._id
+        left = self._leaving
+        if id is not None and not (left and left.is_left and left.id == id):
+            yield commands.delete(conf.current().keyspace, id)
 
-    def _incrementing(self, key: str, by: int) -> Steps[int]:
+    def _cycling(self) -> StoreSteps[None]:
+        yield from self._loaded()
+        if self.session_key is None:
+            yield Call("create")
+            return
+        old = Key(self.session_key)
+        if not self._is_overridden("create", "acreate", "save", "asave", "delete", "adelete"):
+            yield from self._creating(Leaving(old.id))
+            return
+        # Overridden methods are called as Django calls them. Between them they leave the old
+        # session in one step all the same.
+        self._leaving = Leaving(old.id)
+        try:
+            yield Call("create")
+            yield Call("delete", old.session_key)
+        finally:
+            self._leaving = None
+
+    def _incrementing(self, key: str, by: int) -> StoreSteps[int]:
         if not _is_integer(by):
             raise TypeError(f"An entry is incremented by an integer, not by {by!r}.")
         if not isinstance(key, str):
             raise TypeError(f"The key of an entry to increment is a string, not {key!r}.")
         self._require_decimal_serializer()
+        if self._is_overridden("load", "aload"):
+            yield from self._loaded()  # which may refuse
         loaded, id = hasattr(self, "_entries"), self._id
-        if id is None or (loaded and self._entries.is_pending(key)):
+        if id is None or (
+            loaded and self._known_of(id).is_changed(key, self._entries, self.serializer())
+        ):
             return self._increment_here(key, by)
         _require_64_bits(key, by)
         value = yield commands.increment(conf.current().keyspace, id, field_of(key), by)
         if value is None:
             if not loaded:
                 # As loading would have it: the next request is not to come with this key again.
-                self._session_key, self._entries = None, self._new_entries()
+                self._session_key, self._session_cache = None, {}
             raise SessionGone(_GONE)
         if isinstance(value, commands.NotAnInteger):
             raise TypeError(_not_an_integer(key))
         if isinstance(value, commands.TooLarge):
             raise OverflowError(f"The session entry {key!r} would leave 64 bits by adding {by}.")
         if loaded:
-            self._entries.settle_entry(key, value)
+            self._entries[key] = value
+            self._settle(id, Changes({field_of(key): self.serializer().dumps(value)}))
         self.modified = True
         result: int = value
         return result
@@ -240,26 +418,22 @@ class SteppedStore(SessionBase):
         self[key] = total
         return total
 
-    def _inspecting(self) -> Steps[StoredSession | None]:
+    def _inspecting(self) -> StoreSteps[StoredSession | None]:
+        if self._is_overridden("load", "aload"):
+            yield from self._loaded()  # which may refuse
         id = self._id
         if id is None:
             return None
         stored: StoredSession | None = yield commands.inspect(conf.current().keyspace, id)
         return stored
 
-    def _noting_metadata(self) -> Steps[None]:
+    def _noting_metadata(self) -> StoreSteps[None]:
         id = self._id
         if id is None or not hasattr(self, "_entries"):
             return
-        metadata = self._entries.new_metadata(self.metadata_source())
+        metadata = self._known_of(id).new_metadata(self.metadata_source())
         if metadata and (yield commands.note(conf.current().keyspace, id, metadata)):
-            self._entries.settle(Changes(metadata))
-
-    def _new_entries(self, stored: Mapping[bytes, bytes] = NOTHING, id: str = "") -> Entries:
-        def report(name: bytes) -> None:
-            log.warning("Session %s: the field %r is damaged and reads as missing.", id, name)
-
-        return Entries(self.serializer(), stored, on_damaged=report)
+            self._settle(id, Changes(metadata))
 
     def _require_decimal_serializer(self) -> None:
         if self.serializer().dumps(-12) != b"-12":
@@ -271,6 +445,11 @@ class SteppedStore(SessionBase):
 
 
 _GONE = "The session was deleted or has expired."
+
+
+def _twin(name: str) -> str:
+    """The name of a method's asynchronous twin."""
+    return f"_a{name[1:]}" if name.startswith("_") else f"a{name}"
 
 
 def _random_key() -> str:

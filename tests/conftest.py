@@ -5,6 +5,7 @@ import pytest
 from sessions_redis.engine import SessionStore
 from sessions_redis.registry import LiveSession
 from sessions_redis.signals import session_ended
+from tests.held import CountingSerializer, Held
 from tests.servers import Server
 
 
@@ -73,3 +74,29 @@ def ended():
     session_ended.connect(receive)
     yield received
     session_ended.disconnect(receive)
+
+
+# Entries, for the tests that need no server
+
+
+@pytest.fixture
+def serializer():
+    return CountingSerializer()
+
+
+@pytest.fixture
+def damaged():
+    """The names of the fields that were reported as damaged."""
+    return []
+
+
+@pytest.fixture
+def entries_of(serializer, damaged):
+    """The entries that lie in a hash, given its fields."""
+    return lambda stored: Held(serializer, stored, on_damaged=damaged.append)
+
+
+@pytest.fixture
+def fresh(serializer, damaged):
+    """Entries that replace whatever there is, as after ``clear()``."""
+    return Held(serializer, replaces=True, on_damaged=damaged.append)

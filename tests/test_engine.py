@@ -64,7 +64,7 @@ class TestWithPickle(EngineContract):
         """It raises TypeError that says so, and nothing is written."""
         await session.save_with(color="red")
         await session.set(name, "value")
-        with pytest.raises(TypeError, match="its key is no string, and PickleSerializer"):
+        with pytest.raises(TypeError, match="its key is not a string, and PickleSerializer"):
             await session.save()
         assert await session.reopen().entries() == {"color": "red"}
 

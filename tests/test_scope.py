@@ -10,8 +10,8 @@ from django.contrib.sessions.serializers import JSONSerializer
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sessions_redis import scope
 from sessions_redis.engine import SessionStore
-from sessions_redis.fields import Entries
 from sessions_redis.scope import Scope
 
 # Any text, and often the characters that separate and encode.
@@ -267,9 +267,9 @@ def test_one_entry_of_a_scope(reopened):
 def test_clearing_a_scope(carts, monkeypatch):
     """Its entries go, all in one walk through them, and those of others stay."""
     walks = []
-    walk = Entries.keys_starting_with
+    walk = scope.keys_starting_with
     monkeypatch.setattr(
-        Entries, "keys_starting_with", lambda *args: walks.append(args) or walk(*args)
+        scope, "keys_starting_with", lambda *args: walks.append(args) or walk(*args)
     )
     session = SessionStore(carts.session_key)
     session.scope("ada").clear()

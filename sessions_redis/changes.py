@@ -1,0 +1,185 @@
+"""What has to be written to Redis, by what a session holds and what Redis is known to hold."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sessions_redis.entries import NOT_DECODED, Entries, raw_items
+from sessions_redis.fields import (
+    DAMAGED,
+    NOTHING,
+    USER,
+    USER_KEY,
+    Serializer,
+    decoded,
+    field_of,
+    is_key,
+)
+
+USER_FIELD = field_of(USER_KEY)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """
+    What has to be written so that Redis holds what the session holds.
+
+    ``replaces``: fields of entries that are not in ``written`` are removed, known here or not.
+    ``user``: the user's primary key in text, ``""`` for nobody, ``None`` if that did not change.
+    """
+
+    written: Mapping[bytes, bytes] = field(default_factory=dict)
+    removed: tuple[bytes, ...] = ()
+    replaces: bool = False
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """
+    What Redis is known to hold: the ``fields`` of the session ``id``, metadata among them.
+
+    ``replaces``: they are not what the session's entries began as, so that all entries have to be
+    written, and whatever else is there removed.
+    """
+
+    id: str | None = None
+    fields: Mapping[bytes, bytes] = field(default_factory=dict)
+    replaces: bool = False
+
+    def changes(
+        self,
+        entries: dict[Any, Any],
+        serializer: Serializer,
+        metadata: Mapping[bytes, bytes] = NOTHING,
+    ) -> Changes:
+        """
+        What differs from what Redis is known to hold. Entries that nobody read are not looked at.
+
+        ``metadata`` are fields of metadata to write where they differ, or to remove where empty.
+
+        Raises what the serializer raises for a value it cannot write, and ``TypeError`` for a key
+        that it does not make text of.
+        """
+        written = self.new_metadata(metadata)
+        if self.replaces:
+            return whole(entries, serializer, written)
+        user: str | None = None
+        names = _names_of(entries, serializer, decoded_alone=True)
+        for name, key in names.items():
+            encoded = serializer.dumps(entries[key])
+            if self._differs(name, encoded, serializer):
+                written[name] = encoded
+                if name == USER_FIELD:
+                    user = _text_of_user(entries[key])
+        removed = [name for name in self._missing(entries, serializer) if name not in names]
+        if USER_FIELD in removed:
+            user = ""
+        removed += [name for name, text in metadata.items() if not text and name in self.fields]
+        return Changes(written, tuple(removed), user=user)
+
+    def new_metadata(self, metadata: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+        """Those fields of ``metadata`` that Redis is not known to hold."""
+        known = self.fields
+        return {name: text for name, text in metadata.items() if text and known.get(name) != text}
+
+    def is_changed(self, key: str, entries: dict[Any, Any], serializer: Serializer) -> bool:
+        """Whether the entry ``key`` has a change that is not in Redis yet."""
+        if self.replaces:
+            return True
+        name, names = field_of(key), _names_of(entries, serializer, decoded_alone=True)
+        if name in names:
+            return self._differs(name, serializer.dumps(entries[names[name]]), serializer)
+        return name in self._missing(entries, serializer)
+
+    def user(self, serializer: Serializer) -> bytes:
+        """The session's user as the hash is known to hold it, whatever bytes; empty for nobody."""
+        if USER in self.fields:
+            return self.fields[USER]
+        encoded = self.fields.get(USER_FIELD)
+        user = None if encoded is None else decoded(serializer, encoded)
+        text = "" if user is DAMAGED else _text_of_user(user)
+        return text.encode("utf-8", "surrogatepass")
+
+    def after(self, changes: Changes, id: str) -> "Known":
+        """What Redis is known to hold once ``changes`` are written to the session ``id``."""
+        fields = {} if changes.replaces else dict(self.fields)
+        for name in changes.removed:
+            fields.pop(name, None)
+        fields.update(changes.written)
+        if changes.user is not None:
+            fields[USER] = changes.user.encode("utf-8", "surrogatepass")
+        return Known(id, fields, self.replaces and not changes.replaces)
+
+    def _missing(self, entries: dict[Any, Any], serializer: Serializer) -> list[bytes]:
+        """The fields of entries that were removed, which a damaged entry was not."""
+        there = {
+            key.encode("utf-8", "surrogatepass")
+            for key, _ in raw_items(entries)
+            if isinstance(key, str)
+        }
+        return [
+            name
+            for name in self.fields
+            if name not in there  # most are: what follows takes longer
+            and is_key(name)
+            and name.removeprefix(b"@") not in there
+            and decoded(serializer, self.fields[name]) is not DAMAGED
+        ]
+
+    def _differs(self, name: bytes, encoded: bytes, serializer: Serializer) -> bool:
+        known = self.fields.get(name)
+        if known is None:
+            return True
+        if known == encoded:
+            return False
+        # Another writer may have spelt the same value differently (spaces, the order of keys):
+        # an entry that was only read must not be written over what others write meanwhile.
+        value = decoded(serializer, known)
+        return value is DAMAGED or serializer.dumps(value) != encoded
+
+
+# What a session begins with that holds what its store did not load.
+UNKNOWN = Known(replaces=True)
+
+
+def whole(
+    entries: dict[Any, Any], serializer: Serializer, metadata: Mapping[bytes, bytes] = NOTHING
+) -> Changes:
+    """Every entry and what ``metadata`` holds, in place of whatever Redis holds."""
+    written = {name: text for name, text in metadata.items() if text}
+    for name, key in _names_of(entries, serializer).items():
+        encoded = entries.encoded(key, serializer) if isinstance(entries, Entries) else None
+        written[name] = serializer.dumps(entries[key]) if encoded is None else encoded
+    user = _text_of_user(entries.get(USER_KEY))
+    return Changes(written, replaces=True, user=user)
+
+
+def _names_of(
+    entries: dict[Any, Any], serializer: Serializer, *, decoded_alone: bool = False
+) -> dict[bytes, Any]:
+    """
+    The fields that hold the entries, with the key of each.
+
+    Of two keys that the serializer makes one text of, the later one stays, as in a whole document.
+    """
+    return {
+        field_of(key if isinstance(key, str) else _text(key, serializer)): key
+        for key, value in raw_items(entries)
+        if not (decoded_alone and value is NOT_DECODED)
+    }
+
+
+def _text(key: Any, serializer: Serializer) -> str:
+    # What the serializer would make of the key in a whole document: JSON makes "1" of 1.
+    (text,) = serializer.loads(serializer.dumps({key: None}))
+    if not isinstance(text, str):
+        raise TypeError(
+            f"The session entry {key!r} cannot be saved: its key is not a string, and "
+            f"{type(serializer).__name__} does not make one of it. Use a string."
+        )
+    return text
+
+
+def _text_of_user(primary_key: Any) -> str:
+    return "" if primary_key is None else str(primary_key)

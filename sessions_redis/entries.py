@@ -1,0 +1,235 @@
+"""A session's entries in a dictionary, as Django keeps them, but decoded only when read."""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
+
+from sessions_redis.fields import (
+    DAMAGED,
+    NOTHING,
+    Serializer,
+    decoded,
+    field_of,
+    is_key,
+    is_metadata,
+    key_of,
+)
+
+if TYPE_CHECKING:
+    from sessions_redis.changes import Known
+
+
+class NotDecodedYet:
+    """
+    Stands for the value of an entry that was not read yet. No encoder takes it.
+
+    Code that reads a dictionary without its methods, as orjson does, meets it and raises: give
+    such code ``dict(session.items())``.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<not decoded yet: use dict(session.items())>"
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(
+            "An entry of a session was not decoded yet, so it cannot be copied. "
+            "Use dict(session.items())."
+        )
+
+
+NOT_DECODED = NotDecodedYet()
+
+
+class Entries(dict[Any, Any]):
+    """
+    The entries that the fields of a hash hold, in a dictionary.
+
+    Every key is there from the start. A value is decoded when it is read, those of all entries by
+    whatever reads the dictionary as a whole. An entry that cannot be decoded is reported to
+    ``on_damaged(field name)`` once and is missing from then on.
+
+    Copies, also those by ``copy``, ``deepcopy`` and ``pickle``, are plain dictionaries.
+
+    ``known``: what Redis held when a store loaded these entries; ``None`` if it did not.
+    ``mark``: a store's own, by which it recognizes what it loaded itself.
+    """
+
+    __slots__ = ("_fields", "_is_whole", "_on_damaged", "_serializer", "known", "mark")
+
+    def __init__(
+        self,
+        serializer: Serializer,
+        fields: Mapping[bytes, bytes] = NOTHING,
+        *,
+        on_damaged: Callable[[bytes], None],
+    ) -> None:
+        self._serializer = serializer
+        self._fields = fields
+        self._on_damaged = on_damaged
+        self._is_whole = not fields
+        self.known: Known | None = None
+        self.mark: object = None
+        super().__init__(dict.fromkeys(_keys_of(fields), NOT_DECODED))
+
+    def raw_items(self) -> Iterable[tuple[Any, Any]]:
+        """Keys and values, with `NOT_DECODED` for each value that was not read yet."""
+        return super().items()
+
+    def raw_keys(self) -> Iterator[Any]:
+        """All keys, those of damaged entries that nobody has read yet among them."""
+        return super().__iter__()
+
+    def encoded(self, key: str, serializer: Serializer) -> bytes | None:
+        """
+        The value of an entry as it was loaded, if it was not decoded since.
+
+        ``None`` also if it was loaded with another serializer than ``serializer``.
+        """
+        is_raw = super().get(key) is NOT_DECODED and type(serializer) is type(self._serializer)
+        return self._fields[field_of(key)] if is_raw else None
+
+    def decode_all(self) -> None:
+        if self._is_whole:
+            return
+        for key in list(self.raw_keys()):
+            self.get(key)
+        for name in self._fields:
+            if not is_metadata(name) and not is_key(name):
+                self._on_damaged(name)
+        self._is_whole = True
+
+    # Of one entry
+
+    def __getitem__(self, key: Any) -> Any:
+        value = super().__getitem__(key)
+        if value is not NOT_DECODED:
+            return value
+        value = self._decoded(key)
+        if value is DAMAGED:
+            raise KeyError(key)
+        return value
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        value = super().get(key, default)
+        if value is not NOT_DECODED:
+            return value
+        value = self._decoded(key)
+        return default if value is DAMAGED else value
+
+    def __contains__(self, key: object) -> bool:
+        return self.get(key, DAMAGED) is not DAMAGED
+
+    def _decoded(self, key: str) -> Any:
+        value = decoded(self._serializer, self._fields[field_of(key)])
+        if value is DAMAGED:
+            super().__delitem__(key)
+            self._on_damaged(field_of(key))
+        else:
+            self[key] = value
+        return value
+
+    def __delitem__(self, key: Any) -> None:
+        self[key]  # KeyError for a damaged one, whose field stays
+        super().__delitem__(key)
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        self.get(key)
+        return super().pop(key, *default)
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        self.get(key)
+        return super().setdefault(key, default)
+
+    # Of all entries
+
+    def __iter__(self) -> Iterator[Any]:
+        self.decode_all()
+        return super().__iter__()
+
+    def __reversed__(self) -> Iterator[Any]:
+        self.decode_all()
+        return super().__reversed__()
+
+    def __len__(self) -> int:
+        self.decode_all()
+        return super().__len__()
+
+    def keys(self) -> Any:
+        self.decode_all()
+        return super().keys()
+
+    def values(self) -> Any:
+        self.decode_all()
+        return super().values()
+
+    def items(self) -> Any:
+        self.decode_all()
+        return super().items()
+
+    def popitem(self) -> tuple[Any, Any]:
+        self.decode_all()
+        return super().popitem()
+
+    def __repr__(self) -> str:
+        self.decode_all()
+        return super().__repr__()
+
+    def __eq__(self, other: object) -> bool:
+        self.decode_all()
+        if isinstance(other, Entries):
+            other.decode_all()
+        return super().__eq__(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = None  # as a dictionary's
+
+    # Copies
+
+    def copy(self) -> dict[Any, Any]:
+        return dict(self)
+
+    def __copy__(self) -> dict[Any, Any]:
+        return dict(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[Any, Any]:
+        return copy.deepcopy(dict(self), memo)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+    def __or__(self, other: Any) -> Any:
+        return dict(self) | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | dict(self)
+
+    @classmethod
+    def fromkeys(cls, keys: Iterable[Any], value: Any = None) -> dict[Any, Any]:
+        return dict.fromkeys(keys, value)
+
+
+def raw_items(entries: dict[Any, Any]) -> Iterable[tuple[Any, Any]]:
+    """As `Entries.raw_items`, of any dictionary."""
+    return entries.raw_items() if isinstance(entries, Entries) else entries.items()
+
+
+def keys_starting_with(entries: dict[Any, Any], prefix: str) -> list[str]:
+    """The keys of entries that start with ``prefix``; no other entry is decoded."""
+    keys = entries.raw_keys() if isinstance(entries, Entries) else iter(entries)
+    found = [key for key in keys if isinstance(key, str) and key.startswith(prefix)]
+    return [key for key in found if key in entries]
+
+
+def _keys_of(fields: Mapping[bytes, bytes]) -> Iterator[str]:
+    for name in fields:
+        if not name.startswith(b"@"):
+            try:
+                yield name.decode("utf-8", "surrogatepass")
+            except UnicodeDecodeError:
+                continue
+        elif is_key(name):
+            yield key_of(name)

@@ -1,0 +1,99 @@
+"""Any session, and its entries as a store holds them: for the tests of `entries` and `changes`."""
+
+import pickle
+
+import hypothesis
+from django.contrib.sessions.serializers import JSONSerializer
+from hypothesis import strategies as st
+
+from sessions_redis import fields
+from sessions_redis.changes import UNKNOWN, Changes, Known, whole
+from sessions_redis.entries import Entries, keys_starting_with
+from sessions_redis.fields import NOTHING, field_of
+
+# Any text that Python knows, lone surrogates too, and often the characters that mean something.
+texts = st.text(st.characters() | st.sampled_from("@:%\ud800\udfff"))
+# What JSON takes for the keys of an object.
+keys = texts | st.integers() | st.booleans() | st.none() | st.floats()
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner) | st.dictionaries(texts, inner), max_leaves=3
+)
+
+# A busy machine is no failure.
+unhurried = hypothesis.settings(
+    deadline=None, max_examples=40, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+
+USER = field_of(fields.USER_KEY)
+
+
+class Held(Entries):
+    """Entries, and what Redis is known to hold of them."""
+
+    def __init__(self, serializer, stored=NOTHING, *, on_damaged, replaces=False):
+        super().__init__(serializer, stored, on_damaged=on_damaged)
+        self.serializer = serializer
+        self.in_redis = UNKNOWN if replaces else Known("id", stored)
+
+    def changes(self, metadata=NOTHING):
+        return self.in_redis.changes(self, self.serializer, metadata)
+
+    def whole(self, metadata=NOTHING):
+        return whole(self, self.serializer, metadata)
+
+    def settle(self, changes):
+        self.in_redis = self.in_redis.after(changes, "id")
+
+    def settle_entry(self, key, value):
+        self[key] = value
+        self.settle(Changes({field_of(key): self.serializer.dumps(value)}))
+
+    def is_pending(self, key):
+        return self.in_redis.is_changed(key, self, self.serializer)
+
+    def new_metadata(self, metadata):
+        return self.in_redis.new_metadata(metadata)
+
+    def keys_starting_with(self, prefix):
+        return keys_starting_with(self, prefix)
+
+
+class CountingSerializer(JSONSerializer):
+    """Django's, noting what it reads and writes."""
+
+    def __init__(self):
+        self.dumped = []
+        self.loaded = []
+
+    def dumps(self, obj):
+        self.dumped.append(obj)
+        return super().dumps(obj)
+
+    def loads(self, data):
+        self.loaded.append(bytes(data))
+        return super().loads(data)
+
+
+class PickleSerializer:
+    """What Django had until 5.0."""
+
+    def dumps(self, obj):
+        return pickle.dumps(obj)
+
+    def loads(self, data):
+        return pickle.loads(data)
+
+
+def stored_as(session, serializer=None):
+    """The hash that the entries of ``session`` lie in, with metadata."""
+    serializer = serializer or JSONSerializer()
+    encoded = {field_of(key): serializer.dumps(value) for key, value in session.items()}
+    return {**encoded, fields.CREATED: b"1700000000"}
+
+
+class Point:
+    """Something that JSON cannot write."""
+
+    def __init__(self, x):
+        self.x = x
