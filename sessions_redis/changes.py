@@ -1,10 +1,10 @@
 """What has to be written to Redis, by what a session holds and what Redis is known to hold."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from sessions_redis.entries import NOT_DECODED, Entries, raw_items
+from sessions_redis.entries import NOT_DECODED, Entries, raw_items, raw_keys
 from sessions_redis.fields import (
     DAMAGED,
     NOTHING,
@@ -34,8 +34,7 @@ class Changes:
     user: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):  # made with each request: a dataclass takes longer
     """
     What Redis is known to hold: the ``fields`` of the session ``id``, metadata among them.
 
@@ -44,7 +43,7 @@ class Known:
     """
 
     id: str | None = None
-    fields: Mapping[bytes, bytes] = field(default_factory=dict)
+    fields: Mapping[bytes, bytes] = {}
     replaces: bool = False
 
     def changes(
@@ -113,11 +112,7 @@ class Known:
 
     def _missing(self, entries: dict[Any, Any], serializer: Serializer) -> list[bytes]:
         """The fields of entries that were removed, which a damaged entry was not."""
-        there = {
-            key.encode("utf-8", "surrogatepass")
-            for key, _ in raw_items(entries)
-            if isinstance(key, str)
-        }
+        there = _encoded(raw_keys(entries))
         return [
             name
             for name in self.fields
@@ -168,6 +163,14 @@ def _names_of(
         for key, value in raw_items(entries)
         if not (decoded_alone and value is NOT_DECODED)
     }
+
+
+def _encoded(keys: Iterable[Any]) -> set[bytes]:
+    keys = [key for key in keys if isinstance(key, str)]
+    try:
+        return {*map(str.encode, keys)}
+    except UnicodeEncodeError:  # a lone surrogate, which takes longer
+        return {key.encode("utf-8", "surrogatepass") for key in keys}
 
 
 def _text(key: Any, serializer: Serializer) -> str:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 from asgiref.sync import sync_to_async
 
 from sessions_redis import registry
+from sessions_redis.calls import Call
 from sessions_redis.commands import StoredSession, session_id
 from sessions_redis.entries import Entries
 from sessions_redis.scope import Scope
@@ -30,12 +31,16 @@ def _after_override(method: Method) -> Method:
     name = twin.removeprefix("a")
 
     @wraps(method)
-    async def call(self: "SessionStore", *args: Any, **kwargs: Any) -> Any:
+    async def called(self: "SessionStore", *args: Any, **kwargs: Any) -> Any:
         if self._is_overridden(name) and not self._is_overridden(twin):
-            return await sync_to_async(getattr(self, name))(*args, **kwargs)
-        return await method(self, *args, **kwargs)
+            call = Call(name, *args, **kwargs)
+            del args, kwargs  # error reports print the variables of this frame
+            return await sync_to_async(call.of)(self)
+        coroutine = method(self, *args, **kwargs)
+        del args, kwargs
+        return await coroutine
 
-    return cast("Method", call)
+    return cast("Method", called)
 
 
 class SessionStore(SteppedStore):

@@ -22,7 +22,7 @@ from sessions_redis.clients.outages import last_met
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.unavailable import unavailable
-from sessions_redis.visitors import metadata_of
+from sessions_redis.visitors import Visitor
 
 log = logs.named("sessions_redis")
 
@@ -91,7 +91,7 @@ class SessionMiddleware(middleware.SessionMiddleware):
     def process_request(self, request: HttpRequest) -> None:
         super().process_request(request)
         if isinstance(request.session, SessionStore):
-            request.session.metadata_source = partial(metadata_of, request.META)
+            request.session.metadata_source = Visitor(request.META)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Answer for a view that could not reach its session, or whose session is gone."""

@@ -5,92 +5,27 @@ Each is a generator of commands, and of calls of the store's own methods, which 
 has carried out by `_perform` and its asynchronous twin by `_aperform`.
 """
 
-import secrets
-from collections.abc import Callable, Generator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
-from django.contrib.sessions.backends.base import (
-    VALID_KEY_CHARS,
-    CreateError,
-    SessionBase,
-)
+from django.contrib.sessions.backends.base import CreateError
 from django.core.exceptions import ImproperlyConfigured
 
 from sessions_redis import commands, conf, logs
-from sessions_redis.changes import UNKNOWN, Changes, Known, whole
-from sessions_redis.clients import arun, run
-from sessions_redis.commands import Command, StoredSession, session_id
+from sessions_redis.base import StoreBase
+from sessions_redis.calls import Call, StoreSteps
+from sessions_redis.changes import Changes, Known, whole
+from sessions_redis.commands import StoredSession
 from sessions_redis.entries import Entries
 from sessions_redis.exceptions import SessionGone
 from sessions_redis.fields import NOTHING, field_of
-
-T = TypeVar("T")
+from sessions_redis.keys import Key, random_key
 
 log = logs.named("django.security.SuspiciousSession")
 
 # New keys tried before giving up. Two of 36**32 do not meet by chance, but a creation that is
 # repeated because its reply was lost finds its own key taken.
 CREATE_ATTEMPTS = 3
-
-# Characters of a new session key, as many as SessionBase gives it.
-KEY_LENGTH = 32
-
-# The character that each random byte stands for. Bytes beyond the last whole round are rejected:
-# they would make the first characters more likely than the others.
-_CHARACTERS = bytes(ord(VALID_KEY_CHARS[byte % len(VALID_KEY_CHARS)]) for byte in range(256))
-_REJECTED = bytes(range(256 - 256 % len(VALID_KEY_CHARS), 256))
-
-
-# What `SteppedStore._perform` carries out: commands, and calls of the store's own methods.
-StoreSteps = Generator["Command[Any] | Call", Any, T]
-
-
-class Key:
-    """
-    A session key and its id.
-
-    Error reports print the local variables of every frame. Steps that can raise hold a key in here.
-    """
-
-    __slots__ = ("id", "session_key")
-
-    def __init__(self, session_key: str) -> None:
-        self.session_key = session_key
-        self.id = session_id(session_key)
-
-
-# What a called method may raise and the steps get to handle. A StopIteration that left a method
-# would be taken for the end of the steps.
-PASSED_ON = (CreateError, StopIteration)
-
-
-class Call:
-    """
-    A call of one of the store's own methods, which steps yield: a subclass may have overridden it.
-
-    Async code calls the method's ``a…`` twin.
-    """
-
-    __slots__ = ("args", "name", "options")
-
-    def __init__(self, name: str, *args: Any, **options: Any) -> None:
-        self.name = name
-        self.args = args
-        self.options = options
-
-
-class Outcome:
-    """What a call returned or raised. Frames hold it in here: it may be a session's entries."""
-
-    __slots__ = ("error", "value")
-
-    def __init__(self, value: Any = None, error: Exception | None = None) -> None:
-        self.value = value
-        self.error = error
-
-    def resume(self, steps: StoreSteps[Any]) -> Any:
-        """What ``steps`` yield next."""
-        return steps.throw(self.error) if self.error else steps.send(self.value)
 
 
 class Leaving:
@@ -103,89 +38,11 @@ class Leaving:
         self.is_left = False
 
 
-class SteppedStore(SessionBase):
-    """The base of `engine.SessionStore`: its entries, and the steps of its methods."""
-
-    # Where the session's metadata beside its times comes from; the session middleware sets it.
-    metadata_source: Callable[[], Mapping[bytes, bytes]] = dict
-
-    # What Redis is known to hold of the entries in `_session_cache`.
-    _known: Known = UNKNOWN
-
-    # On what this store has loaded since it last wrote. Only that is known to be in Redis.
-    _mark: object = None
+class SteppedStore(StoreBase):
+    """The base of `engine.SessionStore`: the steps of its methods."""
 
     # Set while overridden methods carry out cycle_key().
     _leaving: Leaving | None = None
-
-    def _is_overridden(self, *names: str) -> bool:
-        """Whether one of the engine's own methods is replaced, in a subclass or otherwise."""
-        raise NotImplementedError
-
-    # Entries, once there are any
-
-    @property
-    def _session_cache(self) -> dict[Any, Any]:
-        # SessionBase takes the AttributeError for "not loaded yet".
-        return self._entries
-
-    @_session_cache.setter
-    def _session_cache(self, mapping: Mapping[Any, Any]) -> None:
-        if mapping is getattr(self, "_entries", None):
-            return
-        self._entries = mapping if isinstance(mapping, dict) else dict(mapping)
-        self._known = UNKNOWN
-        if isinstance(mapping, Entries) and mapping.known and mapping.mark is self._mark:
-            self._known = mapping.known
-
-    @_session_cache.deleter
-    def _session_cache(self) -> None:
-        del self._entries
-
-    # Whatever reaches Redis marks the session as accessed first, also if it raises then: what the
-    # view answers depends on the visitor's session, and no cache may give it to another.
-
-    def _perform(self, steps: StoreSteps[T]) -> T:
-        self.accessed = True
-        try:
-            asked = next(steps)
-            while True:
-                if isinstance(asked, Call):
-                    asked = self._outcome(asked).resume(steps)
-                else:
-                    asked = steps.send(run(asked))
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        finally:
-            steps.close()  # for what the steps have to undo when something raised
-
-    async def _aperform(self, steps: StoreSteps[T]) -> T:
-        self.accessed = True
-        try:
-            asked = next(steps)
-            while True:
-                if isinstance(asked, Call):
-                    asked = (await self._aoutcome(asked)).resume(steps)
-                else:
-                    asked = steps.send(await arun(asked))
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        finally:
-            steps.close()
-
-    def _outcome(self, call: Call) -> Outcome:
-        try:
-            return Outcome(getattr(self, call.name)(*call.args, **call.options))
-        except PASSED_ON as error:
-            return Outcome(error=error)
-
-    async def _aoutcome(self, call: Call) -> Outcome:
-        try:
-            return Outcome(await getattr(self, _twin(call.name))(*call.args, **call.options))
-        except PASSED_ON as error:
-            return Outcome(error=error)
 
     async def _aget_session(self, no_load: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         if not hasattr(self, "_entries"):
@@ -195,7 +52,7 @@ class SteppedStore(SessionBase):
 
     def _get_new_session_key(self) -> str:
         # SessionBase asks the server whether the key is taken; creating does that by itself.
-        return _random_key()
+        return random_key()
 
     async def _aget_new_session_key(self) -> str:
         return self._get_new_session_key()
@@ -205,20 +62,6 @@ class SteppedStore(SessionBase):
 
     async def _anew_key(self) -> Key:
         return Key(await self._aget_new_session_key())
-
-    @property
-    def _id(self) -> str | None:
-        """The id of the session's key; ``None`` if it has no key."""
-        return None if self.session_key is None else session_id(self.session_key)
-
-    def _known_of(self, id: str) -> Known:
-        """What Redis is known to hold of the session ``id``: nothing if its key was set by hand."""
-        return self._known if self._known.id == id else UNKNOWN
-
-    def _settle(self, id: str, changes: Changes, former_id: str | None = None) -> None:
-        """Take ``changes`` as written: later changes are those against them."""
-        self._known = self._known_of(former_id or id).after(changes, id)
-        self._mark = None
 
     def _loading(self) -> StoreSteps[Entries]:
         id = self._id
@@ -445,19 +288,6 @@ class SteppedStore(SessionBase):
 
 
 _GONE = "The session was deleted or has expired."
-
-
-def _twin(name: str) -> str:
-    """The name of a method's asynchronous twin."""
-    return f"_a{name[1:]}" if name.startswith("_") else f"a{name}"
-
-
-def _random_key() -> str:
-    # What get_random_string() makes, each key as likely as any other, in a tenth of the time.
-    drawn = b""
-    while len(drawn) < KEY_LENGTH:
-        drawn += secrets.token_bytes(KEY_LENGTH).translate(_CHARACTERS, _REJECTED)
-    return drawn[:KEY_LENGTH].decode()
 
 
 def _is_integer(value: object) -> bool:

@@ -1,7 +1,7 @@
 """Where a request comes from, and with what: the metadata that the session middleware keeps."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
@@ -13,6 +13,25 @@ from sessions_redis.fields import AGENT, IP
 MAX_AGENT = 250
 
 Address = IPv4Address | IPv6Address
+
+
+class Visitor:
+    """
+    Calls `metadata_of` for one request, when a session is written.
+
+    A deep copy or a pickle holds what that returns then, and nothing else of the request.
+    """
+
+    __slots__ = ("_meta",)
+
+    def __init__(self, meta: Mapping[str, Any]) -> None:
+        self._meta = meta
+
+    def __call__(self) -> dict[bytes, bytes]:
+        return metadata_of(self._meta)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial, (dict, self())
 
 
 def metadata_of(meta: Mapping[str, Any]) -> dict[bytes, bytes]:

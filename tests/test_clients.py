@@ -28,12 +28,12 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from sessions_redis import clients, commands, conf, embedded, registry
+from sessions_redis.changes import Changes
 from sessions_redis.clients import pools
 from sessions_redis.clients.exchange import is_of_replica
 from sessions_redis.commands import Command, Keyspace
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
-from sessions_redis.fields import Changes
 from tests.servers import Server, free_port, is_marker, required, wait_until
 
 ROOT = Path(__file__).parent.parent

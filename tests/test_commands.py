@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessions_redis import commands, indexes
+from sessions_redis.changes import Changes
 from sessions_redis.clients import run
 from sessions_redis.commands import Command, Keyspace, StoredSession, WrongType, session_id
 from sessions_redis.exceptions import SessionStoreUnavailable
-from sessions_redis.fields import Changes
 
 # Lua's unpack() fails near 8,000 values.
 MANY = 10_000

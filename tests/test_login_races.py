@@ -7,10 +7,10 @@ from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 
 from sessions_redis import conf, registry
+from sessions_redis.changes import Changes
 from sessions_redis.clients import run
 from sessions_redis.commands import create_beside, session_id
 from sessions_redis.engine import SessionStore
-from sessions_redis.fields import Changes
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -142,7 +142,7 @@ def test_a_load_that_is_answered_late():
     """Of two tasks of a request one has cycled the session: the other's load leaves the new key."""
     first = saved()
     shared = SessionStore(first.session_key)
-    late = shared._loaded()
+    late = shared._loading()
     command = next(late)
     shared.cycle_key()
     new_key = shared.session_key

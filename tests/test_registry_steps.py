@@ -6,11 +6,11 @@ from contextlib import contextmanager
 import pytest
 
 from sessions_redis import commands, conf, indexes, live, registry
+from sessions_redis.changes import Changes
 from sessions_redis.clients import run, run_all
 from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
-from sessions_redis.fields import Changes
 from sessions_redis.signals import session_ended
 from tests.servers import Server, wait_until
 from tests.workers import Worker

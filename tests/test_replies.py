@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from redis.exceptions import ResponseError
 
 from sessions_redis import commands, indexes, replies
+from sessions_redis.changes import Changes
 from sessions_redis.commands import Keyspace, StoredSession
-from sessions_redis.fields import Changes
 from sessions_redis.indexes import Ended, Eviction, Metadata, Page
 from sessions_redis.replies import LEAST, MOST, WrongShape
 

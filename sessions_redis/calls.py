@@ -1,0 +1,58 @@
+"""Calls of a session store's own methods, some of which a subclass may have overridden."""
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django.contrib.sessions.backends.base import CreateError, SessionBase
+
+if TYPE_CHECKING:
+    from sessions_redis.commands import Command
+
+T = TypeVar("T")
+
+# What `SteppedStore._perform` carries out: commands, and calls of the store's own methods.
+StoreSteps = Generator["Command[Any] | Call", Any, T]
+
+# What a called method may raise and the steps get to handle. A StopIteration that left a method
+# would be taken for the end of the steps.
+PASSED_ON = (CreateError, StopIteration)
+
+
+class Call:
+    """
+    A call of one of the store's own methods, which steps yield: a subclass may have overridden it.
+
+    Async code calls the method's ``a…`` twin.
+    """
+
+    __slots__ = ("args", "name", "options")
+
+    def __init__(self, name: str, *args: Any, **options: Any) -> None:
+        self.name = name
+        self.args = args
+        self.options = options
+
+    def of(self, store: SessionBase) -> Any:
+        return getattr(store, self.name)(*self.args, **self.options)
+
+    async def aof(self, store: SessionBase) -> Any:
+        return await getattr(store, _twin(self.name))(*self.args, **self.options)
+
+
+class Outcome:
+    """What a call returned or raised. Frames hold it in here: it may be a session's entries."""
+
+    __slots__ = ("error", "value")
+
+    def __init__(self, value: Any = None, error: Exception | None = None) -> None:
+        self.value = value
+        self.error = error
+
+    def resume(self, steps: StoreSteps[Any]) -> Any:
+        """What ``steps`` yield next."""
+        return steps.throw(self.error) if self.error else steps.send(self.value)
+
+
+def _twin(name: str) -> str:
+    """The name of a method's asynchronous twin."""
+    return f"_a{name[1:]}" if name.startswith("_") else f"a{name}"
