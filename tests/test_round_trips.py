@@ -106,6 +106,66 @@ def test_async_round_trips(proxy, method, promised):
     assert asyncio.run(count()) == promised
 
 
+class Overriding(SessionStore):
+    """Every method that others call is overridden, as a site may do, and calls the engine's own."""
+
+    def load(self):
+        return super().load()
+
+    def create(self):
+        super().create()
+
+    def save(self, must_create=False):
+        super().save(must_create)
+
+    def delete(self, session_key=None):
+        super().delete(session_key)
+
+    async def aload(self):
+        return await super().aload()
+
+    async def acreate(self):
+        await super().acreate()
+
+    async def asave(self, must_create=False):
+        await super().asave(must_create)
+
+    async def adelete(self, session_key=None):
+        await super().adelete(session_key)
+
+
+@pytest.mark.parametrize(
+    "operation", ["get", "save", "create", "cycle_key", "flush", "save a new session"]
+)
+def test_round_trips_of_a_subclass(proxy, operation):
+    """Overridden methods are called on the way, in as many round trips."""
+    stored = saved(color="red", _auth_user_id="1")
+    session = Overriding(None if operation == "save a new session" else stored.session_key)
+    if operation == "get":
+        assert proxy.counted(session.get, "color") == 1
+        return
+    session["size"] = 1
+    operate = session.save if operation == "save a new session" else getattr(session, operation)
+    assert proxy.counted(operate) == 1
+
+
+@pytest.mark.parametrize("method", ["asave", "acreate", "acycle_key", "aflush"])
+def test_async_round_trips_of_a_subclass(proxy, method):
+    """The asynchronous methods of a subclass take as many round trips."""
+    stored = saved(color="red", _auth_user_id="1")
+
+    async def count():
+        await SessionStore(stored.session_key).aget("color")
+        session = Overriding(stored.session_key)
+        before = proxy.round_trips
+        await session.aset("size", 1)
+        loading = proxy.round_trips - before
+        await getattr(session, method)()
+        return loading, proxy.round_trips - before - loading
+
+    assert asyncio.run(count()) == (1, 1)
+
+
 def respond(view):
     return SessionMiddleware(lambda request: view(request) or HttpResponse())
 
