@@ -3,9 +3,11 @@
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from django.contrib.sessions.backends.base import CreateError, SessionBase
+from asgiref.sync import sync_to_async
+from django.contrib.sessions.backends.base import CreateError
 
 if TYPE_CHECKING:
+    from sessions_redis.base import StoreBase
     from sessions_redis.commands import Command
 
 T = TypeVar("T")
@@ -32,11 +34,19 @@ class Call:
         self.args = args
         self.options = options
 
-    def of(self, store: SessionBase) -> Any:
+    def of(self, store: "StoreBase") -> Any:
         return getattr(store, self.name)(*self.args, **self.options)
 
-    async def aof(self, store: SessionBase) -> Any:
-        return await getattr(store, _twin(self.name))(*self.args, **self.options)
+    async def aof(self, store: "StoreBase") -> Any:
+        """
+        As `of`, by the method's twin.
+
+        If a subclass overrides the synchronous method alone, that runs, in a thread: so a rule
+        that it enforces applies in asynchronous code as well.
+        """
+        if store._is_overridden(self.name) and not store._is_overridden(twin(self.name)):
+            return await sync_to_async(self.of)(store)
+        return await getattr(store, twin(self.name))(*self.args, **self.options)
 
 
 class Outcome:
@@ -53,6 +63,6 @@ class Outcome:
         return steps.throw(self.error) if self.error else steps.send(self.value)
 
 
-def _twin(name: str) -> str:
+def twin(name: str) -> str:
     """The name of a method's asynchronous twin."""
     return f"_a{name[1:]}" if name.startswith("_") else f"a{name}"

@@ -9,10 +9,8 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-from asgiref.sync import sync_to_async
-
 from sessions_redis import registry
-from sessions_redis.calls import Call
+from sessions_redis.calls import Call, twin
 from sessions_redis.commands import StoredSession, session_id
 from sessions_redis.entries import Entries
 from sessions_redis.scope import Scope
@@ -22,22 +20,17 @@ Method = TypeVar("Method", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 
 def _after_override(method: Method) -> Method:
-    """
-    Call a subclass's synchronous method, in a thread, where it did not override the ``a…`` twin.
-
-    A rule that a subclass enforces, such as in ``load()``, applies in asynchronous code as well.
-    """
-    twin = method.__name__
-    name = twin.removeprefix("a")
+    """Where a subclass overrides the synchronous method alone, `Call` says what runs instead."""
+    own = method.__name__
+    name = own.removeprefix("a")
 
     @wraps(method)
     async def called(self: "SessionStore", *args: Any, **kwargs: Any) -> Any:
-        if self._is_overridden(name) and not self._is_overridden(twin):
-            call = Call(name, *args, **kwargs)
-            del args, kwargs  # error reports print the variables of this frame
-            return await sync_to_async(call.of)(self)
-        coroutine = method(self, *args, **kwargs)
-        del args, kwargs
+        if self._is_overridden(name) and not self._is_overridden(own):
+            coroutine = Call(name, *args, **kwargs).aof(self)
+        else:
+            coroutine = method(self, *args, **kwargs)
+        del args, kwargs  # error reports print the variables of this frame
         return await coroutine
 
     return cast("Method", called)
@@ -190,11 +183,11 @@ def _function(method: Any) -> Any:
     return getattr(method, "__func__", method)
 
 
-# Methods that other methods call, as this class has them.
+# Methods that others call, as this class has them.
 _OWN = {
     name: getattr(SessionStore, name)
-    for method in ("load", "exists", "create", "save", "delete", "get_expiry_age")
-    for name in (method, f"a{method}")
+    for method in ("load", "exists", "create", "save", "delete", "get_expiry_age", "_new_key")
+    for name in (method, twin(method))
 }
 
 

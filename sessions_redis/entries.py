@@ -124,7 +124,7 @@ class Entries(dict[Any, Any]):
     def _decoded(self, key: str) -> Any:
         value = decoded(self._serializer, self._fields[field_of(key)])
         if value is DAMAGED:
-            super().__delitem__(key)
+            super().pop(key, None)  # another thread may have found it damaged, too
             self._on_damaged(field_of(key))
         else:
             self[key] = value

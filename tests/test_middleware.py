@@ -1,6 +1,8 @@
 """What the session middleware keeps of a request, under WSGI and under ASGI."""
 
 import asyncio
+import copy
+import pickle
 
 import pytest
 from django.contrib.sessions.backends.signed_cookies import SessionStore as CookieStore
@@ -190,6 +192,27 @@ def test_a_long_agent(visit, raw, prefix):
     key = visit(None, write, meta).cookies["sessionid"].value
     assert known(key) == ("198.51.100.7", "x" * 250)
     assert raw.object("encoding", f"{prefix}:{session_id(key)}") == b"listpack"
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda session: pickle.loads(pickle.dumps(session))]
+)
+def test_a_copy_of_a_session_in_a_request(visit, saved, copied):
+    """A copy has the entries, and what it saves says where the visitor is."""
+    copies = []
+
+    def copy_it(session):
+        read(session)
+        copies.append(copied(session))
+
+    visit(saved, copy_it, THERE)
+    (session,) = copies
+    assert dict(session) == {"color": "blue"}
+    session["size"] = 1
+    session.create()
+    assert known(session.session_key) == ("203.0.113.5", "Safari")
+    assert dict(SessionStore(session.session_key)) == {"color": "blue", "size": 1}
+    assert dict(SessionStore(saved)) == {"color": "blue"}
 
 
 def test_another_engine(visit, settings):
