@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from sessions_redis.entries import NOT_DECODED, Entries, raw_items, raw_keys
 from sessions_redis.fields import (
     DAMAGED,
+    METADATA,
     NOTHING,
     USER,
     USER_KEY,
@@ -113,14 +114,20 @@ class Known(NamedTuple):  # made with each request: a dataclass takes longer
     def _missing(self, entries: dict[Any, Any], serializer: Serializer) -> list[bytes]:
         """The fields of entries that were removed, which a damaged entry was not."""
         there = _encoded(raw_keys(entries))
-        return [
-            name
-            for name in self.fields
-            if name not in there  # most are: what follows takes longer
-            and is_key(name)
-            and name.removeprefix(b"@") not in there
-            and decoded(serializer, self.fields[name]) is not DAMAGED
-        ]
+        # Mostly none is left by now: what follows takes longer.
+        missing = self.fields.keys() - there - METADATA
+        return (
+            [
+                name
+                for name in self.fields
+                if name in missing
+                and is_key(name)
+                and name.removeprefix(b"@") not in there
+                and decoded(serializer, self.fields[name]) is not DAMAGED
+            ]
+            if missing
+            else []
+        )
 
     def _differs(self, name: bytes, encoded: bytes, serializer: Serializer) -> bool:
         known = self.fields.get(name)

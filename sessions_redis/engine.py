@@ -131,7 +131,7 @@ class SessionStore(SteppedStore):
         await registry.atrim()
 
     def _is_overridden(self, *names: str) -> bool:
-        return any(_function(getattr(self, name)) is not _OWN[name] for name in names)
+        return any(getattr(type(self), name) is not _OWN[name] for name in names)
 
     # Beyond Django's contract
 
@@ -177,10 +177,6 @@ class SessionStore(SteppedStore):
 
     async def anote_metadata(self) -> None:
         await self._aperform(self._noting_metadata())
-
-
-def _function(method: Any) -> Any:
-    return getattr(method, "__func__", method)
 
 
 # Methods that others call, as this class has them.

@@ -15,6 +15,7 @@ UPDATED = b"@updated"
 USER = b"@user"
 IP = b"@ip"
 AGENT = b"@agent"
+METADATA = frozenset({CREATED, UPDATED, USER, IP, AGENT})
 
 # django.contrib.auth.SESSION_KEY: the entry that says whose session it is.
 USER_KEY = "_auth_user_id"

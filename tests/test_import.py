@@ -19,7 +19,7 @@ SHARED = {"calls", "index", "write"}
 
 # Modules without I/O, settings and clock, and what they must not import for that, nor any other
 # module of ours.
-PURE = ["commands", "fields", "indexes", "replies", "scripts"]
+PURE = ["changes", "commands", "entries", "fields", "indexes", "replies", "scripts"]
 IMPURE = {"asyncio", "datetime", "django", "logging", "os", "random", "redis", "socket", "time"}
 
 # A site that has the engine, and not the app.
