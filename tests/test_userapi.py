@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
@@ -326,6 +327,63 @@ def test_a_method_that_is_refused(method, caplog):
 def test_an_address_that_is_not_there(client, path):
     """Under /api/ that is told in JSON too."""
     assert_refused(client.get(quote(path)), 404)
+
+
+# A session's names
+
+
+def with_names(count):
+    """A visitor whose session has so many names, ``name-0`` and so on; and the session's key."""
+    client = Client()
+    key = get(client, "name-0").json()["sessionId"]
+    session = SessionStore(key)
+    for number in range(1, count):
+        session.scope(f"name-{number}")["sessionStatus"] = "ACTIVE"
+    session.save()
+    return client, key
+
+
+def names_in(key):
+    entries = list(SessionStore(key).keys())
+    return {entry.split(":")[1] for entry in entries if entry.startswith("scope:")}
+
+
+def test_a_session_takes_fifty_names(caplog, contents):
+    """The 51st is answered 429 and writes nothing; those that are there still work."""
+    client, key = with_names(49)
+    assert get(client, "a:b").status_code == 200
+    lines(caplog)
+    before = contents()
+    refused = get(client, "one more")
+    assert_refused(refused, 429)
+    assert "50" in refused.json()["error"]
+    assert client.head("/api/user/one%20more").status_code == 429
+    assert {get(client, name).json()["sessionId"] for name in ("name-0", "a:b")} == {key}
+    assert lines(caplog) == []
+    assert contents() == before
+    assert get(Client(), "one more").status_code == 200
+
+
+def test_the_names_of_a_session_are_counted_not_its_entries(client):
+    """What else is in a session, in a scope or beside it, takes no place."""
+    session = SessionStore(get(client, "noah").json()["sessionId"])
+    for number in range(60):
+        session[f"entry-{number}"] = number
+        session.scope("noah")[f"entry-{number}"] = number
+    session.save()
+    assert get(client, "ada").status_code == 200
+
+
+def test_many_names_at_a_time():
+    """Requests at the same time may each add one; what comes after them is refused."""
+    client, key = with_names(49)
+    with ThreadPoolExecutor(8) as threads:
+        visitors = [Client(headers={"cookie": f"session-id={key}"}) for _ in range(60)]
+        answers = threads.map(get, visitors, [f"new-{number}" for number in range(60)])
+        statuses = {answer.status_code for answer in answers}
+    assert statuses == {200, 429}
+    assert 50 <= len(names_in(key)) < 50 + 8
+    assert_refused(get(client, "one more"), 429)
 
 
 # Redis away

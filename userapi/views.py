@@ -1,4 +1,8 @@
-"""``GET /api/user/<username>``: who asks, and in which session."""
+"""
+``GET /api/user/<username>``: who asks, and in which session.
+
+``sessionId`` in its answer is the session key, the secret that the cookie carries.
+"""
 
 import logging
 import unicodedata
@@ -9,20 +13,30 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import cache_control
 from django.views.decorators.csrf import csrf_exempt
 
+from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 
 logger = logging.getLogger("userapi")
+
+# User names that a session takes: no visitor fills Redis with one session.
+MAX_NAMES = 50
+FULL = (
+    f"This session has {MAX_NAMES} user names already, the most that one takes. "
+    "Ask for one of those, or start another session: ask without the cookie."
+)
 
 
 @csrf_exempt  # Only safe methods are answered; the others get their 405, not the CSRF check's page.
 @cache_control(no_store=True)
 def user(request: HttpRequest, username: str) -> JsonResponse:
-    """The user name and the session's id. A name without a status in the session becomes ACTIVE."""
+    """The user name and the session key. A name without a status in the session becomes ACTIVE."""
     if request.method not in {"GET", "HEAD"}:
         return answer(405, {"Allow": "GET, HEAD"}, error=f"{request.method} is not answered here.")
     if problem := problem_with(username):
         return answer(400, error=problem)
     try:
+        if is_too_many(request.session, username):
+            return answer(429, error=FULL)
         activate(request, username)
     except UpdateError:
         request.session.modified = False  # The cookie may name a newer session by now: leave it.
@@ -36,6 +50,18 @@ def user(request: HttpRequest, username: str) -> JsonResponse:
 @cache_control(no_store=True)
 def unknown(request: HttpRequest) -> JsonResponse:
     return answer(404, error=f"{request.path} is not here. Ask for /api/user/<username>.")
+
+
+def is_too_many(session: SessionStore, username: str) -> bool:
+    """
+    Whether ``username`` would be one name more than the session takes.
+
+    Each request counts what it has loaded, so requests that run at the same moment may each add a
+    name: the bound is ``MAX_NAMES`` and as many more as the site answers at a time.
+    """
+    # The entry of a scope is the session's entry "scope:<name>:<key>".
+    names = {key.split(":")[1] for key in session.keys() if key.startswith("scope:")}  # noqa: SIM118
+    return len(names) >= MAX_NAMES and "sessionStatus" not in session.scope(username)
 
 
 def activate(request: HttpRequest, username: str) -> None:
