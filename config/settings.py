@@ -1,71 +1,36 @@
 """
-Settings of the demonstration site, taken from four environment variables.
+Settings of the demonstration site, taken from five environment variables.
 
-============= ====================================== ==========================
-Variable      Without it, in development             Without it, in production
-============= ====================================== ==========================
-DEBUG         on, unless SECRET_KEY or ALLOWED_HOSTS is set: those say "production"
-SECRET_KEY    a key that everybody knows             refused
-ALLOWED_HOSTS this machine alone                     refused
-REDIS_URL     the embedded server, data in .redis/   refused
-============= ====================================== ==========================
+=============== ====================================== ==========================
+Variable        Without it, in development             Without it, in production
+=============== ====================================== ==========================
+DEBUG           on, unless SECRET_KEY or ALLOWED_HOSTS is set: those say "production"
+SECRET_KEY      a key that everybody knows             refused
+ALLOWED_HOSTS   this machine alone                     refused
+REDIS_URL       the embedded server, data in .redis/   refused
+TRUSTED_PROXIES no X-Forwarded-For is believed         as in development
+=============== ====================================== ==========================
 
 What is for development is refused in production also where it is given by name.
 """
 
-import os
 from pathlib import Path
 
-from django.core.exceptions import ImproperlyConfigured
+from config import environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# What a production start must be given, and what to give it.
-REQUIRED = {
-    "SECRET_KEY": "at least 50 random characters that nobody else knows",
-    "ALLOWED_HOSTS": "the names of this site, such as www.example.com,example.com",
-    "REDIS_URL": "the server that keeps the sessions, such as rediss://user:password@host:6379/0",
-}
-INSECURE_KEY = "django-insecure-for-development-alone"
-given = {name: os.environ[name] for name in REQUIRED if os.environ.get(name, "").strip()}
+DEBUG = environment.is_debug()
+if not DEBUG:
+    environment.require_production()
 
-
-def is_debug() -> bool:
-    text = os.environ.get("DEBUG")
-    if text is None:
-        return not given.keys() & {"SECRET_KEY", "ALLOWED_HOSTS"}
-    if text.lower() not in {"1", "true", "yes", "on", "0", "false", "no", "off"}:
-        raise ImproperlyConfigured(
-            f"DEBUG is {text!r}. Set DEBUG=1 for development, DEBUG=0 for production."
-        )
-    return text.lower() in {"1", "true", "yes", "on"}
-
-
-DEBUG = is_debug()
-if not DEBUG and given.keys() != REQUIRED.keys():
-    raise ImproperlyConfigured(
-        "DEBUG is off, and a production start needs more. Set"
-        + "".join(f"\n  {name}: {what}" for name, what in REQUIRED.items() if name not in given)
-        + "\nor, for development, DEBUG=1."
-    )
-
-if not DEBUG and given["SECRET_KEY"].startswith("django-insecure-"):
-    raise ImproperlyConfigured(
-        f"DEBUG is off, and SECRET_KEY is one for development. Set {REQUIRED['SECRET_KEY']}."
-    )
-if not DEBUG and given["REDIS_URL"].startswith(("embedded:", "memory:")):
-    raise ImproperlyConfigured(
-        "DEBUG is off, and REDIS_URL names a server that ends with the process that uses it. "
-        f"Set {REQUIRED['REDIS_URL']}."
-    )
-
-SECRET_KEY = given.get("SECRET_KEY", INSECURE_KEY)
-ALLOWED_HOSTS = given.get("ALLOWED_HOSTS", "").replace(",", " ").split()
+SECRET_KEY = environment.given().get("SECRET_KEY", "django-insecure-for-development-alone")
+ALLOWED_HOSTS = environment.hosts()
 
 # Sessions: what this site is here to show
 
 SESSION_ENGINE = "sessions_redis.engine"
-SESSION_REDIS = {"LOCATION": given.get("REDIS_URL", f"embedded://{BASE_DIR / '.redis'}")}
+SESSION_REDIS = environment.session_redis(default=f"embedded://{BASE_DIR / '.redis'}")
 SESSION_COOKIE_NAME = "session-id"
 SESSION_COOKIE_AGE = 900
 SESSION_COOKIE_HTTPONLY = True
@@ -89,6 +54,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "config.middleware.renew_in_admin",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -138,6 +104,9 @@ CSRF_TRUSTED_ORIGINS = [
     for host in ALLOWED_HOSTS
     if host != "*"
 ]
+
+# Django's pages for errors show the environment as well, and REDIS_URL may hold a password.
+DEFAULT_EXCEPTION_REPORTER_FILTER = "config.reports.Filter"
 
 LOGGING = {
     "version": 1,

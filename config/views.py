@@ -27,7 +27,8 @@ def landing(request: HttpRequest) -> HttpResponse:
     context = {"stored": stored}
     if stored:
         context["fields"] = [(name, masked(name, value)) for name, value in stored.fields.items()]
-        context["command"] = f"{redis_cli()} HGETALL {quote(stored.redis_key)}"
+        if settings.DEBUG:  # Visitors of a site in production learn nothing of its servers.
+            context["command"] = f"{redis_cli()} HGETALL {quote(stored.redis_key)}"
     return render(request, "config/landing.html", context)
 
 
@@ -40,15 +41,19 @@ def masked(field: str, value: str) -> str:
 
 
 def redis_cli() -> str:
-    """How to call ``redis-cli``; without the URL, which may hold a password."""
+    """How to call ``redis-cli``, which asks for the password if there is one."""
     scheme, _, rest = settings.SESSION_REDIS["LOCATION"].partition("://")
     if scheme == "embedded":
         return f"redis-cli -s {quote(str(Path(rest, 'valkey.sock').absolute()))}"
+    url = urlsplit(f"{scheme}://{rest}")
+    command = f"redis-cli -u {quote(f'{scheme}://{url.netloc}{url.path}')}"
     if scheme == "unix":
-        url = urlsplit(f"unix://{rest}")
         (database,) = parse_qs(url.query).get("db", ["0"])[-1:]
-        return f"redis-cli -s {quote(unquote(url.path))} -n {quote(database)}"
-    return 'redis-cli -u "$REDIS_URL"'
+        command = f"redis-cli -s {quote(unquote(url.path))} -n {quote(database)}"
+    options = settings.SESSION_REDIS.get("OPTIONS", {})
+    if "username" in options:
+        command += f" --user {quote(options['username'])}"
+    return f"{command} --askpass" if "password" in options else command
 
 
 @require_safe

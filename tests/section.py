@@ -16,10 +16,14 @@ from tests.site import FIREFOX, KEPT, site_settings
 
 
 def use_section(settings: Any) -> None:
-    """Let this test's site be the demonstration's, with Django's lifetime of sessions."""
+    """
+    Let this test's site be the demonstration's, with Django's lifetime of sessions, not renewed.
+    """
     for name, value in site_settings().items():
         if name not in KEPT and getattr(settings, name, None) != value:
             setattr(settings, name, value)
+    renewal = "config.middleware.renew_in_admin"
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if name != renewal]
     settings.SESSION_COOKIE_AGE = 14 * 86400
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 

@@ -12,7 +12,7 @@ from sessions_redis.commands import session_id
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0"
 
 ROOT = Path(__file__).parent.parent
-VARIABLES = ("DEBUG", "SECRET_KEY", "ALLOWED_HOSTS", "REDIS_URL")
+VARIABLES = ("DEBUG", "SECRET_KEY", "ALLOWED_HOSTS", "REDIS_URL", "TRUSTED_PROXIES")
 
 # What the suite has set up before a test begins.
 KEPT = {"ALLOWED_HOSTS", "DATABASES", "DEBUG", "INSTALLED_APPS", "LOGGING", "SESSION_REDIS"}

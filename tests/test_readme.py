@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from django.test import RequestFactory
 
+from config.environment import REQUIRED
 from sessions_redis import checks, conf, registry, statistics
 from sessions_redis.engine import SessionStore
 from tests.servers import Server
-from tests.site import site_settings
 from tests.test_round_trips import OPERATIONS, exercise
 
 ROOT = Path(__file__).parent.parent
@@ -82,7 +82,7 @@ def test_links_lead_somewhere(page):
 def test_what_production_needs():
     """The page about the demonstration site names each variable that a production start needs."""
     documented = dict(rows((ROOT / "docs" / "demo.md").read_text()))
-    assert documented.keys() == {f"`{name}`" for name in site_settings()["REQUIRED"]}
+    assert documented.keys() == {f"`{name}`" for name in (*REQUIRED, "TRUSTED_PROXIES")}
 
 
 def test_checks_are_listed():

@@ -270,7 +270,7 @@ def test_production(project, server, raw):
     """Cookies are for TLS alone, and what goes wrong reaches the console without DEBUG, once."""
     environment = {
         "DEBUG": "0",
-        "SECRET_KEY": "for this test alone",
+        "SECRET_KEY": "for this test alone, and long enough to be let through",
         "ALLOWED_HOSTS": "127.0.0.1",
         "REDIS_URL": server.url,
     }

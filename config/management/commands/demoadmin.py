@@ -1,22 +1,27 @@
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand
-from django.db.models import Q
+from django.core.management.base import BaseCommand, CommandError
 from django.utils.crypto import get_random_string
 
 USERNAME = "admin"
 
 
 class Command(BaseCommand):
-    help = "Creates a superuser to try the admin with, unless there is one. Says its password once."
+    help = (
+        "Creates a superuser to try the admin with, unless there is one, and prints its password "
+        "once. For development only."
+    )
 
     def handle(self, **options: Any) -> None:
-        if User.objects.filter(Q(is_superuser=True) | Q(username=USERNAME)).exists():
-            self.stdout.write(
-                f"There is a superuser, or a user named {USERNAME}, already. "
-                f"Forgot the password? Run manage.py changepassword {USERNAME}."
+        if not settings.DEBUG:
+            raise CommandError(
+                "demoadmin prints the password of the superuser that it creates, so it works in "
+                "development only. In production, run: python manage.py createsuperuser"
             )
+        if there := _who_is_there():
+            self.stdout.write(there)
             return
         password = get_random_string(20)
         User.objects.create_superuser(USERNAME, password=password)
@@ -25,3 +30,19 @@ class Command(BaseCommand):
             f"  user name: {USERNAME}\n"
             f"  password:  {password}"
         )
+
+
+def _who_is_there() -> str | None:
+    superuser = User.objects.filter(is_superuser=True).order_by("pk").first()
+    if superuser:
+        name = superuser.username
+        return (
+            f"There is a superuser already: {name}. Forgot the password? "
+            f"Run: .venv/bin/python manage.py changepassword {name}"
+        )
+    if User.objects.filter(username=USERNAME).exists():
+        return (
+            f"There is a user named {USERNAME} already, who is not a superuser. To use the admin, "
+            "run: .venv/bin/python manage.py createsuperuser"
+        )
+    return None

@@ -1,0 +1,41 @@
+"""Keeps people signed in while they work in the admin."""
+
+from collections.abc import Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction
+from django.http import HttpRequest, HttpResponse
+from django.utils.decorators import sync_and_async_middleware
+
+
+@sync_and_async_middleware
+def renew_in_admin(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
+    """
+    Give the session of a signed-in user its whole lifetime again with each page of the admin.
+
+    Stands behind the session middleware, which then saves the session and sends its cookie. Other
+    pages prolong a session only when they write to it.
+    """
+    if iscoroutinefunction(get_response):
+
+        async def aanswer(request: HttpRequest) -> HttpResponse:
+            return renewing(request, await get_response(request))
+
+        return aanswer
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        return renewing(request, get_response(request))
+
+    return answer
+
+
+def renewing(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    # Pages alone: what a form does can end the very session that it came in.
+    if request.method == "GET" and response.status_code == 200 and is_admin(request):
+        # The admin has asked for the user, so this takes nothing from Redis or the database.
+        request.session.modified |= request.user.is_authenticated
+    return response
+
+
+def is_admin(request: HttpRequest) -> bool:
+    return request.resolver_match is not None and "admin" in request.resolver_match.app_names

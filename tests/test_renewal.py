@@ -1,0 +1,116 @@
+"""Who works in the admin of the demonstration site stays signed in; other pages prolong nothing."""
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth.models import User
+from django.test import AsyncClient, Client
+
+from sessions_redis import registry
+from tests.site import id_of, use_site
+
+pytestmark = pytest.mark.django_db
+
+# Seconds that a session has left before the visit, of the 900 that it gets by a renewal.
+LEFT = 100
+
+
+@pytest.fixture(autouse=True)
+def site(settings, session_redis):
+    use_site(settings)
+
+
+@pytest.fixture
+def staff(client):
+    """A browser that an administrator has signed in with."""
+    client.force_login(User.objects.create_superuser("ada"))
+    return client
+
+
+@pytest.fixture
+def renews(raw, prefix):
+    """Whether a visit of ``path`` gives the session of ``browser`` its whole lifetime again."""
+
+    def visit(browser, path, status=200, method="get"):
+        redis_key = f"{prefix}:{id_of(browser)}"
+        raw.expire(redis_key, LEFT)
+        response = getattr(browser, method)(path)
+        assert response.status_code == status
+        is_renewed = raw.ttl(redis_key) > LEFT
+        assert ("session-id" in response.cookies) == is_renewed
+        if is_renewed:
+            assert raw.ttl(redis_key) > 800
+            assert response.cookies["session-id"]["max-age"] == 900
+        return is_renewed
+
+    return visit
+
+
+@pytest.mark.parametrize(
+    "path", ["/admin/", "/admin/auth/user/", "/admin/sessions_redis/session/", "/admin/jsi18n/"]
+)
+def test_the_admin_renews(staff, renews, path):
+    """Each of its pages gives the session and its cookie 900 seconds again."""
+    assert renews(staff, path)
+
+
+def test_the_admin_renews_under_asgi(staff, raw, prefix):
+    """As under WSGI."""
+    redis_key = f"{prefix}:{id_of(staff)}"
+    raw.expire(redis_key, LEFT)
+
+    async def visit():
+        client = AsyncClient()
+        client.cookies = staff.cookies
+        return await client.get("/admin/")
+
+    response = async_to_sync(visit)()
+    assert response.status_code == 200
+    assert response.cookies["session-id"]["max-age"] == 900
+    assert raw.ttl(redis_key) > 800
+
+
+@pytest.mark.parametrize("path", ["/", "/docs/", "/account/sessions/", "/api/sessions/"])
+def test_other_pages_do_not_renew(staff, renews, path):
+    """Looking at a page that writes nothing prolongs nothing."""
+    assert not renews(staff, path)
+
+
+def test_the_api_does_not_renew(staff, renews):
+    """Its first answer writes a status; the next ones prolong nothing, whoever is signed in."""
+    assert renews(staff, "/api/user/noah")
+    assert not renews(staff, "/api/user/noah")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/admin/nowhere/", 404), ("/admin/auth", 301), ("/nowhere", 404)]
+)
+def test_what_is_no_page_does_not_renew(staff, renews, path, status):
+    """Only an answer that shows something of the admin counts as work there."""
+    assert not renews(staff, path, status)
+    assert not renews(staff, path, status, method="head")
+
+
+def test_the_sign_in_page_renews_nothing(client, renews):
+    """A visitor who is not signed in has nothing to be signed out of."""
+    client.get("/api/user/noah")
+    assert not renews(client, "/admin/login/")
+    assert not renews(client, "/admin/", 302)
+    stranger = Client()
+    assert not stranger.get("/admin/login/").cookies.get("session-id")
+
+
+def test_signing_out_ends_the_session(staff, raw, prefix):
+    """Nothing renews what the form has ended."""
+    redis_key = f"{prefix}:{id_of(staff)}"
+    response = staff.post("/admin/logout/")
+    assert response.status_code == 200
+    assert response.cookies["session-id"]["max-age"] == 0
+    assert not raw.hexists(redis_key, "@created")
+
+
+def test_a_session_that_was_ended_is_not_brought_back(staff):
+    """Ending it signs the administrator out, as without the renewal."""
+    id = id_of(staff)
+    assert registry.end(id)
+    assert staff.get("/admin/").status_code == 302
+    assert registry.find(id) is None
