@@ -1,10 +1,16 @@
 # The two commands of the README, the checks that go with them, and the benchmarks.
-# PYTHON: what makes .venv. Set REDIS_URL to use a server of your own instead of the embedded one.
+# PYTHON: what makes .venv, which is made anew if another Python made it. Without PYTHON, a .venv that
+# is there is kept. Set REDIS_URL to use a server of your own instead of the embedded one.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+
+# Which Python it is; of a virtual environment, the one that made it. Nothing if it does not run.
+WHICH := -c 'import sys; print(sys.hexversion, sys.base_prefix)' 2>/dev/null
+HAVE := $(shell $(BIN)/python $(WHICH))
+WANT := $(if $(filter command environment,$(origin PYTHON)),$(shell $(PYTHON) $(WHICH)),$(HAVE))
 
 .PHONY: run test coverage lint bench
 
@@ -37,8 +43,14 @@ $(VENV)/.installed-bench: $(INSTALLED) benchmarks/requirements.txt
 	touch $@
 
 # Made anew when what is to be installed has changed.
-$(INSTALLED): requirements.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv $(VENV)
+$(INSTALLED): $(VENV)/pyvenv.cfg requirements.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	touch $@
+
+$(VENV)/pyvenv.cfg:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv --clear $(VENV)
+
+ifneq ($(HAVE),$(or $(WANT),another))
+.PHONY: $(VENV)/pyvenv.cfg
+endif
