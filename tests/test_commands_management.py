@@ -91,6 +91,7 @@ def test_unknown_names(users):
     with pytest.raises(CommandError, match="there is no user 'adam', 'evelyn'") as error:
         run("endsessions", "ada", "adam", "bob", "evelyn")
     assert "Nobody was signed out" in str(error.value)
+    assert "by the username that they sign in with" in str(error.value)
     assert registry.count() == 5
 
 
@@ -106,6 +107,8 @@ def test_users_of_another_kind(db, settings):
     person = Person.objects.create(email="ada@example.com")
     started(str(person.pk))
     assert run("endsessions", "ada@example.com") == "ada@example.com: 1 session\n"
+    with pytest.raises(CommandError, match=r"no user 'ada'\. Name each user by the email "):
+        run("endsessions", "ada")
     settings.AUTH_USER_MODEL = "people.Employee"
     employee = Employee.objects.create(person=person)
     started(str(employee.pk))

@@ -72,7 +72,12 @@ def _users(usernames: list[str]) -> dict[str, Any]:
     users = {username: _user(username) for username in usernames}
     unknown = [username for username, user in users.items() if user is None]
     if unknown:
-        raise CommandError(f"Nobody was signed out, for there is no user {_list(unknown)}.")
+        model = get_user_model()
+        field = model._meta.get_field(model.USERNAME_FIELD).verbose_name  # type: ignore[union-attr]
+        raise CommandError(
+            f"Nobody was signed out, for there is no user {_list(unknown)}. "
+            f"Name each user by the {field} that they sign in with."
+        )
     return users
 
 
