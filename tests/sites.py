@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 from tests.servers import free_port, wait_until
+from tests.site import FIREFOX
 
 
 class Site:
@@ -49,6 +50,7 @@ class Browser:
     def __init__(self) -> None:
         self.cookies = http.cookiejar.CookieJar()
         self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.cookies))
+        self._opener.addheaders = [("User-Agent", FIREFOX)]
 
     def get(self, url: str) -> str:
         with self._opener.open(url) as answer:

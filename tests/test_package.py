@@ -60,52 +60,105 @@ def test_the_wheel_holds_the_package_alone(wheel):
     assert {"sessions_redis/py.typed", "sessions_redis/scripts/save.lua"} <= expected
 
 
+class Recipe:
+    """The code blocks of the README's recipe: commands, settings, and what goes into urls.py."""
+
+    def __init__(self) -> None:
+        steps, _, _ = section(README, "## Put it into your site").partition("\n### ")
+        (self.install,), self.checks = (commands(block) for block in blocks(steps, "console"))
+        self.settings, self.urls = blocks(steps, "python")
+        # Of a site that has sessions: who is signed in, on the command line.
+        who = section(README, "### Who is signed in")
+        self.management = next(
+            commands(block) for block in blocks(who, "console") if "manage.py" in block
+        )
+
+
+def commands(block: str) -> list[str]:
+    return [line.removeprefix("$ ") for line in block.splitlines()]
+
+
+RECIPE = Recipe()
+
+
+class FreshSite:
+    """A new project of ``django-admin startproject`` in a new environment, with a shell there."""
+
+    def __init__(self, folder, wheel) -> None:
+        self.folder, self.wheel = folder, wheel
+        self.python = str(folder / "venv" / "bin" / "python")
+        run(sys.executable, "-m", "venv", str(folder / "venv"), cwd=folder)
+        self.shell(RECIPE.install)
+        self.shell("django-admin startproject mysite .")
+
+    def shell(self, command, **environment):
+        """What ``command`` says, as it is typed into a shell with the environment activated."""
+        path = f"{self.folder / 'venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        # The wheel is found here; where else pip looks, it looks for what the wheel needs.
+        links = f"{self.wheel.parent} {os.environ.get('PIP_FIND_LINKS', '')}".strip()
+        return run(
+            "sh", "-c", command, cwd=self.folder, PATH=path, PIP_FIND_LINKS=links, **environment
+        )
+
+    def append(self, name, lines):
+        with (self.folder / "mysite" / name).open("a") as file:
+            file.write(f"\n{lines}")
+
+
 @pytest.fixture(scope="module")
 def fresh_site(wheel, tmp_path_factory):
-    """A new project, in a new environment, to which the README's three steps were applied."""
-    folder = tmp_path_factory.mktemp("site")
-    python = folder / "venv" / "bin" / "python"
-    run(sys.executable, "-m", "venv", str(python.parent.parent), cwd=folder)
-    steps = section(README, "## Put it into your site")
-    path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
-    # The steps; what is further down in that section is not needed for a start.
-    install, check = [block.removeprefix("$ ").strip() for block in blocks(steps, "console")[:2]]
-    # The wheel is found here; where else pip looks, it looks for what the wheel needs.
-    links = f"{wheel.parent} {os.environ.get('PIP_FIND_LINKS', '')}".strip()
-    run("sh", "-c", install, cwd=folder, PATH=path, PIP_FIND_LINKS=links)
-    run(str(python.parent / "django-admin"), "startproject", "mysite", ".", cwd=folder)
-    return folder, python, blocks(steps, "python")[0], check, path
+    return FreshSite(tmp_path_factory.mktemp("site"), wheel)
 
 
 def test_the_readme_puts_it_into_a_site(fresh_site, server, raw):
-    """After its steps somebody signs in and out over HTTP, with the session in Redis."""
-    folder, python, lines, check, path = fresh_site
-    settings = folder / "mysite" / "settings.py"
-    (url,) = re.findall(r"redis://[^\"]+", lines)
+    """Its code blocks and nothing else: all that it promises of them works in a new project."""
+    (url,) = re.findall(r"redis://[^\"]+", RECIPE.settings)
     # The one thing a reader changes: where the server is.
-    settings.write_text(settings.read_text() + "\n" + lines.replace(url, server.url))
-    run(str(python), "manage.py", "migrate", cwd=folder)
-    account = {"DJANGO_SUPERUSER_USERNAME": "ada", "DJANGO_SUPERUSER_EMAIL": "ada@example.com"}
-    create = (str(python), "manage.py", "createsuperuser", "--noinput")
-    run(*create, cwd=folder, DJANGO_SUPERUSER_PASSWORD="countess", **account)
-    assert "no issues" in run("sh", "-c", check, cwd=folder, PATH=path)
+    fresh_site.append("settings.py", RECIPE.settings.replace(url, server.url))
+    fresh_site.append("urls.py", RECIPE.urls)
+    assert "no issues" in [fresh_site.shell(command) for command in RECIPE.checks][-1]
+    fresh_site.shell(
+        "python manage.py createsuperuser --noinput",
+        DJANGO_SUPERUSER_USERNAME="admin",
+        DJANGO_SUPERUSER_EMAIL="admin@example.com",
+        DJANGO_SUPERUSER_PASSWORD="countess",
+    )
 
-    site = Site(folder, str(python), **clean_environment())
-    browser = Browser()
+    site = Site(fresh_site.folder, fresh_site.python, **clean_environment())
     try:
-        page = browser.post(
-            f"{site.url}/admin/login/?next=/admin/", username="ada", password="countess"
-        )
-        assert "Site administration" in page
-        session_key = browser.cookie("sessionid")
-        redis_key = f"session:{session_id(session_key)}"
-        assert raw.hget(redis_key, "_auth_user_id") == b'"1"'
+        sign_in_and_out(site.url, raw)
+        # The commands are those of the README, and work on the sessions that are there.
+        Browser().post(f"{site.url}/admin/login/?next=/admin/", **ADMIN)
+        said = [fresh_site.shell(command) for command in RECIPE.management]
+        assert said[0] == "admin: 0 sessions\n"
+        assert '"live": 1' in said[1]
         assert raw.zcard("session:user:1") == 1
-
-        browser.post(f"{site.url}/admin/", to=f"{site.url}/admin/logout/")
-        assert raw.exists(redis_key, "session:user:1") == 0
-        assert "Log in" in browser.get(f"{site.url}/admin/")
     finally:
         site.end()
         raw.delete(*raw.keys("session:*"), "none")
     assert "Traceback" not in site.log.read_text()
+
+
+ADMIN = {"username": "admin", "password": "countess"}
+
+
+def sign_in_and_out(url, raw):
+    """By way of the page for users, which is where a visitor is sent back to."""
+    browser = Browser()
+    own = f"{url}/account/sessions/"
+    assert browser.get(own)
+    assert browser.url == f"{url}/admin/login/?next=/account/sessions/"
+    page = browser.post(browser.url, **ADMIN)
+    assert browser.url == own
+    assert "Firefox on Linux" in page
+    session_key = browser.cookie("sessionid")
+    redis_key = f"session:{session_id(session_key)}"
+    assert raw.hget(redis_key, "_auth_user_id") == b'"1"'
+    assert raw.hget(redis_key, "@ip") == b"127.0.0.1"
+    assert raw.zcard("session:user:1") == 1
+    listed = browser.get(f"{url}/admin/sessions_redis/session/")
+    assert "Firefox on Linux" in listed
+
+    browser.post(f"{url}/admin/", to=f"{url}/admin/logout/")
+    assert raw.exists(redis_key, "session:user:1") == 0
+    assert "Log in" in browser.get(f"{url}/admin/")

@@ -108,7 +108,9 @@ def test_examples_work(live, settings):
 
 def test_literal_key(live, prefix):
     """A session's key in Redis is the literal one that the README shows, by its prefix."""
-    literal = re.search(r"redis-cli HGETALL (session:[0-9a-f]{32})\n", README)[1]
+    literal = re.search(
+        r"redis-cli -s \.redis/valkey\.sock HGETALL (session:[0-9a-f]{32})\n", README
+    )[1]
     stored = live.inspect()
     assert len(stored.redis_key) - len(prefix) == len(literal) - len("session")
     shown = re.findall(
