@@ -1,15 +1,16 @@
 """What the README and the docs say is true."""
 
-import ast
 import inspect
 import re
 from pathlib import Path
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.test import RequestFactory
 
 from config.environment import REQUIRED
 from sessions_redis import checks, conf, registry, statistics
+from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 from tests.servers import Server
 from tests.test_round_trips import OPERATIONS, exercise
@@ -94,16 +95,37 @@ def test_checks_are_listed():
 
 
 def test_examples_work(live, settings):
-    """The example of a view does what its comments say."""
+    """The examples of views do what their comments say, in either world."""
     view, async_view = blocks(section(README, "### More than Django's sessions"), "python")
-    ast.parse(async_view)
-    namespace = {}
-    exec(view, namespace)
     request = RequestFactory().get("/")
     request.session = live
-    namespace["view"](request)
+    example(view)["view"](request)
     live.save()
     assert dict(SessionStore(live.session_key).items()) == {"color": "red", "visits": 1}
+    async_to_sync(example(async_view)["view"])(request)
+    live.save()
+    stored = {"color": "red", "visits": 2, "scope:cart:pears": 2}
+    assert dict(SessionStore(live.session_key).items()) == stored
+
+
+def test_the_registry_of_the_readme(live):
+    """Each of its lines works, in the order in which they stand."""
+    live["_auth_user_id"] = "1"
+    live.save()
+    other = SessionStore()
+    other["_auth_user_id"] = "1"
+    other.save()
+    (code,) = blocks(section(README, "### Who is signed in"), "python")
+    request = RequestFactory().get("/")
+    request.session = live
+    example(code, user="1", request=request, session_id="0123456789abcdef" * 2)
+    assert [found.id for found in registry.of_user("1")] == [session_id(live.session_key)]
+
+
+def example(code, **names):
+    """The names that there are after the README's ``code``."""
+    exec(code, names)
+    return names
 
 
 def test_literal_key(live, prefix):
