@@ -104,7 +104,10 @@ def without_password(url: str) -> tuple[str, dict[str, str]]:
     userinfo = {"username": parts.username, "password": parts.password}
     options |= {name: unquote(value) for name, value in userinfo.items() if value}
     if "username" in options and "password" not in options:
-        raise refused("has a user and no password. Write redis://:password@host without a user")
+        raise refused(
+            "has a user and no password. Write redis://user:password@host, or, without a user, "
+            "redis://:password@host"
+        )
     rest = urlencode([pair for pair in query if not is_secret(pair[0])])
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}{rest and '?'}{rest}", options
