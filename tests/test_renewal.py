@@ -6,6 +6,7 @@ from django.contrib.auth.models import User
 from django.test import AsyncClient, Client
 
 from sessions_redis import registry
+from tests.servers import Server
 from tests.site import id_of, use_site
 
 pytestmark = pytest.mark.django_db
@@ -114,3 +115,19 @@ def test_a_session_that_was_ended_is_not_brought_back(staff):
     assert registry.end(id)
     assert staff.get("/admin/").status_code == 302
     assert registry.find(id) is None
+
+
+def test_redis_that_refuses_to_write(settings, session_redis, staff, tmp_path):
+    """Then the renewal fails: 503, as any write, and the cookie stays as it is."""
+    server = Server(tmp_path)
+    settings.SESSION_REDIS = {**session_redis, "LOCATION": server.url}
+    try:
+        staff.force_login(User.objects.get())
+        with server.client() as client:
+            client.config_set("maxmemory", "1")
+        response = staff.get("/admin/")
+        assert response.status_code == 503
+        assert not response.cookies
+        assert staff.get("/account/sessions/").status_code == 200
+    finally:
+        server.stop()
