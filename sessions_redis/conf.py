@@ -4,7 +4,9 @@ The ``SESSION_REDIS`` setting: names, defaults, validation.
 Read at use, never copied at import; forgotten when a test overrides the setting.
 """
 
+import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -29,6 +31,9 @@ SCHEMES = {
     "memory": "memory:// (tests)",
 }
 
+
+# Django's module of the test environment. A site that serves visitors does not import it.
+_TEST_UTILS = "django.test.utils"
 
 # In TRUSTED_PROXIES: whoever connects by a unix socket, where there is no address.
 UNIX = "unix"
@@ -116,8 +121,25 @@ _URL_PARTS = {"password": "", "host": "localhost", "port": "6379", "db": "0"}
 
 
 def current() -> Conf:
-    """The setting as it is now. Raises ``ImproperlyConfigured`` if something is wrong with it."""
-    return _read()
+    """
+    The setting as it is now; while tests run, with a prefix for tests.
+
+    Raises ``ImproperlyConfigured`` if something is wrong with it.
+    """
+    # Each operation comes here: outside of tests one look-up is all that tests cost.
+    return _read() if _TEST_UTILS not in sys.modules else _read_for_tests()
+
+
+def is_testing() -> bool:
+    """
+    Whether Django's test environment is set up.
+
+    That is, between ``setup_test_environment()`` and ``teardown_test_environment()``, which
+    ``manage.py test`` and pytest-django call.
+    """
+    # What Django itself goes by. ``mail.outbox`` is there without tests, too: sending a mail with
+    # the backend locmem makes it.
+    return hasattr(getattr(sys.modules.get(_TEST_UTILS), "_TestState", None), "saved_data")
 
 
 def problems(setting: Any) -> Iterator[Problem]:
@@ -276,9 +298,26 @@ def _read() -> Conf:
     return Conf(**{name.lower(): setting[name] for name in _TYPES if name in setting})
 
 
+def _read_for_tests() -> Conf:
+    if not is_testing():
+        return _read()
+    from sessions_redis import runs  # noqa: PLC0415 - for tests alone
+
+    return runs.of_tests(_read())
+
+
 def _forget(*, setting: str, **kwargs: Any) -> None:
     if setting == "SESSION_REDIS":
         _read.cache_clear()
 
 
 setting_changed.connect(_forget)
+
+
+def _begin_run() -> None:
+    if is_testing() and _problem() is None:
+        current()
+
+
+# What tests fork belongs to their run of tests, so that has to have begun. (Not on Windows.)
+getattr(os, "register_at_fork", dict)(before=_begin_run)

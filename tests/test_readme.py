@@ -73,7 +73,7 @@ def test_round_trip_table():
     assert documented == {name: str(trips) for name, (_, _, trips) in OPERATIONS.items()}
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/redis.md", "docs/demo.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/redis.md", "docs/demo.md", "docs/testing.md"])
 def test_links_lead_somewhere(page):
     """Every relative link is a file of the project."""
     links = re.findall(r"\]\((?!https?://)([^)#]+)", (ROOT / page).read_text())

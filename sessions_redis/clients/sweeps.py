@@ -1,0 +1,54 @@
+"""
+Removing what tests left in Redis.
+
+It looks at all keys of a database (``SCAN``), which nothing does that a visitor waits for.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import redis
+from redis.exceptions import RedisError
+
+from sessions_redis.clients import pools
+from sessions_redis.clients.failures import failure
+from sessions_redis.clients.reports import without_frames
+from sessions_redis.conf import Conf
+
+# Keys that one call looks at, and about as many that one call deletes.
+AT_ONCE = 1000
+
+
+def remove(settings: Conf, start: str, is_wanted: Callable[[str], bool]) -> None:
+    """
+    Delete the keys that begin with ``start`` and whose remaining name ``is_wanted``.
+
+    Raises `SessionStoreUnavailable` if Redis is away or refuses.
+    """
+    pool = pools.build(settings, pools.SYNC, repeats=True)
+    try:
+        _remove(redis.Redis(connection_pool=pool), start, is_wanted)
+    except RedisError as error:
+        raise failure(settings, error) from without_frames(error)
+    finally:
+        pool.disconnect()
+
+
+def _remove(client: Any, start: str, is_wanted: Callable[[str], bool]) -> None:
+    # The characters that have a meaning in a pattern of Redis.
+    pattern = re.sub(r"[*?\[\]\\]", r"\\\g<0>", start) + "*"
+    cursor = None
+    while cursor != 0:
+        cursor, keys = client.scan(cursor or 0, match=pattern, count=AT_ONCE)
+        rest = len(start.encode())
+        left = [key for key in keys if is_wanted(key[rest:].decode(errors="replace"))]
+        if left:
+            client.unlink(*left)
+
+
+def empty_memory() -> None:
+    """Empty the servers of ``memory://``, which are this process's alone."""
+    for location in list(pools._in_memory):
+        fakeredis, server = pools._memory(location)
+        fakeredis.FakeRedis(server=server).flushall()

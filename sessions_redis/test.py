@@ -1,0 +1,48 @@
+"""
+For the tests of a site: see docs/testing.md.
+
+The keys of tests are apart from the site's, and are deleted at the end of the run, without anything
+from here. But unlike rows of the database, sessions are there for the tests that follow.
+"""
+
+import sys
+import unittest
+
+from sessions_redis import conf, runs
+
+
+def key_prefix() -> str:
+    """
+    What the names of this test's keys in Redis start with.
+
+    A program that the test starts shares its sessions if this is its ``KEY_PREFIX``.
+    """
+    return conf.current().keyspace.prefix
+
+
+class FreshSessionsMixin(unittest.TestCase):
+    """
+    No session exists when a test of this class begins, nor one that ``setUpClass`` created.
+
+    For a ``TestCase`` of Django's. It takes no round trip to Redis. A test raises ``RuntimeError``
+    outside of Django's test environment.
+    """
+
+    # Not setUp(): a test case may forget to call its parent's, and some start a server earlier.
+    def __call__(self, result: unittest.TestResult | None = None) -> None:
+        runs.begin_afresh()
+        super().__call__(result)
+
+    def debug(self) -> None:
+        runs.begin_afresh()
+        super().debug()
+
+
+# pytest is here already if it runs the tests. Other runners do without it.
+if "pytest" in sys.modules:
+    import pytest
+
+    @pytest.fixture
+    def fresh_sessions() -> None:
+        """No session exists when the test begins. Needs pytest-django."""
+        runs.begin_afresh()

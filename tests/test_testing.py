@@ -1,0 +1,335 @@
+"""Tests of a site: they find none of its sessions in Redis, end none of them, and leave none."""
+
+import json
+import os
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+import pytest
+from django.test import SimpleTestCase
+from fakeredis import FakeRedis
+
+from sessions_redis import conf, embedded, registry, runs
+from sessions_redis.clients import pools
+from sessions_redis.conf import Conf
+from sessions_redis.engine import SessionStore
+from sessions_redis.test import FreshSessionsMixin, fresh_sessions, key_prefix
+from tests.section import signed_in
+from tests.servers import Server, free_port
+from tests.test_readme import blocks, section
+
+__all__ = ["fresh_sessions"]
+
+ROOT = Path(__file__).parent.parent
+SITE = "tests.tested_site"
+
+# The classes of tests that pass; those of `Ending` are run one by one.
+CASES = [
+    "Forking",
+    "InATransaction",
+    "InMemory",
+    "Leaving",
+    "MixinLast",
+    "OverHttp",
+    "Overridden",
+    "Starting",
+    "WithTheRealOnesInRedis",
+    "WithoutASite",
+]
+
+
+def python(setting, *arguments, real="none"):
+    """Run Python in the site whose ``SESSION_REDIS`` this is; the id of a real session of its."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if "XDIST" not in name},
+        "DJANGO_SETTINGS_MODULE": f"{SITE}.settings",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # this suite has many
+        "TESTED_SITE_REDIS": json.dumps(setting),
+        "TESTED_SITE_REAL": real,
+    }
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def manage_py_test(setting, *cases, real="none"):
+    options = [case for case in cases if case.startswith("-")]
+    labels = [f"{SITE}.cases.{case}" for case in cases if case not in options]
+    arguments = [option for whole in options for option in whole.split()]
+    return python(setting, "manage.py", "test", *arguments, *labels, real=real)
+
+
+def pytest_of_site(setting, *arguments, real="none"):
+    site = str(ROOT / "tests" / "tested_site")
+    return python(
+        setting, "-m", "pytest", "-p", "django", f"--confcutdir={site}", f"--ds={SITE}.settings",
+        "--assert=plain", "--nomigrations", *arguments, real=real,
+    )  # fmt: skip
+
+
+def assert_passed(done):
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def real():
+    """Real sessions of a site: two of its user 1, one of nobody. The id of the first."""
+    ids = [signed_in("1"), signed_in("1"), signed_in()]
+    return ids[0]
+
+
+@pytest.fixture
+def everything(raw, prefix):
+    """What lies under the site's prefix or any other that its name is in, to compare."""
+
+    def dump():
+        keys = sorted(raw.scan_iter(f"*{prefix}*", count=1000))
+        return {key: (raw.dump(key), raw.pexpiretime(key)) for key in keys}
+
+    yield dump
+    for key in raw.scan_iter(f"*{prefix}*", count=1000):
+        raw.delete(key)
+
+
+def test_manage_py_test(session_redis, real, everything):
+    """Real sessions stay byte for byte, and nothing else is there after the run."""
+    before = everything()
+    done = manage_py_test(session_redis, *CASES, real=real)
+    assert_passed(done)
+    assert everything() == before
+
+
+def test_manage_py_test_in_parallel(session_redis, real, everything):
+    """Workers have prefixes of their own, and leave nothing."""
+    before = everything()
+    cases = ["WithTheRealOnesInRedis", "InATransaction", "MixinLast", "Leaving", "Forking"]
+    assert_passed(manage_py_test(session_redis, "--parallel 2", *cases, real=real))
+    assert everything() == before
+
+
+def test_parallel_workers_that_are_terminated(session_redis, real, everything):
+    """When a run breaks off while its workers are at work, nothing of theirs stays."""
+    before = everything()
+    cases = ["Ending.test_by_failing", "WithTheRealOnesInRedis", "MixinLast", "Leaving"]
+    done = manage_py_test(session_redis, "--parallel 2 --failfast", *cases, real=real)
+    assert done.returncode == 1
+    assert everything() == before
+
+
+def test_pytest_with_workers(session_redis, real, everything):
+    """Under pytest-django and pytest-xdist it is the same."""
+    before = everything()
+    names = "WithTheReal or InATransaction or MixinLast or InMemory or functions"
+    files = [f"tests/tested_site/{name}.py" for name in ("cases", "functions")]
+    done = pytest_of_site(session_redis, "-p", "xdist", "-n", "2", "-k", names, *files, real=real)
+    assert_passed(done)
+    assert everything() == before
+
+
+def test_a_killed_run(session_redis, real, everything):
+    """What it leaves is out of the way of the next run, which removes it."""
+    before = everything()
+    assert manage_py_test(session_redis, "Ending.test_by_being_killed").returncode == -9
+    left = set(everything()) - set(before)
+    assert len(left) == 3  # the session, and two indexes
+    assert all(expiry > 0 for _, expiry in everything().values())
+    assert_passed(manage_py_test(session_redis, "MixinLast"))
+    assert everything() == before
+
+
+def test_redis_is_away_at_the_end(tmp_path):
+    """The tests have passed all the same, and a warning names what may be left."""
+    server = Server(tmp_path)
+    try:
+        setting = {"LOCATION": server.url, "KEY_PREFIX": "shop"}
+        case = f"{SITE}.cases.Ending.test_when_redis_is_gone"
+        done = python(setting, "-W", "error", "manage.py", "test", case)
+    finally:
+        server.stop()
+    assert_passed(done)
+    assert "RuntimeWarning: Sessions of these tests stay in Redis" in done.stderr
+    assert "test_shop:" in done.stderr
+
+
+def test_the_embedded_server(settings, tmp_path, session_redis):
+    """The site in development, whose server is running, is as safe."""
+    settings.SESSION_REDIS = {**session_redis, "LOCATION": f"embedded://{tmp_path}/redis"}
+    (tmp_path / "redis").mkdir(mode=0o700)
+    real = signed_in("1")
+    try:
+        assert_passed(manage_py_test(settings.SESSION_REDIS, "MixinLast", real=real))
+        assert [session.id for session in registry.latest()] == [real]
+    finally:
+        embedded.stop(tmp_path / "redis")
+
+
+def test_the_examples_of_the_docs(tmp_path, session_redis, everything):
+    """What docs/testing.md shows works when it is copied."""
+    text = (ROOT / "docs" / "testing.md").read_text()
+    case, conftest, function = blocks(section(text, "## From one test to the next"), "python")
+    (ini,) = blocks(text, "ini")
+    (tmp_path / "pytest.ini").write_text(ini)
+    (tmp_path / "conftest.py").write_text(conftest)
+    (tmp_path / "test_docs.py").write_text(f"{case}\n{function}")
+    before = everything()
+    options = ["-m", "pytest", "-p", "django", "--nomigrations", f"--rootdir={tmp_path}"]
+    done = python(
+        session_redis, *options, "-c", str(tmp_path / "pytest.ini"), f"--ds={SITE}.settings",
+        str(tmp_path),
+    )  # fmt: skip
+    assert_passed(done)
+    assert "2 passed" in done.stdout
+    assert everything() == before
+
+
+def test_in_memory(prefix):
+    """There, too, the end of a run removes what it left."""
+    run, keyspace = a_run("memory://of-a-run", prefix)
+    with FakeRedis(server=pools._memory("memory://of-a-run")[1]) as client:
+        client.set(keyspace.index, "")
+        client.set(f"{prefix}:index", "")
+        del run
+        assert client.keys() == [f"{prefix}:index".encode()]
+
+
+def test_an_environment_that_the_site_sets_up(session_redis, real, everything):
+    """From setup_test_environment() to teardown_test_environment(), or to the process's end."""
+    before = everything()
+    done = python(session_redis, "-W", "error", "-m", f"{SITE}.environment")
+    assert_passed(done)
+    assert done.stderr == ""
+    assert everything() == before
+
+
+def a_run(location, prefix):
+    """A run of tests that has used sessions, and the keyspace that it had."""
+    site = Conf(location, prefix)
+    run = runs.Run(site)
+    return run, run.conf_of(site).keyspace
+
+
+# Prefixes that mean more than themselves in a pattern of Redis.
+PATTERNS = ["plain", "[ab]", "*", "?", "back\\slash", "{slot}", "é"]
+
+
+@pytest.mark.parametrize("ending", PATTERNS)
+def test_neighbors(server, raw, prefix, everything, ending):
+    """Of keys whose names are alike, only those of the run are removed."""
+    site = prefix + ending
+    run, keyspace = a_run(server.url, site)
+    own = [keyspace.session("a" * 32), keyspace.index, keyspace.user("1")]
+    start = f"test_{site}:"
+    machine = runs._machine()
+    alive = os.getppid()
+    others = [
+        f"{site}:index",
+        f"{site}2:index",
+        f"{start}index",
+        f"{start}user:1",
+        f"{start}{'a' * 32}",
+        f"{start}{machine}:index",
+        f"{start}{machine}-index",
+        f"{start}{machine}-{alive}-abcdef-0.0:index",
+        f"{start}{'0' * 8}-{os.getpid()}-abcdef-0.0:index",
+        f"test_{site}2:{machine}-{os.getpid()}-abcdef-0.0:index",
+        f"test_{prefix}a:{machine}-{os.getpid()}-abcdef-0.0:index",
+        f"test_{prefix}:{machine}-{os.getpid()}-abcdef-0.0:index",
+        f"a-test_{site}:{machine}-{os.getpid()}-abcdef-0.0:index",
+    ]
+    for name in [*own, *others]:
+        raw.set(name, "", ex=60)
+    del run
+    assert {key.decode() for key in everything()} == set(others)
+
+
+def test_many_keys(server, raw, prefix, everything):
+    """More than one call looks at are removed, too."""
+    run, keyspace = a_run(server.url, prefix)
+    with raw.pipeline(transaction=False) as pipeline:
+        for number in range(2500):
+            pipeline.set(keyspace.session(str(number)), "", ex=60)
+        pipeline.execute()
+    del run
+    assert everything() == {}
+
+
+def test_no_keys(server, raw, prefix, everything):
+    """Where tests left nothing, nothing is removed."""
+    raw.set(f"{prefix}:index", "", ex=60)
+    run, _ = a_run(server.url, prefix)
+    del run
+    assert list(everything()) == [f"{prefix}:index".encode()]
+
+
+def test_a_run_that_used_no_session():
+    """It does not even ask Redis, so it needs none."""
+    site = Conf(f"redis://127.0.0.1:{free_port()}/0")
+    run = runs.Run(site)
+    assert run.conf_of(site).key_prefix.startswith("test_session:")
+    del run  # a warning would be an error here
+
+
+def test_a_user_who_may_not_scan(server, raw, prefix):
+    """The warning names the command that Redis refuses."""
+    raw.acl_setuser(prefix, enabled=True, passwords=["+secret"], categories=["+@all"],
+                    commands=["-scan"], keys=["*"])  # fmt: skip
+    try:
+        location = server.url.replace("://", f"://{prefix}:secret@")
+        run, _ = a_run(location, prefix)
+        with pytest.warns(RuntimeWarning, match=f"start with test_{prefix}:.* 'scan'") as warned:
+            del run
+        assert "secret" not in str(warned[0].message)
+    finally:
+        raw.acl_deluser(prefix)
+
+
+def test_a_parallel_worker_of_django(server, prefix, monkeypatch):
+    """It begins as a copy of the process that has the run, and gets a prefix of its own."""
+    site = Conf(server.url, prefix)
+    run = runs.Run(site)
+    run.begin_afresh()
+    first = run.conf_of(site).key_prefix
+    assert run.conf_of(site).key_prefix == first
+    monkeypatch.setattr("django.test.runner._worker_id", 2)
+    second = run.conf_of(site).key_prefix
+    run.begin_afresh()
+    assert len({first, second, run.conf_of(site).key_prefix}) == 3
+
+
+def test_in_this_suite(session_redis):
+    """Its tests override the setting, which is used as written."""
+    assert conf.is_testing()
+    assert conf.current().key_prefix == key_prefix() == session_redis["KEY_PREFIX"]
+
+
+def test_fresh_sessions_by_hand(settings):
+    """Those of memory:// are gone, also for a test that is debugged."""
+    settings.SESSION_REDIS = {"LOCATION": "memory://fresh", "KEY_PREFIX": "as-written"}
+
+    class Case(FreshSessionsMixin, SimpleTestCase):
+        def test_it(self):
+            assert registry.count() == 0
+            SessionStore().create()
+
+    case = Case("test_it")
+    SessionStore().create()
+    case.debug()
+    assert registry.count() == 1
+    result = unittest.TestResult()
+    case(result)
+    assert result.wasSuccessful()
+
+
+def test_fresh_sessions_for_pytest(settings, request):
+    settings.SESSION_REDIS = {"LOCATION": "memory://fresh"}
+    SessionStore().create()
+    request.getfixturevalue("fresh_sessions")
+    assert registry.count() == 0

@@ -1,0 +1,3 @@
+from sessions_redis.test import fresh_sessions
+
+__all__ = ["fresh_sessions"]
