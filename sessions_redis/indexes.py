@@ -24,6 +24,9 @@ EVER = -1e10
 # A server's clock shows no year of five digits: Python has no such dates.
 LATEST = 253_402_300_799
 
+# Cursors are unsigned.
+LAST_CURSOR = 2**64 - 1
+
 # What PTTL answers for a key without a time to live.
 PERSISTENT = -1
 
@@ -100,6 +103,11 @@ def is_id(id: str) -> bool:
     return re.fullmatch("[0-9a-f]{32}", id) is not None
 
 
+def is_start(digits: str) -> bool:
+    """Whether ``digits`` can be the first ones of a session's id, and are enough to look for."""
+    return re.fullmatch("[0-9a-f]{6,32}", digits) is not None
+
+
 def page(
     index: str,
     bounds: Bounds = ANY,
@@ -138,6 +146,23 @@ def first(
         ("ZREVRANGEBYSCORE", high, low) if latest_first else ("ZRANGEBYSCORE", low, high)
     )
     return Command((name, index, *between, "WITHSCORES", "LIMIT", 0, size), _pairs)
+
+
+def starting_with(index: str, digits: str, cursor: int) -> Command[tuple[int, list[str]]]:
+    """
+    Look at the next members, about `AT_ONCE`, for ids that start with ``digits``.
+
+    Returns the cursor to go on from, 0 at the end, and the ids that were found. A member that stays
+    in the index from the first call to the last one is found, even if its time changes meanwhile.
+    """
+
+    def read(reply: Any) -> tuple[int, list[str]]:
+        following, found = replies.listing(reply, 2)
+        members = [replies.text(member) for member, _ in replies.pairs(found)]
+        return replies.decimal(following, most=LAST_CURSOR), [*filter(is_id, members)]
+
+    words = ("ZSCAN", index, cursor, "MATCH", f"{digits}*", "COUNT", AT_ONCE)
+    return Command(words, read)
 
 
 def count(indexes: Sequence[str], bounds: Sequence[float]) -> Command[list[list[int]]]:

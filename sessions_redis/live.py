@@ -85,6 +85,18 @@ class Selection:
 ALL = Selection()
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """
+    Live sessions whose ids start with some digits.
+
+    ``is_complete``: whether all sessions were looked at. If not, there may be more.
+    """
+
+    sessions: tuple[LiveSession, ...]
+    is_complete: bool = True
+
+
 def user_pk_of(user: Any) -> str:
     """The primary key of a user, in the text that Django's login stores; text stays as it is."""
     if hasattr(user, "_meta"):

@@ -24,14 +24,15 @@ from sessions_redis import lists, live
 from sessions_redis.clients import aperform, arun, perform, run
 from sessions_redis.commands import session_id
 from sessions_redis.exceptions import SessionStoreUnavailable
-from sessions_redis.indexes import is_id
-from sessions_redis.live import ALL, Endings, LiveSession, Selection, user_pk_of
+from sessions_redis.indexes import is_id, is_start
+from sessions_redis.live import ALL, Endings, LiveSession, Selection, Started, user_pk_of
 from sessions_redis.signals import session_ended
 
 __all__ = [
     "ALL",
     "LiveSession",
     "Selection",
+    "Started",
     "aby_time_left",
     "acount",
     "aend",
@@ -42,6 +43,7 @@ __all__ = [
     "afind_many",
     "alatest",
     "aof_user",
+    "astarting_with",
     "atrim",
     "by_time_left",
     "count",
@@ -52,8 +54,10 @@ __all__ = [
     "find",
     "find_many",
     "is_id",
+    "is_start",
     "latest",
     "of_user",
+    "starting_with",
     "trim",
     "user_pk_of",
 ]
@@ -101,6 +105,20 @@ def find_many(session_ids: Sequence[str]) -> list[LiveSession]:
 
 async def afind_many(session_ids: Sequence[str]) -> list[LiveSession]:
     return await aperform(live.find_many(session_ids))
+
+
+def starting_with(digits: str) -> Started:
+    """
+    Sessions whose ids start with ``digits``: 6 or more of 0-9 and a-f. With others, none.
+
+    The indexes are not ordered by id, so this looks at the sessions one after the other, a thousand
+    in each round trip, and at about 500,000 at most. The result says whether that was all of them.
+    """
+    return perform(lists.starting_with(digits))
+
+
+async def astarting_with(digits: str) -> Started:
+    return await aperform(lists.starting_with(digits))
 
 
 def of_user(user: Any, start: int = 0, stop: int | None = None) -> list[LiveSession]:

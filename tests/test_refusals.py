@@ -122,6 +122,7 @@ OPERATIONS = {
     ),
     "count of users": lambda it: registry.count(registry.Selection(users=("7", "8"))),
     "find": lambda it: registry.find(session_id(it.session_key)).user_pk,
+    "starting_with": lambda it: len(registry.starting_with(session_id(it.session_key)).sessions),
     "entries": lambda it: len(registry.find(session_id(it.session_key)).entries()),
     "of_user": lambda it: len(registry.of_user("7")),
     "end": lambda it: registry.end(session_id(it.session_key)),
@@ -136,6 +137,7 @@ OPERATIONS = {
 NEEDS_INDEX = {
     "count", "latest", "latest, soonest first", "of_user", "end_all_of", "end_all_of, but one",
     "aend_all_of", "by_time_left", "measure", "latest of users", "count of users",
+    "starting_with",
 }  # fmt: skip
 BEFORE = {"create beside": cycled_elsewhere}
 
