@@ -37,9 +37,10 @@ class Session(models.Model):
     """
     A session as the admin shows it. The primary key is the session's id, never its key.
 
-    ``live``: what it was made of. ``user_name``, ``user_url`` and ``is_own`` say what the viewer
-    may know of its user: a name, where there is such a user; the user's admin page; and whether it
-    is the very session that looks. ``label``: what it is called, where it has ended.
+    ``live``: what it was made of; ``None`` where the session has ended, and only the log knows it.
+    ``whose`` says who its user is in the words for the viewer, as far as that viewer may know;
+    ``""`` if not at all. ``user_url``: the user's admin page. ``is_own``: whether it is the very
+    session that looks.
     """
 
     id = models.CharField(_("ID"), max_length=32, primary_key=True)
@@ -50,11 +51,10 @@ class Session(models.Model):
     updated = models.DateTimeField(_("last saved"))
     expires = models.DateTimeField(_("expires"))
 
-    live: "LiveSession"
-    user_name: str | None = None
+    live: "LiveSession | None" = None
+    whose: str | None = None
     user_url: str | None = None
     is_own: bool = False
-    label: str | None = None
 
     objects = NoRows()
 
@@ -67,7 +67,7 @@ class Session(models.Model):
         verbose_name_plural = _("sessions")
 
     def __str__(self) -> str:
-        return self.label or f"{self.short_id} ({self.owner})"
+        return f"{self.short_id} ({self.owner})" if self.owner else self.short_id
 
     def save(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise NotSupportedError(
@@ -92,12 +92,10 @@ class Session(models.Model):
 
     @property
     def owner(self) -> str:
-        """Whose it is, in a word: a user's name, the primary key of no user any more, nobody."""
-        if self.user_pk is None:
-            return gettext("anonymous")
-        if self.user_name:
-            return self.user_name
-        return gettext("%(pk)s (deleted)") % {"pk": readable_pk(self.user_pk)}
+        """Whose it is, in a word. Nothing that not everybody may know, unless `whose` says it."""
+        if self.whose is not None:
+            return self.whose
+        return gettext("anonymous") if self.user_pk is None else gettext("signed in")
 
 
 def readable_pk(pk: str) -> str:

@@ -4,11 +4,13 @@ import re
 from html import unescape
 from typing import Any
 
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
+from sessions_redis.admin.log import Ending
 from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 from sessions_redis.fields import AGENT, IP
@@ -66,6 +68,13 @@ def signed_in(
 def own_id(client: Client) -> str:
     """The id of the session that ``client`` is signed in with."""
     return session_id(client.session.session_key)
+
+
+def said_by(entry: LogEntry) -> str:
+    """How a session was ended, by an entry of the admin's log."""
+    ending = Ending.read(entry)
+    assert ending is not None
+    return ending.said("the user")
 
 
 def text_of(response: Any) -> str:

@@ -12,7 +12,7 @@ from sessions_redis.clients import pools
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.signals import session_ended
 from tests.proxy import Proxy
-from tests.section import own_id, signed_in, text_of, url, use_section
+from tests.section import own_id, said_by, signed_in, text_of, url, use_section
 from tests.servers import Server, free_port
 from tests.site import id_of, signed_in_browser
 from tests.test_commands_management import run
@@ -45,7 +45,7 @@ def ada():
 
 
 def logged():
-    return {entry.object_id: entry.change_message for entry in LogEntry.objects.all()}
+    return {entry.object_id: said_by(entry) for entry in LogEntry.objects.all()}
 
 
 def lose(proxy, spared=0):
@@ -106,7 +106,7 @@ def test_all_of_a_user(admin_client, proxy, ada, monkeypatch):
     text = lost(admin_client, proxy, url("end_all", ada.pk), spared=1)
     assert "2 sessions were ended." in text
     assert "2 sessions may have been ended" in text
-    said = "Ended, with all sessions of ada."
+    said = "Ended, with all sessions of the user."
     assert logged() == dict.fromkeys(ids[:2], said) | dict.fromkeys(ids[2:4], MAYBE)
 
 
@@ -131,7 +131,7 @@ def test_the_rest_of_a_user(admin_client, proxy, ada):
     text = lost(admin_client, proxy, url("end_all", ada.pk), spared=1)
     assert "1 session was ended. The log of the admin names it." in text
     assert "Sessions that were started meanwhile may have been ended" in text
-    assert logged() == {id: "Ended, with all sessions of ada."}
+    assert logged() == {id: "Ended, with all sessions of the user."}
 
 
 @pytest.mark.parametrize("way", ["one", "selected"])

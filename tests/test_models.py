@@ -80,15 +80,17 @@ def test_log_entries_find_nothing(live):
 
 
 def test_in_words():
-    """A session goes by the start of its id and its user."""
+    """A session goes by the start of its id and its user, as far as the viewer may know."""
     session, anonymous = (
         Session.of(registry.find(signed_in("4711"))),
         Session.of(registry.find(signed_in())),
     )
     assert str(anonymous) == f"{anonymous.pk[:8]} (anonymous)"
-    assert str(session) == f"{session.pk[:8]} (4711 (deleted))"
-    session.user_name = "ada"
+    assert str(session) == f"{session.pk[:8]} (signed in)"
+    session.whose = "ada"
     assert str(session) == f"{session.pk[:8]} (ada)"
+    session.whose = ""
+    assert str(session) == session.pk[:8]
 
 
 WITHOUT_ADMIN = """

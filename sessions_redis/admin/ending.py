@@ -2,7 +2,8 @@
 Ending sessions in the admin: one, those selected, all of a user.
 
 Each way asks first, checks the permission to delete, writes to the admin's log and says what was
-done. Whoever would end the session that asks is asked twice, and is signed out properly.
+done. Whoever would end the session that asks is asked twice, and is signed out properly. Staff who
+may end sessions, and not look at them, are asked about a session's ID, and see nothing else of it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,12 +26,12 @@ from django.utils.translation import gettext_lazy, ngettext
 from sessions_redis import registry
 from sessions_redis.admin import log
 from sessions_redis.admin.columns import exactly
+from sessions_redis.admin.history import HistoryAdmin
 from sessions_redis.admin.outage import away, says_so
-from sessions_redis.admin.users import own_session_id
-from sessions_redis.admin.ways import WaysAdmin
+from sessions_redis.admin.viewers import Viewer, own_session_id
 from sessions_redis.devices import device_of
 from sessions_redis.exceptions import SessionStoreUnavailable
-from sessions_redis.models import Session, readable_pk
+from sessions_redis.models import Session
 
 # Sessions named one by one where they are about to be ended.
 SHOWN = 100
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A session in words. ``page``: its address, for who may look at it."""
+    """A session in words. ``page``: its address, ``""`` for people who may not look at it."""
 
     session: Session
     page: str
@@ -89,7 +90,7 @@ class Question:
         return ASKED in request.POST and (not self.has_own or ASKED_AGAIN in request.POST)
 
 
-class EndingAdmin(WaysAdmin):
+class EndingAdmin(HistoryAdmin):
     """The part of the section that ends sessions."""
 
     actions = ("delete_selected",)
@@ -103,7 +104,7 @@ class EndingAdmin(WaysAdmin):
         if not self.has_delete_permission(request, session):
             raise PermissionDenied
         if session is None:
-            return self._gone(request, object_id)
+            return self.gone(request, unquote(object_id))
         question = Question(
             _("End session"),
             _("Are you sure you want to end this session?"),
@@ -119,9 +120,8 @@ class EndingAdmin(WaysAdmin):
             # None where somebody else was faster.
             return [session.pk] if registry.end(session.pk, reason="admin") else []
 
-        return self._end(
-            request, question, [partial(log.record, request, [session], _("Ended."), end)]
-        )
+        recorder = self._recorder(request, log.ALONE)
+        return self._end(request, question, [partial(recorder.record, [session], end)])
 
     # By this name it takes the place of the admin's own action.
     @admin.action(
@@ -149,19 +149,26 @@ class EndingAdmin(WaysAdmin):
         )
         if not question.is_answered(request):
             return self._ask(request, question)
-        said = _("Ended, with others that were selected.")
-        return self._end(request, question, self._recorded(request, listing, said))
+        recorder = self._recorder(request, log.SELECTED)
+        return self._end(request, question, self._recorded(recorder, listing))
 
     @says_so
     def end_all_view(self, request: HttpRequest, user_pk: str) -> HttpResponse:
-        """End all sessions of the user with the primary key ``user_pk``, as the admin quotes it."""
-        if not self.has_delete_permission(request):
+        """
+        End all sessions of the user with the primary key ``user_pk``, as the admin quotes it.
+
+        This shows whether there are any, so staff must be allowed to see sessions, too; and where a
+        primary key is a name, users.
+        """
+        viewer = Viewer(request, self)
+        may_see = viewer.sees_sessions and viewer.sees_keys
+        if not may_see or not self.has_delete_permission(request):
             raise PermissionDenied
         pk = unquote(user_pk)
         listing: Any = self.get_queryset(request)
         listing = listing.of_users([pk])
         shown = list(listing[:SHOWN])
-        owner = shown[0].owner if shown else readable_pk(pk)
+        owner = shown[0].owner if shown else viewer.called(pk)
         question = Question(
             _("End all sessions of %(user)s") % {"user": owner},
             _("Are you sure you want to end all sessions of %(user)s?") % {"user": owner},
@@ -171,18 +178,21 @@ class EndingAdmin(WaysAdmin):
         )
         if not question.is_answered(request):
             return self._ask(request, question)
-        said = _("Ended, with all sessions of %(user)s.") % {"user": owner}
+        recorder = self._recorder(request, log.ALL_OF_USER)
         # First those that are known, so that the log has them before they end. Then any others,
         # such as those that signed in meanwhile.
         end = partial(registry.end_each_of, pk, reason="admin")
-        rest = partial(log.record, request, [], said, end, owner=owner)
-        return self._end(request, question, chain(self._recorded(request, listing, said), [rest]))
+        rest = partial(recorder.record, [], end, pk)
+        return self._end(request, question, chain(self._recorded(recorder, listing), [rest]))
 
-    def _recorded(self, request: HttpRequest, listing: "Listing", said: str) -> Iterator[Step]:
+    def _recorder(self, request: HttpRequest, way: str) -> log.Recorder:
+        return log.Recorder(request, Viewer(request, self), way)
+
+    def _recorded(self, recorder: log.Recorder, listing: "Listing") -> Iterator[Step]:
         """For each batch of ``listing``, what ends and logs it."""
         for batch in listing.batches():
             end = partial(registry.end_many, [session.pk for session in batch], reason="admin")
-            yield partial(log.record, request, batch, said, end)
+            yield partial(recorder.record, batch, end)
 
     def _end(self, request: HttpRequest, question: Question, steps: Iterable[Step]) -> HttpResponse:
         """Take ``steps``, one by one; say what was done, also where Redis fails before the end."""
@@ -211,6 +221,7 @@ class EndingAdmin(WaysAdmin):
             "media": self.media,
             "question": question,
             "named": [Named(one, self._page_url(request, one)) for one in question.sessions],
+            "shows_sessions": Viewer(request, self).sees_sessions,
             "asks_again": ASKED in request.POST,
             "back_url": page_url or self._list_url(request),
             **self._crumbs(request, question.title, at),
@@ -229,9 +240,3 @@ class EndingAdmin(WaysAdmin):
         else:
             self.message_user(request, _("No session is left to end."), messages.WARNING)
         return redirect(url)
-
-    def _gone(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        # The admin's own words and way, which it does not document.
-        redirect_to_index: Any = self._get_obj_does_not_exist_redirect  # type: ignore[attr-defined]
-        response: HttpResponse = redirect_to_index(request, self.opts, object_id)
-        return response

@@ -8,7 +8,7 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from sessions_redis.admin.users import users_of
+from sessions_redis.admin.viewers import Viewer
 
 if TYPE_CHECKING:
     from sessions_redis.admin.listing import Listing
@@ -62,8 +62,10 @@ class UserFilter(admin.SimpleListFilter):
         pk = self.value()
         if pk is None:
             return []
-        user = users_of([pk]).get(pk)
-        return [(pk, pk if user is None else user.get_username())]
+        viewer = Viewer(request, model_admin)
+        if not viewer.sees_keys:
+            raise IncorrectLookupParameters("Users are not looked up by their names.")
+        return [(pk, viewer.called(pk, viewer.users_of([pk]).get(pk)))]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         pk = self.value()

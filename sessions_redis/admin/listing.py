@@ -13,7 +13,7 @@ from django.db.models import Q
 from sessions_redis import registry
 from sessions_redis.indexes import END_MANY_AT_ONCE
 from sessions_redis.models import Session
-from sessions_redis.registry import ALL, LiveSession
+from sessions_redis.registry import ALL, LiveSession, Started
 
 # Sessions that are read at a time where all of a listing are wanted.
 AT_ONCE = 1000
@@ -37,7 +37,8 @@ class Listing:
 
     It does what the admin asks of a queryset to list, find and choose; anything else raises
     `NotOffered`. ``ids`` narrows it to sessions of these ids. ``dress`` is told each batch of
-    sessions that was read, to add what the registry does not know.
+    sessions that was read, to add what the registry does not know. ``is_complete``: whether the
+    search for the first digits of an id looked at all sessions.
 
     Copies share what they have counted and found: one request sees one moment.
     """
@@ -50,6 +51,8 @@ class Listing:
         self.selection = ALL
         self.ids: tuple[str, ...] | None = None
         self.capped = False
+        self.is_complete = True
+        self._has_more = False
         self._dress = dress
         self._known: dict[Any, Any] = {}
         self._window: tuple[int, int | None] = (0, None)
@@ -147,10 +150,20 @@ class Listing:
             clone.ids = tuple(id for id in self.ids if id in clone.ids)
         return clone
 
+    def of_started(self, started: Started, theirs: "Listing") -> "Listing":
+        """Those that a search found by the first digits of their ids, and those of ``theirs``."""
+        lives = registry.latest(0, MOST, theirs.selection) if theirs.selection.users else []
+        found = self.of_ids(live.id for live in (*started.sessions, *lives))
+        found.capped, found.is_complete = theirs.capped, started.is_complete
+        found._has_more = len(lives) == MOST and theirs._total() > MOST
+        return found
+
     @property
     def is_cut(self) -> bool:
         """Whether these are the first `MOST` of several users' sessions, and there are more."""
-        return self._is_of_several and self._few() is None and self._total() > MOST
+        if self.ids is not None:
+            return self._has_more
+        return self._is_of_several and self._total() > MOST
 
     @property
     def _is_of_several(self) -> bool:

@@ -1,20 +1,16 @@
 """Whose sessions they are: users of whatever model, by the primary keys that sessions hold."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from django.contrib.admin import AdminSite
-from django.contrib.admin.utils import quote
 from django.contrib.auth import get_user_model
 from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.db import connections, router
-from django.db.models import IntegerField, Model, Q
-from django.http import HttpRequest
-from django.urls import reverse
+from django.db.models import EmailField, IntegerField, Model, Q
+from django.utils.translation import gettext as _
 
-from sessions_redis.commands import session_id
-from sessions_redis.models import Session
+from sessions_redis.models import readable_pk
 from sessions_redis.registry import user_pk_of
 
 # Users whose sessions are looked up in one search: each takes round trips of its own.
@@ -36,18 +32,20 @@ class Matches:
     capped: bool = False
 
 
-def users_of(pks: Iterable[str]) -> dict[str, Any]:
+def users_of(pks: Iterable[str], among: Any = None) -> dict[str, Any]:
     """The users of these primary keys in text, in one query; what is of no user is left out."""
     model = get_user_model()
     values = [value for pk in set(pks) if (value := _pk_value(model, pk)) is not None]
-    found = model._default_manager.filter(pk__in=values) if values else ()
-    by_pk = {_pk_text(user): user for user in found}
+    found = _all(among).filter(pk__in=values) if values else ()
+    by_pk = {key_of(user): user for user in found}
     return {pk: user for pk, user in by_pk.items() if pk is not None}
 
 
-def search(term: str) -> Matches:
+def search(term: str, among: Any = None, *, by_key: bool = True) -> Matches:
     """
     Users whose name or e-mail address holds ``term``, and whoever has it as primary key.
+
+    ``among``: the users to look at; by default, all. ``by_key``: whether to look at primary keys.
 
     At most `CAP` by name or address. A primary key need not be any user's: the user may be
     deleted, and the sessions still there.
@@ -56,43 +54,47 @@ def search(term: str) -> Matches:
     conditions = Q()
     for name in _searched(model):
         conditions |= Q(**{f"{name}__icontains": term})
-    users = model._default_manager.filter(conditions).order_by("pk") if conditions else ()
+    users = _all(among).filter(conditions).order_by("pk") if conditions else ()
     found = users[: CAP + 1]
-    value = _pk_value(model, term)
-    pks = [_pk_text(user) for user in [*([] if value is None else [model(pk=value)]), *found[:CAP]]]
+    value = _pk_value(model, term) if by_key else None
+    pks = [key_of(user) for user in [*([] if value is None else [model(pk=value)]), *found[:CAP]]]
     named = dict.fromkeys(pk for pk in pks if pk is not None)
     return Matches(tuple(named), capped=len(found) > CAP)
 
 
-def introduce(sessions: Sequence[Session], request: HttpRequest, site: AdminSite) -> None:
-    """Tell ``sessions`` whose they are, as far as who asks may know. One query for all users."""
-    users = users_of(session.user_pk for session in sessions if session.user_pk is not None)
-    own_id = own_session_id(request)
-    for session in sessions:
-        session.is_own = session.pk == own_id
-        user = users.get(session.user_pk) if session.user_pk is not None else None
-        if user is not None:
-            session.user_name = user.get_username()
-            session.user_url = _admin_url(user, request, site)
-
-
-def own_session_id(request: HttpRequest) -> str:
-    """The id of the session that asks; where sessions are kept elsewhere, the id of none."""
-    return session_id(request.session.session_key or "")
-
-
-def _admin_url(user: Any, request: HttpRequest, site: AdminSite) -> str | None:
-    if not site.is_registered(type(user)):
+def key_of(user: Any) -> str | None:
+    """The primary key of ``user`` in text; ``None`` if its field cannot write that."""
+    try:
+        return user_pk_of(user)
+    except NOT_A_VALUE:
         return None
-    if not site.get_model_admin(type(user)).has_view_or_change_permission(request, user):
-        return None
-    name = f"admin:{user._meta.app_label}_{user._meta.model_name}_change"
-    return reverse(name, args=[quote(user.pk)], current_app=site.name)
+
+
+def is_named_by_key() -> bool:
+    """Whether the primary key of a user is a name or an e-mail address."""
+    field = _key_field(get_user_model())
+    return isinstance(field, EmailField) or field.name in _names(field.model)
+
+
+def unnamed(pk: str) -> str:
+    """The user of this primary key in a word, for people who may not see the user's name."""
+    if is_named_by_key():
+        return _("signed in")
+    return _("user %(pk)s") % {"pk": readable_pk(pk)}
+
+
+def _all(among: Any) -> Any:
+    return get_user_model()._default_manager if among is None else among
+
+
+def _names(model: type[Model]) -> set[str]:
+    """The fields of ``model`` that hold the names and e-mail addresses of users, if it has any."""
+    return {getattr(model, "USERNAME_FIELD", ""), getattr(model, "EMAIL_FIELD", "")}
 
 
 def _searched(model: type[Model]) -> Iterable[str]:
     """The fields to search, as far as the user model has them as fields of its own."""
-    for name in {getattr(model, "USERNAME_FIELD", ""), getattr(model, "EMAIL_FIELD", "")}:
+    for name in _names(model):
         try:
             field = model._meta.get_field(name)
         except FieldDoesNotExist:
@@ -101,11 +103,17 @@ def _searched(model: type[Model]) -> Iterable[str]:
             yield name
 
 
-def _pk_value(model: type[Model], text: str) -> Any:
-    """The primary key that ``text`` stands for; ``None`` if it can be none."""
+def _key_field(model: type[Model]) -> Any:
+    """The field that holds the primary key, in whichever model that is."""
     field: Any = model._meta.pk
     while field.is_relation:
         field = field.target_field
+    return field
+
+
+def _pk_value(model: type[Model], text: str) -> Any:
+    """The primary key that ``text`` stands for; ``None`` if it can be none."""
+    field = _key_field(model)
     # What the database cannot hold would be an error there, not an absence. PostgreSQL refuses NUL.
     if "\x00" in text or len(text) > LONGEST:
         return None
@@ -117,11 +125,3 @@ def _pk_value(model: type[Model], text: str) -> Any:
     except NOT_A_VALUE:
         return None
     return value
-
-
-def _pk_text(user: Any) -> str | None:
-    """The primary key of ``user`` in text; ``None`` if its field cannot write that."""
-    try:
-        return user_pk_of(user)
-    except NOT_A_VALUE:
-        return None

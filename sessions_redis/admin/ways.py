@@ -27,15 +27,12 @@ class WaysAdmin(SessionModelAdmin):
         return reverse(name, args=args, current_app=self.admin_site.name)
 
     def _list_url(self, request: HttpRequest) -> str:
-        """The list as it was filtered, or the admin's index for who may not see the list."""
-        if not self.has_view_or_change_permission(request):
-            return reverse("admin:index", current_app=self.admin_site.name)
+        """The list as it was filtered; for people who may only end sessions, the page for that."""
         return self._filtered(request, self._url("changelist"))
 
     def _page_url(self, request: HttpRequest, session: Session) -> str:
         """A session's page, with the way back; ``""`` if it has ended or is not to be seen."""
-        has_ended = session.label is not None
-        if has_ended or not self.has_view_or_change_permission(request, session):
+        if session.live is None or not self.has_view_or_change_permission(request, session):
             return ""
         return self._filtered(request, self._url("change", quote(session.pk)))
 
@@ -47,20 +44,27 @@ class WaysAdmin(SessionModelAdmin):
         return add_preserved_filters(preserved, url)
 
     def _crumbs(
-        self, request: HttpRequest, here: str, session: Session | None = None
+        self,
+        request: HttpRequest,
+        here: str,
+        session: Session | None = None,
+        *,
+        lists: bool = True,
     ) -> dict[str, Any]:
         """
         For the template of that name: the way to the page ``here`` as addresses and words.
 
-        It leads by the page of ``session``, if there is one. An empty address is no link.
+        It leads by the list, unless ``here`` is the page in its place; and by the page of
+        ``session``, if there is one. An empty address is no link.
         """
         site, app = self.admin_site.name, self.opts.app_config
         app_url = reverse("admin:app_list", args=[self.opts.app_label], current_app=site)
         crumbs = [
             (reverse("admin:index", current_app=site), _("Home")),
             (app_url, str(app.verbose_name)),
-            (self._list_url(request), capfirst(str(self.opts.verbose_name_plural))),
         ]
+        if lists:
+            crumbs.append((self._list_url(request), capfirst(str(self.opts.verbose_name_plural))))
         if session is not None:
             crumbs.append((self._page_url(request, session), str(session)))
         # The markup of the admin's own changed.

@@ -1,0 +1,238 @@
+"""The admin's log of sessions that were ended: who ended what, with which device and address."""
+
+import json
+
+import pytest
+from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
+from django.db.models.signals import post_save
+from django.utils import translation
+
+from sessions_redis import registry
+from sessions_redis.admin import log
+from sessions_redis.admin.log import Ending
+from sessions_redis.models import Session
+from tests.section import FIREFOX, signed_in, staff, text_of, url, use_section
+
+pytestmark = pytest.mark.django_db
+
+YES = {"post": "yes"}
+DEVICE, IP = "Firefox on Linux", "203.0.113.7"
+
+
+@pytest.fixture(autouse=True)
+def section(settings):
+    use_section(settings)
+
+
+@pytest.fixture
+def ada():
+    return User.objects.create_user("ada", "countess@example.com")
+
+
+def endings():
+    return {entry.object_id: Ending.read(entry) for entry in LogEntry.objects.all()}
+
+
+def selected(*ids, **more):
+    return {"action": "delete_selected", "_selected_action": ids, **more, **YES}
+
+
+def test_each_way_is_logged(admin_client, ada):
+    """With user, device and address, and how it was ended."""
+    pk = str(ada.pk)
+    alone, one, other, both = signed_in(ada), signed_in(ada), signed_in(), signed_in(ada)
+    admin_client.post(url("delete", alone), YES)
+    admin_client.post(url(), selected(one, other))
+    admin_client.post(url("end_all", pk), YES)
+    assert endings() == {
+        alone: Ending(log.ALONE, pk, DEVICE, IP),
+        one: Ending(log.SELECTED, pk, DEVICE, IP),
+        other: Ending(log.SELECTED, None, DEVICE, IP),
+        both: Ending(log.ALL_OF_USER, pk, DEVICE, IP),
+    }
+    said = {
+        alone: "Ended. ada, Firefox on Linux, 203.0.113.7",
+        one: "Ended, with others that were selected. ada, Firefox on Linux, 203.0.113.7",
+        other: "Ended, with others that were selected. anonymous, Firefox on Linux, 203.0.113.7",
+        both: "Ended, with all sessions of ada. ada, Firefox on Linux, 203.0.113.7",
+    }
+    for id, words in said.items():
+        assert f"admin {words} 1 entry" in text_of(admin_client.get(url("history", id)))
+
+
+def test_many_at_once(admin_client):
+    """Each of those that end in one step has its own device and address."""
+    ids = {signed_in(agent=FIREFOX, ip=f"198.51.100.{number}"): number for number in range(60)}
+    admin_client.post(f"{url()}?signed_in=no", selected("", select_across="1"))
+    assert {id: ending.ip for id, ending in endings().items()} == {
+        id: f"198.51.100.{number}" for id, number in ids.items()
+    }
+
+
+def test_what_is_not_known(admin_client, raw, prefix, monkeypatch):
+    """No device and no address are logged where the session has none, or METADATA is off."""
+    id = signed_in("17", agent="", ip="")
+    raw.hdel(f"{prefix}:{id}", "@ip", "@agent")
+    admin_client.post(url("delete", id), YES)
+    assert endings() == {id: Ending(log.ALONE, "17")}
+    history = text_of(admin_client.get(url("history", id)))
+    assert "Ended. 17 (deleted) 1 entry" in history
+
+
+def test_those_that_came_up_meanwhile(admin_client, monkeypatch):
+    """Of a session that was not known before it ended, the log knows the user."""
+    end, ids = registry.end_each_of, []
+
+    def end_after_a_login(pk, **kwargs):
+        ids.append(signed_in(pk))
+        return end(pk, **kwargs)
+
+    monkeypatch.setattr(registry, "end_each_of", end_after_a_login)
+    known = signed_in("17")
+    admin_client.post(url("end_all", "17"), YES)
+    assert endings() == {
+        known: Ending(log.ALL_OF_USER, "17", DEVICE, IP),
+        ids[0]: Ending(log.ALL_OF_USER, "17"),
+    }
+
+
+def test_other_pages_can_read_the_log(admin_client, ada):
+    """Django itself says whose it was by primary key, with device and address; never a name."""
+    id = signed_in(ada)
+    admin_client.post(url("delete", id), YES)
+    entry = LogEntry.objects.get()
+    whose = f"{id[:8]} (user {ada.pk})"
+    assert entry.get_change_message() == f"Deleted session “{whose}, {DEVICE}, {IP}”."
+    assert str(entry) == f"Deleted “{whose}.”"
+    with translation.override("de"):
+        assert f"„{whose}, {DEVICE}, {IP}“" in entry.get_change_message()
+    assert "ada" not in entry.change_message
+
+
+def test_a_reply_that_was_lost(admin_client, ada):
+    """Any page says that the session may live."""
+    message = Ending(log.ALONE, "17", DEVICE, IP, is_certain=False).message("9d1c7b3d (user 17)")
+    entry = LogEntry(action_flag=DELETION, change_message=message)
+    maybe = "May have been ended: the reply of Redis was lost."
+    assert maybe in entry.get_change_message()
+    assert Ending.read(entry).said("ada") == maybe
+
+
+def test_one_entry_sends_a_signal(admin_client, ada):
+    """As Django's own log does, which a site may listen to."""
+    received = []
+
+    def receive(instance, **kwargs):
+        received.append(instance.object_id)
+
+    post_save.connect(receive, LogEntry)
+    try:
+        id = signed_in(ada)
+        admin_client.post(url("delete", id), YES)
+    finally:
+        post_save.disconnect(receive, LogEntry)
+    assert received == [id]
+
+
+# What else may be in the log
+
+
+def logged(user, id, message, flag=DELETION):
+    return LogEntry.objects.create(
+        user=user,
+        content_type=ContentType.objects.get_for_model(Session),
+        object_id=id,
+        object_repr=f"{id[:8]} (ada)",
+        action_flag=flag,
+        change_message=message,
+    )
+
+
+# What Django shows, and what it cannot show, either.
+OTHERS = [
+    "Ended.",
+    "[",
+    "",
+    "[]",
+    "[[]]",
+    '[{"added": {}, "changed": {"fields": []}}]',
+    '[{"added": {"name": "x", "object": "y", "ending": {"way": "alone"}}}]',
+    '[{"deleted": {"name": "session", "object": "x"}}]',
+    '[{"deleted": {"name": "session", "object": "x", "ending": {"other": 1}}}]',
+    '[{"deleted": {"name": "session", "object": "x", "ending": null}}]',
+]
+DAMAGED = ['["deleted"]', '[{"deleted": {}}]', '{"deleted": 1}', "[1]"]
+
+
+@pytest.mark.parametrize("message", OTHERS)
+def test_entries_of_others(admin_client, admin_user, message):
+    """What an earlier version wrote, or somebody else, is shown as Django shows it."""
+    id = "0" * 32
+    entry = logged(admin_user, id, message)
+    page = text_of(admin_client.get(url("history", id)))
+    assert f"Change history: {id[:8]} (ada)" in page
+    assert f"admin {entry.get_change_message()}".strip() in page
+
+
+@pytest.mark.parametrize("message", [*OTHERS, *DAMAGED])
+def test_entries_of_others_say_nothing_of_an_ending(message):
+    """Whatever they hold."""
+    assert Ending.read(LogEntry(action_flag=DELETION, change_message=message)) is None
+
+
+def test_entries_of_others_for_staff_who_may_not_see_users(client, admin_user):
+    """They may hold names, so it is said only what kind they are of."""
+    id = "0" * 32
+    logged(admin_user, id, "Ended, with all sessions of ada.")
+    logged(admin_user, id, "Changed by ada.", CHANGE)
+    client.force_login(staff("viewer", "view_session"))
+    page = text_of(client.get(url("history", id)))
+    assert f"user {admin_user.pk} Ended." in page
+    assert f"user {admin_user.pk} Change" in page
+    assert f"Change history: {id[:8]} " in page
+    assert "ada" not in page
+
+
+def test_names_of_staff(client, admin_client, admin_user, ada):
+    """Who ended it, with the full name, for viewers who may see users."""
+    User.objects.filter(pk=admin_user.pk).update(first_name="Grace", last_name="Hopper")
+    id = signed_in(ada)
+    admin_client.post(url("delete", id), YES)
+    assert "admin (Grace Hopper) Ended." in text_of(admin_client.get(url("history", id)))
+    client.force_login(staff("viewer", "view_session"))
+    assert f"user {admin_user.pk} Ended." in text_of(client.get(url("history", id)))
+
+
+def test_long_histories(admin_client, admin_user, django_assert_max_num_queries):
+    """They have pages, and their users are looked up in one query."""
+    id = "0" * 32
+    ending = Ending(log.ALONE, "17", DEVICE, IP).message(id[:8])
+    for _ in range(120):
+        logged(admin_user, id, ending)
+    with django_assert_max_num_queries(8):
+        page = admin_client.get(url("history", id))
+    assert 'href="?p=2"' in page.content.decode()
+    assert "120 entries" in text_of(page)
+    assert len(page.context["lines"]) == 100
+
+
+def test_devices_and_addresses_are_for_viewers_of_sessions(client, admin_client, ada):
+    """The index shows the log to whoever ended a session; it has no device and no address."""
+    id = signed_in(ada)
+    ender = staff("ender", "delete_session")
+    client.force_login(ender)
+    client.post(url("delete", id), YES)
+    index = client.get("/admin/").content.decode()
+    assert id[:8] in index
+    assert not any(part in index for part in (DEVICE, IP, f"user {ada.pk}"))
+    assert f"ender Ended. ada, {DEVICE}, {IP}" in text_of(admin_client.get(url("history", id)))
+
+
+def test_what_is_stored_is_json(admin_client, ada):
+    """In the structure that Django documents, with our part beside it."""
+    admin_client.post(url("delete", signed_in(ada)), YES)
+    ((stored,),) = [json.loads(entry.change_message) for entry in LogEntry.objects.all()]
+    assert stored["deleted"]["name"] == "session"
+    assert stored["deleted"]["ending"]["ip"] == IP
