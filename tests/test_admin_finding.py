@@ -151,7 +151,8 @@ def test_the_index_leads_to_the_page(ender):
     for page in ("/admin/", "/admin/sessions_redis/"):
         assert f'href="{url()}"' in ender.get(page).content.decode()
     page = ender.get(url())
-    assert "Home › Sessions › End a session" in text_of(page)
+    # From Django 6.1 on, the marks between them are not in the text.
+    assert "Home Sessions End a session" in text_of(page).replace(" ›", "")
     assert "You have the permission to end sessions, but not to look at them." in text_of(page)
     assert f'<form class="sessions-find sessions-end" method="post" action="{url("find")}"' in (
         page.content.decode()

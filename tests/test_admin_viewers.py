@@ -416,3 +416,12 @@ def test_the_log_of_a_site_whose_keys_are_names(asked, rf):
     assert entry.object_repr == f"{id[:8]} (signed in)"
     assert NAME not in entry.get_change_message()
     assert history._staff_name(None, "1") == "a staff member"
+    all_of_user = log.Ending(log.ALL_OF_USER, NAME)
+    reader = viewer_of(User(is_superuser=False, is_active=False), admin.AdminSite("other"), rf)
+    assert history._said(all_of_user, {}, reader) == (
+        "Ended, with all sessions of one user.",
+        "signed in",
+    )
+    assert history._said(all_of_user, {}, viewer)[0] == (
+        f"Ended, with all sessions of {NAME} (deleted)."
+    )

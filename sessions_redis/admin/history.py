@@ -111,7 +111,8 @@ def _lines(entries: Sequence[LogEntry], viewer: Viewer) -> list[Line]:
 def _said(ending: Ending, found: Mapping[str, Any], viewer: Viewer) -> tuple[str, str]:
     pk = ending.user_pk
     owner = _("anonymous") if pk is None else viewer.called(pk, found.get(pk))
-    return ending.said(owner), ", ".join(filter(None, (owner, ending.device, ending.ip)))
+    said = ending.said(owner if viewer.sees_keys or pk in found else _("one user"))
+    return said, ", ".join(filter(None, (owner, ending.device, ending.ip)))
 
 
 def _bare(entry: LogEntry, viewer: Viewer) -> str:
