@@ -33,10 +33,9 @@ ROLES = {
     "delete and users": ["delete_session", "view_user"],
     "view and delete": ["view_session", "delete_session"],
     "view and users": ["view_session", "view_user"],
-    "view and change users": ["view_session", "delete_session", "change_user"],
     "superuser": None,
 }
-SEE_USERS = {"view and users", "view and change users", "superuser"}
+SEE_USERS = {"view and users", "superuser"}
 SEE_SESSIONS = {role for role, names in ROLES.items() if names is None or "view_session" in names}
 
 # Names and an address of the user whose sessions these are, and of who ended one of them.
@@ -282,12 +281,27 @@ class FewUsers(UserAdmin):
         return super().get_queryset(request).filter(username__startswith="s")
 
 
+class NoPages(UserAdmin):
+    """A list of users, none of whom has a page."""
+
+    def has_view_permission(self, request, obj=None):
+        return obj is None
+
+    has_change_permission = has_view_permission
+
+
 @pytest.fixture
-def few_users():
-    usual = admin.site.get_model_admin(User)
-    admin.site._registry[User] = FewUsers(User, admin.site)
-    yield
-    admin.site._registry[User] = usual
+def few_users(monkeypatch):
+    monkeypatch.setitem(admin.site._registry, User, FewUsers(User, admin.site))
+
+
+def test_users_without_pages(monkeypatch, victoria, admin_client):
+    """They have names, and no links."""
+    monkeypatch.setitem(admin.site._registry, User, NoPages(User, admin.site))
+    signed_in(victoria)
+    page = admin_client.get(url())
+    assert f" {NAME} " in text_of(page)
+    assert f"/user/{KEY}/" not in page.content.decode()
 
 
 @pytest.mark.parametrize("role", ["view and users", "superuser"])
