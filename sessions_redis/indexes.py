@@ -158,7 +158,7 @@ def starting_with(index: str, digits: str, cursor: int) -> Command[tuple[int, li
 
     def read(reply: Any) -> tuple[int, list[str]]:
         following, found = replies.listing(reply, 2)
-        members = [replies.text(member) for member, _ in replies.pairs(found)]
+        members = [replies.text(member) for member, _ in _pairs(found)]
         return replies.decimal(following, most=LAST_CURSOR), [*filter(is_id, members)]
 
     words = ("ZSCAN", index, cursor, "MATCH", f"{digits}*", "COUNT", AT_ONCE)

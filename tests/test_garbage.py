@@ -198,6 +198,7 @@ OPERATIONS = {
     "latest": of_registry("latest"),
     "find": of_registry_by_id("find"),
     "find_many": of_registry_by_id("find_many", many=True),
+    "starting_with": of_registry("starting_with", "0123ab"),
     "of_user": of_registry("of_user", "7"),
     "end": of_registry_by_id("end", repeatable=False),
     "end_many": of_registry_by_id("end_many", repeatable=False, many=True),

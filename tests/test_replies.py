@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from sessions_redis import commands, indexes, replies
 from sessions_redis.changes import Changes
 from sessions_redis.commands import Keyspace, StoredSession
-from sessions_redis.indexes import Ended, Eviction, Metadata, Page
+from sessions_redis.indexes import LAST_CURSOR, Ended, Eviction, Metadata, Page
 from sessions_redis.replies import LEAST, MOST, WrongShape
 
 KEYSPACE = Keyspace("p")
@@ -93,6 +93,14 @@ ANSWERS = {
     "first": (
         indexes.first("i", (0, 9), 5, latest_first=True),
         [([], []), ([b"a", b"1.5"], [(b"a", 1.5)]), ([[b"a", 1.5]], [(b"a", 1.5)])],
+    ),
+    "starting_with": (
+        indexes.starting_with("i", "0123ab", 0),
+        [
+            ([b"0", []], (0, [])),
+            ([b"%d" % LAST_CURSOR, [ID, b"1.5", b"x", b"2"]], (LAST_CURSOR, [ID.decode()])),
+            ([b"7", [[ID, 1.5], [b"\xff", 2.0]]], (7, [ID.decode()])),
+        ],
     ),
     "eviction": (
         indexes.eviction(),
