@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 
 import pytest
@@ -58,6 +59,18 @@ def test_the_wheel_holds_the_package_alone(wheel):
     }
     assert set(names) == expected
     assert {"sessions_redis/py.typed", "sessions_redis/scripts/save.lua"} <= expected
+
+
+def test_the_oldest_versions_are_the_same_everywhere():
+    """pip, the README and the suite with the oldest versions agree on what these are."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    least = dict(re.findall(r"(\w+)(?:\[\w+])?>=([\d.]+)", " ".join(project["dependencies"])))
+    assert least.keys() == {"django", "redis"}
+    assert project["optional-dependencies"]["hiredis"] == [f"redis[hiredis]>={least['redis']}"]
+    told = " ".join(section(README, "## Put it into your site").split())
+    assert f"Django ≥ {least['django']}, redis-py ≥ {least['redis']}" in told
+    suites = (ROOT / ".ci" / "run").read_text()
+    assert f"django=={least['django']} redis=={least['redis']}.0" in suites
 
 
 class Recipe:

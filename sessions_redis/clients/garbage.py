@@ -64,13 +64,13 @@ def greet(connection: Any) -> None:
     and use it for the next request.
     """
     with _greeting():
-        _sign_in(connection)
+        connection.on_connect_check_health(check_health=False)  # no PING before the greeting
 
 
 async def agreet(connection: Any) -> None:
     """As `greet`, without blocking the running loop."""
     with _greeting():
-        await _sign_in(connection)
+        await connection.on_connect_check_health(check_health=False)
 
 
 @contextmanager
@@ -93,9 +93,3 @@ def _is_of_reading(error: BaseException) -> bool:
     while link is not None:
         module, link = link.tb_frame.f_globals.get("__name__", ""), link.tb_next
     return module.partition(".")[0] in {"redis", "asyncio"}
-
-
-def _sign_in(connection: Any) -> Any:
-    # redis-py before 6.2 has no such method. With it, no PING goes before the greeting.
-    sign_in = getattr(connection, "on_connect_check_health", None)
-    return sign_in(check_health=False) if sign_in else connection.on_connect()

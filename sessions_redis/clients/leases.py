@@ -9,12 +9,10 @@ them does after `KEPT`. Whether a connection is sound is looked at with each exc
 
 import asyncio
 from collections import deque
-from inspect import Parameter, signature
 from threading import Lock
 from time import monotonic
 from typing import Any, NamedTuple
 
-from redis import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -33,14 +31,6 @@ NOT_SENT = "The command was not sent."
 # Errors of a connection that was lost while it was made, beside redis-py's own; uvloop raises
 # RuntimeError.
 LOST_EARLY = (OSError, RuntimeError)
-
-# redis-py before 5.3 wants the name of a command there, and does nothing with it.
-_GET_ARGUMENTS = (
-    ("EVALSHA",)
-    if signature(ConnectionPool.get_connection).parameters["command_name"].default
-    is Parameter.empty
-    else ()
-)
 
 
 class NoneFreeError(RedisConnectionError):
@@ -173,7 +163,7 @@ class Leases(_Kept):
             if monotonic() < lease.until:
                 return lease
             self.pool.release(lease.connection)
-        return self._new(self.pool.get_connection(*_GET_ARGUMENTS))
+        return self._new(self.pool.get_connection())
 
 
 class AsyncLeases(_Kept):
@@ -207,4 +197,4 @@ class AsyncLeases(_Kept):
                 return lease
             # A cancelled request must not keep the connection for good.
             await asyncio.shield(self.pool.release(lease.connection))
-        return self._new(await self.pool.get_connection(*_GET_ARGUMENTS))
+        return self._new(await self.pool.get_connection())

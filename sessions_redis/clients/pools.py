@@ -203,13 +203,11 @@ def _options(settings: Conf, world: _World, *, repeats: bool) -> dict[str, Any]:
         **TIMEOUTS,
         **POOL,
         "retry": Retry(EqualJitterBackoff(**BACKOFF), RETRIES),
-        # redis-py before 6 does not send again after an error that is not named here.
-        "retry_on_error": list(RETRIED),
         "redis_connect_func": world.greet,
         **(settings.options or {}),
     }
     if not repeats:
-        options |= {"retry": Retry(NoBackoff(), 0), "retry_on_error": []}
+        options["retry"] = Retry(NoBackoff(), 0)
     given = options["retry"]
     if not isinstance(given, Retry | AsyncRetry):
         raise TypeError(f"the option retry takes a redis.retry.Retry, not {given!r}")
