@@ -5,7 +5,6 @@ Read at use, never copied at import; forgotten when a test overrides the setting
 """
 
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,23 +13,13 @@ from functools import cache, cached_property
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
+from sessions_redis import locations
 from sessions_redis.commands import Keyspace
-
-# What each scheme is for, in the words of an error message.
-SCHEMES = {
-    "redis": "redis://host:6379/0",
-    "rediss": "rediss://host:6379/0 (TLS)",
-    "unix": "unix:///path/to/redis.sock",
-    "embedded": "embedded:///directory (development)",
-    "memory": "memory:// (tests)",
-}
-
 
 # Django's module of the test environment. A site that serves visitors does not import it.
 _TEST_UTILS = "django.test.utils"
@@ -73,10 +62,7 @@ class Conf:
     @property
     def shown_location(self) -> str:
         """``LOCATION`` without its user, password and options: fit for messages and logs."""
-        scheme, _, rest = self.location.partition("://")
-        if scheme == "embedded":
-            return self.location
-        return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+        return locations.shown(self.location)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,51 +228,11 @@ def _network_problems(networks: Sequence[Any]) -> Iterator[Problem]:
 
 
 def _location_problems(location: str) -> Iterator[Problem]:
-    reason = _bad_location(location)
-    if reason:
+    found = locations.problem(location)
+    if found:
         # The URL itself is not repeated: it may hold a password.
-        yield Problem(
-            "sessions_redis.E003",
-            f'SESSION_REDIS["LOCATION"] {reason}.',
-            f"It takes {', '.join(SCHEMES.values())}.",
-        )
-
-
-def _bad_location(location: str) -> str | None:
-    scheme, separator, rest = location.partition("://")
-    if not separator or not re.fullmatch("[A-Za-z][A-Za-z0-9+.-]*", scheme):
-        return "is no URL: it does not start with a scheme and ://"
-    if re.fullmatch("rediss?[+](sentinel|cluster)", scheme):
-        return f"has the scheme {scheme}://, which this version cannot do"
-    if scheme not in SCHEMES:
-        close = get_close_matches(scheme, SCHEMES, n=1)
-        meant = f" (did you mean {close[0]}://?)" if close else ""
-        return f"has the scheme {scheme}://, which is unknown{meant}"
-    if scheme in {"embedded", "unix"} and not rest:
-        return "names no path"
-    return None if scheme in {"embedded", "memory"} else _bad_url(location, scheme)
-
-
-def _bad_url(location: str, scheme: str) -> str | None:
-    # Python's own words for what is wrong would repeat it.
-    try:
-        url = urlsplit(location)
-    except ValueError:
-        return "cannot be read; percent-encode what is special in user and password"
-    if scheme == "unix":
-        return None
-    try:
-        url.port  # noqa: B018 - raises for what is no port
-    except ValueError:
-        return "names a port that is no number up to 65535"
-    if not url.hostname:
-        return "names no host"
-    try:
-        url.hostname.encode("idna")
-    except UnicodeError:
-        return "names a host that cannot be"
-    database = url.path.strip("/")
-    return None if not database or database.isdecimal() else "names a database that is no number"
+        reason, hint = found
+        yield Problem("sessions_redis.E003", f'SESSION_REDIS["LOCATION"] {reason}.', hint)
 
 
 @cache

@@ -58,7 +58,7 @@ POLL_INTERVAL = 0.02
 MAX_SOCKET_PATH = 103
 
 # What always helps.
-REMEDY = 'set SESSION_REDIS["LOCATION"] (REDIS_URL) to a Redis server'
+REMEDY = 'set SESSION_REDIS["LOCATION"] to the URL of a Redis server'
 
 # Watches over the command that its arguments are, the server. Standard input is a pipe whose other
 # end the starter alone holds: when that closes, the reader ends the server; when the server ends

@@ -830,7 +830,7 @@ def test_a_database_that_is_not_there(execute, redis_at, server):
     """A database beyond the server's last is told."""
     redis_at(f"redis://127.0.0.1:{server.port}/999999")
     message, _ = told(execute)
-    assert "/999999 refused a command: " in message
+    assert "/999999 does not give this site the database that LOCATION names: " in message
     assert "out of range" in message
 
 
@@ -1107,10 +1107,11 @@ def test_tls_to_a_server_without(execute, redis_at, encrypted):
 
 
 def test_no_tls_to_a_server_with(execute, redis_at, encrypted):
-    """A server that speaks nothing but TLS is told as one that does not answer."""
-    redis_at(encrypted.tls.replace("rediss://", "redis://"), socket_timeout=0.1)
+    """A server that speaks nothing but TLS is told as one that does not answer, with a remedy."""
+    redis_at(encrypted.tls.replace("rediss://", "redis://"), socket_timeout=0.1, protocol=3)
     message, _ = told(execute)
     assert "does not answer: " in message
+    assert "write rediss:// in LOCATION" in message
 
 
 @pytest.mark.parametrize("world", [pools.SYNC, pools.ASYNC], ids=["sync", "async"])

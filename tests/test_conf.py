@@ -82,17 +82,17 @@ WRONG_LOCATIONS = {
     "rediss+cluster://a:1,b:2": "rediss+cluster://, which this version cannot do",
     "redis+clusters://a:1,b:2": "redis+clusters://, which is unknown",
     "unix://": "names no path",
+    "unix://run/redis.sock": "names a host, not a path",
     "embedded://": "names no path",
     "redis://": "names no host",
     "rediss://": "names no host",
     "redis://:6379/0": "names no host",
     "redis:///0": "names no host",
-    "redis://localhost:port/0": "port that is no number",
-    "redis://localhost:99999/0": "port that is no number",
-    "redis://[::1/0": "cannot be read",
-    "redis://localhost/main": "no number",
-    "redis://localhost/0/1": "no number",
-    "redis://localhost/-1": "no number",
+    "redis://localhost:port/0": "port that is not a number",
+    "redis://localhost:99999/0": "port that is not a number",
+    "redis://localhost/main": "not a number",
+    "redis://localhost/0/1": "not a number",
+    "redis://localhost/-1": "not a number",
 }
 
 GOOD_LOCATIONS = [
@@ -347,7 +347,7 @@ def addresses(draw):
     host = draw(st.sampled_from(["localhost", "10.0.0.1", "[::1]", "redis.example"]))
     end = draw(st.sampled_from(["", "/", "/0", ":6379", ":6379/0"]))
     user, password, option = (encoded(draw(part)) for part in (texts, secrets, secrets))
-    query = draw(st.sampled_from(["", f"?password={option}", f"?client_name=a@b&x={option}"]))
+    query = draw(st.sampled_from(["", f"?password={option}", f"?client_name=a%40b&x={option}"]))
     return f"{scheme}://{user}:{password}@{host}{end}{query}", f"{scheme}://{host}{end}"
 
 

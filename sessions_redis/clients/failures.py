@@ -1,5 +1,6 @@
 """What an error of redis-py is for a caller: `SessionStoreUnavailable`, which says what to do."""
 
+import re
 from collections.abc import Callable
 
 from redis.exceptions import (
@@ -12,8 +13,9 @@ from redis.exceptions import (
     ResponseError,
 )
 
+from sessions_redis import locations
 from sessions_redis.clients.connections import SurplusError
-from sessions_redis.clients.garbage import GarbageError
+from sessions_redis.clients.garbage import SIGNING_IN, GarbageError
 from sessions_redis.clients.leases import NOT_SENT, NoneFreeError
 from sessions_redis.clients.pools import RETRIED
 from sessions_redis.conf import Conf
@@ -23,6 +25,12 @@ from sessions_redis.exceptions import SessionStoreUnavailable
 # among the errors of connections.
 REFUSED = (ResponseError, AuthenticationError, AuthorizationError, BusyLoadingError)
 
+# What a server may not know, and the remedy.
+HELLO = (
+    "the command HELLO, which redis-py sends first from its version 8 on. To do without it, set "
+    '"protocol": 2 in SESSION_REDIS["OPTIONS"].'
+)
+
 
 def failure(settings: Conf, error: RedisError) -> SessionStoreUnavailable:
     """
@@ -31,11 +39,36 @@ def failure(settings: Conf, error: RedisError) -> SessionStoreUnavailable:
     Its ``may_have_been_done`` is ``False`` where the command was not sent, or Redis refused it.
     """
     words = next(words for fits, words in _WORDS if fits(error))
-    said = words.format(what=str(error).rstrip("."), prefix=settings.key_prefix)
+    said = words.format(
+        what=str(error).rstrip(".?"),
+        prefix=settings.key_prefix,
+        credentials=_what_lets_in(settings, error),
+    )
     failed = SessionStoreUnavailable(f"Redis at {settings.shown_location} {said}")
     was_sent = NOT_SENT not in getattr(error, "__notes__", ())
     failed.may_have_been_done = was_sent and not isinstance(error, REFUSED)
     return failed
+
+
+def _what_lets_in(settings: Conf, error: RedisError) -> str:
+    in_location = locations.has_credentials(settings.location)
+    if "Authentication required" in str(error) and (
+        in_location or locations.CREDENTIALS & (settings.options or {}).keys()
+    ):
+        return f"It was given a password, so it may not know {HELLO}"
+    if in_location:
+        return f'Are user and password in SESSION_REDIS["LOCATION"] right? {locations.ENCODE}'
+    return 'Are user and password right? Write them into SESSION_REDIS["OPTIONS"].'
+
+
+def _while_signing_in(error: RedisError, *words: str) -> bool:
+    """Whether ``error`` has one of ``words`` and came up before the first command."""
+    # By a unix socket, redis-py's asynchronous connections sign in by themselves, and tell what was
+    # refused as a cause only.
+    is_early = SIGNING_IN in getattr(error, "__notes__", ()) or (
+        isinstance(error.__cause__, ResponseError)
+    )
+    return is_early and bool(re.search("|".join(words), str(error), re.IGNORECASE))
 
 
 # The first that fits is what is said.
@@ -43,8 +76,32 @@ _WORDS: tuple[tuple[Callable[[RedisError], bool], str], ...] = (
     (
         # By a unix socket, redis-py's asynchronous connections tell it as a cause only.
         lambda error: any(isinstance(e, AuthenticationError) for e in (error, error.__cause__)),
-        "does not let this site in: {what}. "
-        'Are user and password in SESSION_REDIS["LOCATION"] right?',
+        "does not let this site in: {what}. {credentials}",
+    ),
+    (
+        lambda error: isinstance(error, NoPermissionError),
+        "refused a command: {what}. Allow that user the commands and the keys that docs/redis.md "
+        'names under "A restricted user".',
+    ),
+    (
+        lambda error: _while_signing_in(error, "HELLO", "NOPROTO"),
+        f"refused {HELLO} (It said: {{what}}.)",
+    ),
+    (
+        lambda error: _while_signing_in(error, "closed", "reset"),
+        "does not answer: {what} while redis-py signed in. If it takes TLS alone, write rediss:// "
+        f"in LOCATION. If it is a proxy, it may not know {HELLO}",
+    ),
+    (
+        lambda error: _while_signing_in(error, "DB index", "SELECT"),
+        "does not give this site the database that LOCATION names: {what}. Some servers have "
+        'database 0 alone: end SESSION_REDIS["LOCATION"] in /0, or raise "databases" in the '
+        "server's configuration.",
+    ),
+    (
+        lambda error: _while_signing_in(error, "CLIENT", "SETNAME"),
+        'refused the client\'s name: {what}. Leave "client_name" out of SESSION_REDIS["LOCATION"] '
+        'and "OPTIONS".',
     ),
     (
         lambda error: isinstance(error, NoneFreeError),
@@ -74,11 +131,6 @@ _WORDS: tuple[tuple[Callable[[RedisError], bool], str], ...] = (
         "holds something else under a name that is an index's: {what}. Look with TYPE which of "
         "{prefix}:index, …:index:signed-in, …:index:anonymous and …:user:<pk> is no zset, and "
         "delete that.",
-    ),
-    (
-        lambda error: isinstance(error, NoPermissionError),
-        "refused a command: {what}. Allow that user the commands and the keys that docs/redis.md "
-        'names under "A restricted user".',
     ),
     (lambda error: True, "refused a command: {what}."),  # noqa: ARG005
 )

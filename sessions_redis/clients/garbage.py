@@ -15,6 +15,9 @@ from redis.exceptions import InvalidResponse, ResponseError
 
 from sessions_redis.replies import WrongShape
 
+# A note on an error, that it came before the first command: while redis-py signed in.
+SIGNING_IN = "This was while redis-py signed in on a new connection."
+
 Read = Callable[[Any], Any]
 
 
@@ -63,20 +66,25 @@ def greet(connection: Any) -> None:
     After an error that is not its own redis-py would leave the connection open, half signed in,
     and use it for the next request.
     """
-    with _greeting():
+    with _greeting(connection):
         connection.on_connect_check_health(check_health=False)  # no PING before the greeting
 
 
 async def agreet(connection: Any) -> None:
     """As `greet`, without blocking the running loop."""
-    with _greeting():
+    with _greeting(connection):
         await connection.on_connect_check_health(check_health=False)
 
 
 @contextmanager
-def _greeting() -> Iterator[None]:
+def _greeting(connection: Any) -> Iterator[None]:
     try:
         yield
+    except (ResponseError, RedisConnectionError) as error:
+        # A proxy may answer HELLO, with which RESP3 begins, by closing the connection.
+        if isinstance(error, ResponseError) or str(connection.protocol) != "2":
+            error.add_note(SIGNING_IN)
+        raise
     except UNREADABLE as error:
         if not _is_of_reading(error):
             raise

@@ -25,7 +25,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from sessions_redis import conf
+from sessions_redis import conf, locations
 from sessions_redis.clients.connections import checked, in_memory
 from sessions_redis.clients.garbage import agreet, greet
 from sessions_redis.clients.leases import AsyncLeases, Leases
@@ -164,10 +164,19 @@ def _built(settings: Conf, world: _World, socket: Any, *, repeats: bool) -> Any:
     try:
         return _pool_at(settings, world, socket, repeats=repeats)
     except (TypeError, ValueError, RedisError) as error:
+        if locations.has_password_option(settings.location):
+            raise ImproperlyConfigured(_UNNAMED) from None
         raise ImproperlyConfigured(
             f"redis-py does not take what SESSION_REDIS says: {error}. "
             'Look at "LOCATION" (its part behind the ?) and "OPTIONS".'
         ) from without_frames(error)
+
+
+# redis-py names the option, which may be what follows a & in the password.
+_UNNAMED = (
+    'redis-py does not take an option in SESSION_REDIS["LOCATION"] (behind the ?) or "OPTIONS". '
+    f"Which one is not said, because the URL has a password there. {locations.ENCODE}"
+)
 
 
 def _pool_at(settings: Conf, world: _World, socket: Any, *, repeats: bool) -> Any:
@@ -234,8 +243,8 @@ def _embedded() -> ModuleType:
         from sessions_redis import embedded  # noqa: PLC0415
     except ImportError as error:
         raise ImproperlyConfigured(
-            f"embedded:// works on Linux and macOS only ({error}). Set REDIS_URL (that is, "
-            'SESSION_REDIS["LOCATION"]) to a Redis server.'
+            f"embedded:// works on Linux and macOS only ({error}). "
+            'Set SESSION_REDIS["LOCATION"] to the URL of a Redis server.'
         ) from error
     return embedded
 

@@ -1,11 +1,19 @@
 """What error reports may show: not the password that redis-py's frames hold while it connects."""
 
-from typing import TypeVar
+import re
+from typing import Any, TypeVar
+
+from redis.exceptions import RedisError
 
 E = TypeVar("E", bound=BaseException)
 
 # Where a traceback begins that came up within an exchange. Others are of the code that called.
 OF_AN_EXCHANGE = {"asyncio", "redis", "sessions_redis", "socket", "ssl"}
+
+# What a server's error repeats: of an unknown command its arguments, which for HELLO and AUTH are
+# user and password; and the name of a user who may not do something.
+REPEATED = re.compile(r",? with args beginning with:.*", re.DOTALL)
+USER_NAMED = re.compile(r"\buser .* has no permissions", re.IGNORECASE | re.DOTALL)
 
 
 def without_frames(error: E) -> E:
@@ -20,6 +28,22 @@ def without_frames(error: E) -> E:
         link.__traceback__ = None
         link = link.__cause__ or link.__context__
     return error
+
+
+def without_arguments(error: E) -> E:
+    """``error`` itself, without what its text, and those that led to it, repeat of a command."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, RedisError):
+            link.args = tuple(map(_cut, link.args))
+        link = link.__cause__ or link.__context__
+    return error
+
+
+def _cut(said: Any) -> Any:
+    if not isinstance(said, str):
+        return said
+    return USER_NAMED.sub("this user has no permissions", REPEATED.sub("", said))
 
 
 def _is_of_an_exchange(error: BaseException) -> bool:

@@ -1,0 +1,163 @@
+"""
+``SESSION_REDIS["LOCATION"]``, a URL: what is wrong with one, and how much of it messages may show.
+
+No message repeats any part of a URL that may belong to a password. A special character in a
+password moves the borders: of ``redis://user:12?x@host`` ``urlsplit`` makes the host ``user`` and
+the port 12.
+"""
+
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+# What each scheme is for, in the words of an error message.
+SCHEMES = {
+    "redis": "redis://host:6379/0",
+    "rediss": "rediss://host:6379/0 (TLS)",
+    "unix": "unix:///path/to/redis.sock",
+    "embedded": "embedded:///directory (development)",
+    "memory": "memory:// (tests)",
+}
+
+# What follows these is no URL: it is taken as it is.
+LITERAL = {"embedded", "memory"}
+
+# What helps with a password that has special characters.
+ENCODE = (
+    "In a URL, percent-encode the special characters of user and password: "
+    'urllib.parse.quote(password, safe="") does it. Or take both out of the URL and write '
+    '"OPTIONS": {"username": …, "password": …}, where nothing is encoded.'
+)
+
+# The names by which redis-py takes user and password among a URL's options.
+CREDENTIALS = {"username", "password"}
+
+
+def shown(location: str) -> str:
+    """``location`` without its user, password and options: fit for messages and logs."""
+    scheme, _, rest = location.partition("://")
+    if scheme == "embedded":
+        return location
+    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+
+
+def has_credentials(location: str) -> bool:
+    """Whether a ``location`` that can be used holds a user or a password."""
+    if location.partition("://")[0] in LITERAL:
+        return False
+    url = urlsplit(location)
+    return "@" in url.netloc or any(name in CREDENTIALS for name, _ in parse_qsl(url.query))
+
+
+def has_password(location: str) -> bool:
+    """Whether a ``location`` that can be used holds a password."""
+    if location.partition("://")[0] in LITERAL:
+        return False
+    return bool(urlsplit(location).password) or has_password_option(location)
+
+
+def has_password_option(location: str) -> bool:
+    """Whether a ``location`` that can be used has its password behind the ``?``."""
+    if location.partition("://")[0] in LITERAL:
+        return False
+    return any(name == "password" for name, _ in parse_qsl(urlsplit(location).query))
+
+
+def problem(location: str) -> tuple[str, str] | None:
+    """What is wrong with ``location`` and what to write instead; ``None`` if it can be used."""
+    scheme, separator, rest = location.partition("://")
+    reason = _bad_scheme(scheme if separator else "")
+    if reason is None and scheme not in LITERAL:
+        for reason in _badly_encoded(location, scheme, rest):
+            return reason, ENCODE
+        reason = next(_bad_address(location, scheme), None)
+    elif reason is None and scheme == "embedded" and not rest:
+        reason = "names no path"
+    return None if reason is None else (reason, f"It takes {', '.join(SCHEMES.values())}.")
+
+
+def _bad_scheme(scheme: str) -> str | None:
+    if not re.fullmatch("[A-Za-z][A-Za-z0-9+.-]*", scheme):
+        return "is not a URL: it does not start with a scheme and ://"
+    if re.fullmatch("rediss?[+](sentinel|cluster)", scheme):
+        return f"has the scheme {scheme}://, which this version cannot do"
+    if scheme not in SCHEMES:
+        close = get_close_matches(scheme, SCHEMES, n=1)
+        meant = f" (did you mean {close[0]}://?)" if close else ""
+        return f"has the scheme {scheme}://, which is unknown{meant}"
+    return None
+
+
+def _badly_encoded(location: str, scheme: str, rest: str) -> Iterator[str]:
+    # As urlsplit() sees it: up to the first of these, whatever they belong to.
+    first, path, query, fragment = _split(rest)
+    may_have_at = scheme == "unix" and not first  # in the path of a socket, such as redis@1.sock
+    if "@" in query + fragment or ("@" in path and not may_have_at):
+        yield "has an @ after its host: in its user or password, a / ? or # is not percent-encoded"
+    if fragment:
+        yield "has a #, which a URL of Redis has only percent-encoded, as %23"
+    if re.search(r"[\t\r\n]", location.rstrip()):
+        yield "has a tab or a line break, which a URL has only percent-encoded"
+    if not _is_text(first):
+        yield "has a % in its user or password that begins no character; a % itself is %25"
+    yield from _bad_options(query.removeprefix("?"))
+    try:
+        urlsplit(location)
+    except ValueError:
+        # Python's own words would repeat what is wrong.
+        yield "cannot be read: a [ or ] or another special character is not percent-encoded"
+
+
+def _split(rest: str) -> tuple[str, str, str, str]:
+    parts = re.fullmatch(r"([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?", rest, re.DOTALL)
+    assert parts is not None  # noqa: S101 - it fits any text
+    return parts[1], parts[2], parts[3] or "", parts[4] or ""
+
+
+def _bad_options(query: str) -> Iterator[str]:
+    for option in query.split("&") if query else ():
+        name, equals, value = option.partition("=")
+        if not equals or not name:
+            yield "has options behind its ? that are not percent-encoded or not name=value"
+        if not _is_text(value):
+            yield "has a % in its options that begins no character; a % itself is %25"
+        if name in CREDENTIALS and "+" in value:
+            yield "has a + in the options user or password, where it means a space; + itself is %2B"
+
+
+def _is_text(encoded: str) -> bool:
+    try:
+        unquote(encoded, errors="strict")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _bad_address(location: str, scheme: str) -> Iterator[str]:
+    url = urlsplit(location)
+    if scheme == "unix":
+        if url.netloc.rpartition("@")[2]:
+            yield "names a host, not a path: three slashes belong before a path, as in unix:///run"
+        if not url.path:
+            yield "names no path"
+        return
+    try:
+        url.port  # noqa: B018 - raises for what is no port
+    except ValueError:
+        yield "names a port that is not a number up to 65535"
+    if not url.hostname:
+        yield "names no host"
+    elif not _can_be_host(url.hostname):
+        yield "names a host that cannot be"
+    database = url.path.strip("/")
+    if database and not database.isdecimal():
+        yield "names a database that is not a number"
+
+
+def _can_be_host(host: str) -> bool:
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True

@@ -1,0 +1,204 @@
+"""Users and passwords in ``LOCATION``, whatever characters they have."""
+
+import string
+from urllib.parse import quote
+
+import pytest
+import redis
+from django.core.checks import run_checks
+from redis.connection import parse_url
+
+from sessions_redis import conf, locations
+from sessions_redis.clients import pools
+from sessions_redis.engine import SessionStore
+from sessions_redis.exceptions import SessionStoreUnavailable
+from tests.servers import Server
+from tests.test_secrets import OPERATIONS, failure_of, report_of
+
+# Every printable character that is neither a letter nor a digit, where a password may have it.
+SPECIAL = [*string.punctuation, " "]
+PLACES = {"first": "{}{}{}", "inside": "{1}{0}{2}", "last": "{1}{2}{0}"}
+
+# Halves of a password. Digits can pass for a port, letters for an option or a host.
+HALVES = [("9876", "0982"), ("opens", "esame")]
+
+# Where user and password stand.
+SHAPES = [
+    "redis://:{}@127.0.0.1:{port}/0",
+    "redis://default:{}@127.0.0.1:{port}/0",
+    "redis://127.0.0.1:{port}/0?password={}",
+    "unix://default:{}@{socket}?db=0",
+    "unix://{socket}?password={}",
+]
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """A server, and a client that sets its password: connections that are open stay let in."""
+    server = Server(tmp_path_factory.mktemp("guarded"), "--unixsocket", "redis.sock")
+    with server.client() as client:
+        yield server, client
+        client.config_set("requirepass", "")
+    server.stop()
+
+
+def passwords(character):
+    for halves in HALVES:
+        for shape in PLACES.values():
+            yield shape.format(character, *halves), [half[:4] for half in halves]
+
+
+def outcome(location, settings, *, in_loop):
+    """What happens with ``location`` at the first request: an error or ``None``."""
+    settings.SESSION_REDIS = {"LOCATION": location, "KEY_PREFIX": "first"}
+    store = SessionStore()
+    store.set_expiry(1)
+    return failure_of(OPERATIONS["acreate" if in_loop else "create"], store)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("character", SPECIAL)
+def test_a_raw_special_character(guarded, settings, caplog, character, shape):
+    """It reaches the server as it is, or what is said asks to percent-encode it. No text has it."""
+    server, client = guarded
+    for turn, (password, pieces) in enumerate(passwords(character)):
+        client.config_set("requirepass", password)
+        socket = server.folder / "redis.sock"
+        location = shape.format(password, port=server.port, socket=socket)
+        error = outcome(location, settings, in_loop=turn % 2)
+        if error is None:
+            continue
+        texts = [report_of(error).replace(str(server.port), "PORT"), caplog.text]
+        texts += [f"{found.msg} {found.hint}" for found in run_checks()]
+        assert "percent-encode" in str(error), password
+        assert not [text for text in texts for piece in pieces if piece in text], password
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_encoded_password(guarded, settings, shape):
+    """Encoded as the message says, any password reaches the server, and so it does in OPTIONS."""
+    server, client = guarded
+    password = "".join(SPECIAL) + "é 41"
+    client.config_set("requirepass", password)
+    socket = server.folder / "redis.sock"
+    location = shape.format(quote(password, safe=""), port=server.port, socket=socket)
+    if "?password" not in shape or "%25" not in location or redis.VERSION >= (8,):
+        assert outcome(location, settings, in_loop=False) is None
+        assert outcome(location, settings, in_loop=True) is None
+    settings.SESSION_REDIS = {"LOCATION": server.url, "OPTIONS": {"password": password}}
+    SessionStore().create()
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+@pytest.mark.parametrize("character", SPECIAL)
+def test_a_raw_special_character_in_a_user_name(character, scheme):
+    """It stays in the name or is refused. A colon alone ends the name, and no one can tell."""
+    for shape in PLACES.values():
+        user = shape.format(character, "open", "esame")
+        location = f"{scheme}://{user}:secret@127.0.0.1:6379/0"
+        problems = list(conf.problems({"LOCATION": location}))
+        if problems:
+            assert "percent-encode" in problems[0].hint
+            assert not [piece for piece in ("open", "esam") if piece in str(problems)]
+        else:
+            parsed = parse_url(location)
+            assert (parsed["host"], parsed["port"], parsed["db"]) == ("127.0.0.1", 6379, 0)
+            assert parsed.get("username", "") == user.partition(":")[0]
+
+
+# What urlsplit() makes of these is not what they say.
+BADLY_ENCODED = {
+    "redis://user:12?x@host/0": "has an @ after its host",
+    "redis://user:12#x@host/0": "has an @ after its host",
+    "redis://user:12/x@host/0": "has an @ after its host",
+    "redis://host/0#x": "has a #",
+    "unix:///run/a#b.sock": "has a #",
+    "redis://:pa\tss@host/0": "has a tab or a line break",
+    "redis://:pa\nss@host/0": "has a tab or a line break",
+    "redis://:p%ffss@host/0": "begins no character",
+    "redis://host/0?password=p%ffss": "begins no character",
+    "redis://host/0?password=a+b": "has a + in the options user or password",
+    "redis://host/0?password=a&b": "not name=value",
+    "redis://host/0?=a": "not name=value",
+    "redis://[::1/0": "cannot be read",
+    "redis://:pa[ss@host": "cannot be read",
+    "unix://user:pa/ss@/run/redis.sock": "has an @ after its host",
+    "unix:///run/redis.sock?password=a@b": "has an @ after its host",
+}
+
+
+@pytest.mark.parametrize("location", BADLY_ENCODED)
+def test_a_location_that_is_badly_encoded(location):
+    """Where the borders in a URL are not where they seem, it is refused, and the hint helps."""
+    (problem,) = conf.problems({"LOCATION": location})
+    assert problem.id == "sessions_redis.E003"
+    assert BADLY_ENCODED[location] in problem.message
+    assert "percent-encode" in problem.hint
+    assert 'quote(password, safe="")' in problem.hint
+    assert '"OPTIONS"' in problem.hint
+
+
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        ("unix://run/redis.sock", "names a host, not a path"),
+        ("unix://user:secret@run/redis.sock", "names a host, not a path"),
+        ("unix://user:secret@", "names no path"),
+        ("redis://user:secret@:6379/0", "names no host"),
+        ("redis://user:secret@host:port/0", "names a port"),
+        ("redis://user:secret@ho..st/0", "names a host that cannot be"),
+    ],
+)
+def test_what_is_wrong_beside_the_password(location, words):
+    """Another fault is told as what it is, without a word about passwords."""
+    (problem,) = conf.problems({"LOCATION": location})
+    assert words in problem.message
+    assert problem.hint.startswith("It takes ")
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["unix:///run/redis@1.sock", "redis://host/0\n", "redis://:p%@host", "redis://:%zz@h"],
+)
+def test_what_is_not_badly_encoded(location):
+    """A socket's path may have an @, and a lone % stands for itself."""
+    assert list(conf.problems({"LOCATION": location})) == []
+
+
+def test_an_option_that_a_password_may_have_become(settings):
+    """What redis-py says of an option is not repeated where it may be part of a password."""
+    settings.SESSION_REDIS = {"LOCATION": "redis://host/0?password=open&sesame=1"}
+    (found,) = [one for one in run_checks() if (one.id or "").startswith("sessions_redis.")]
+    assert "percent-encode" in found.msg
+    assert "sesame" not in found.msg
+
+
+@pytest.mark.parametrize(
+    ("location", "credentials", "password"),
+    [
+        ("redis://host/0", False, False),
+        ("redis://user@host/0", True, False),
+        ("redis://:secret@host/0", True, True),
+        ("redis://host/0?password=secret", True, True),
+        ("redis://host/0?username=user", True, False),
+        ("unix:///run/redis@1.sock", False, False),
+        ("unix://:secret@/run/redis.sock", True, True),
+        ("embedded:///a:b@c", False, False),
+        ("memory://a:b@c", False, False),
+    ],
+)
+def test_credentials(location, credentials, password):
+    """Whether a location holds a user or a password, and whether a password."""
+    assert locations.has_credentials(location) is credentials
+    assert locations.has_password(location) is password
+
+
+def test_a_wrong_password_in_options(guarded, settings):
+    """Without a word in LOCATION, the error points to OPTIONS."""
+    server, client = guarded
+    client.config_set("requirepass", "sesame")
+    for options in ({}, {"password": "simsim"}):
+        settings.SESSION_REDIS = {"LOCATION": server.url, "OPTIONS": options}
+        with pytest.raises(SessionStoreUnavailable, match=r'into SESSION_REDIS\["OPTIONS"\]'):
+            SessionStore().create()
+    pools.current().close()
