@@ -10,9 +10,13 @@ class SessionsRedisConfig(AppConfig):
 
     def ready(self) -> None:
         from sessions_redis.checks import (  # noqa: PLC0415 - apps are loading
+            check_cookies,
             check_eviction,
+            check_password,
             check_settings,
         )
 
         checks.register(check_settings)
         checks.register(check_eviction, deploy=True)
+        checks.register(check_password, checks.Tags.security, deploy=True)
+        checks.register(check_cookies, checks.Tags.security, deploy=True)

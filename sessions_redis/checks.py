@@ -1,7 +1,8 @@
 """
 System checks, with stable ids: what can be seen to be wrong before the first request.
 
-W009 asks the server, so it is one of those of ``manage.py check --deploy``.
+W009, which asks the server, and W011 are among those of ``manage.py check --deploy``, and so are
+Django's own security.W012 and W015 about the session's cookie.
 
 ==== ==========================================================================================
 E001 ``SESSION_REDIS`` is missing or no dictionary though the engine is set.
@@ -13,9 +14,12 @@ E006 ``SESSION_REDIS`` is written as for django-redis-sessions.
 W007 ``LOCATION`` is for development or tests, but ``DEBUG`` is off.
 W008 ``SESSION_REDIS`` is set but another engine is in use.
 W009 The server may evict sessions and indexes when its memory is full.
+W011 ``LOCATION`` holds the password, which error pages and mails then show.
+W012 ``KEY_PREFIX`` may give a key the name that a key of another site has.
 ==== ==========================================================================================
 """
 
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
@@ -23,10 +27,11 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error
+from django.core.checks.security import sessions as cookies
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from sessions_redis import conf, indexes
+from sessions_redis import conf, indexes, locations
 from sessions_redis.clients import pools, run_quietly
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
@@ -37,6 +42,9 @@ ENGINE = "sessions_redis.engine"
 # What is in LOCATION of a server for development or tests.
 DEVELOPMENT = {"embedded", "memory"}
 
+# In KEY_PREFIX: what makes keys of this site of those that a site with the part before it has.
+NESTED = re.compile(r"(.+?):(user|index)(:|$)", re.DOTALL)
+
 # Entries of the kinds that sessions hold; each is written by itself.
 SAMPLES: tuple[Any, ...] = ("text", 1, True, None, ["a", 1], {"key": {"nested": 1.5}})
 
@@ -45,8 +53,10 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     setting = getattr(settings, "SESSION_REDIS", None)
     if not _is_engine_in_use():
         return [] if setting is None else [_unused()]
-    wrong = [Error(found.message, found.hint, id=found.id) for found in conf.problems(setting)]
-    return [*(wrong or _check_client()), *_check_serializer()]
+    wrong: list[CheckMessage] = [
+        Error(found.message, found.hint, id=found.id) for found in conf.problems(setting)
+    ]
+    return [*(wrong or [*_check_client(), *_check_prefix()]), *_check_serializer()]
 
 
 def check_eviction(**kwargs: Any) -> list[CheckMessage]:
@@ -97,7 +107,8 @@ def _check_client() -> Iterator[CheckMessage]:
         pools.check()
     except ImproperlyConfigured as error:
         yield Error(str(error), id="sessions_redis.E003")
-    if location.scheme in DEVELOPMENT and not settings.DEBUG:
+    # Django's test runner turns DEBUG off, then runs the checks.
+    if location.scheme in DEVELOPMENT and not settings.DEBUG and not conf.is_testing():
         meant_for = "development" if location.scheme == "embedded" else "tests"
         yield checks.Warning(
             f'SESSION_REDIS["LOCATION"] is {location.scheme}://, which is for {meant_for}, '
@@ -105,6 +116,53 @@ def _check_client() -> Iterator[CheckMessage]:
             'In production write the URL of a Redis server, such as "redis://redis:6379/0".',
             id="sessions_redis.W007",
         )
+
+
+def _check_prefix() -> Iterator[CheckMessage]:
+    prefix = conf.current().key_prefix
+    nested = NESTED.match(prefix)
+    if nested:
+        yield checks.Warning(
+            f'SESSION_REDIS["KEY_PREFIX"] is {prefix!r}. If another site in the same database has '
+            f"the prefix {nested[1]!r}, its indexes have names that start with {nested[0]!r}, too.",
+            'Choose a prefix without "user" and "index" after a colon, such as '
+            f"{nested[1] + '-2'!r}. Sessions under the former prefix are not found any more: their "
+            "users sign in again.",
+            id="sessions_redis.W012",
+        )
+
+
+def check_password(**kwargs: Any) -> list[CheckMessage]:
+    setting = getattr(settings, "SESSION_REDIS", None)
+    if not _is_engine_in_use() or any(conf.problems(setting)):
+        return []
+    if not locations.has_password(conf.current().location):
+        return []
+    return [
+        checks.Warning(
+            'SESSION_REDIS["LOCATION"] holds the password of Redis. Django shows LOCATION on its '
+            "error pages and in its mails to ADMINS, because that name does not look secret.",
+            'Take user and password out of the URL, and write "OPTIONS": {"username": …, '
+            '"password": …}, which Django masks. There they are not percent-encoded.',
+            id="sessions_redis.W011",
+        )
+    ]
+
+
+def check_cookies(**kwargs: Any) -> Iterator[CheckMessage]:
+    """
+    What Django says of the session's cookie to a site that has its session app or middleware.
+
+    This engine needs neither: a site can have ``sessions_redis.middleware`` alone.
+    """
+    if not _is_engine_in_use():
+        return
+    if settings.SESSION_COOKIE_SECURE is not True and not cookies.check_session_cookie_secure(None):
+        yield cookies.W012
+    if settings.SESSION_COOKIE_HTTPONLY is not True and not (
+        cookies.check_session_cookie_httponly(None)
+    ):
+        yield cookies.W015
 
 
 def _check_serializer() -> Iterator[CheckMessage]:

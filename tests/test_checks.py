@@ -2,17 +2,27 @@
 
 import base64
 import json
+import os
 import pickle
+import subprocess
 import sys
+from collections import defaultdict
 from io import StringIO
+from itertools import product
+from pathlib import Path
 
 import pytest
+from django.conf import settings as django_settings
 from django.core.checks import ERROR, WARNING, run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
+from django.test.utils import _TestState
 
-from sessions_redis import engine, indexes
+from sessions_redis import checks, engine, indexes
+from sessions_redis.commands import Keyspace
 from tests.servers import Server, free_port
+
+ROOT = Path(__file__).parent.parent
 
 HERE = "redis://127.0.0.1:6379/0"
 
@@ -134,7 +144,7 @@ def test_another_serializer(said):
         ([], "E001", "SESSION_REDIS is no dictionary"),
         ({"LOCATION": HERE, "COLOR": 1}, "E002", "no setting 'COLOR'"),
         ({}, "E003", 'has no "LOCATION"'),
-        ({"LOCATION": "localhost"}, "E003", "is no URL"),
+        ({"LOCATION": "localhost"}, "E003", "is not a URL"),
         ({"LOCATION": HERE, "KEY_PREFIX": ""}, "E004", '"KEY_PREFIX"] is empty'),
         ({"host": "localhost"}, "E006", "as for django-redis-sessions"),
     ],
@@ -253,6 +263,12 @@ def test_a_serializer_that_is_no_path(said):
 # W007
 
 
+@pytest.fixture
+def in_production(monkeypatch):
+    """As if no tests were running."""
+    monkeypatch.delattr(_TestState, "saved_data")
+
+
 @pytest.mark.parametrize(
     ("location", "words"),
     [
@@ -260,6 +276,7 @@ def test_a_serializer_that_is_no_path(said):
         ("embedded:///some/directory", "embedded://, which is for development"),
     ],
 )
+@pytest.mark.usefixtures("in_production")
 def test_development_in_production(said, location, words):
     """With DEBUG off, a server for development or tests is a warning."""
     (found,) = said(SESSION_REDIS={"LOCATION": location})
@@ -267,6 +284,100 @@ def test_development_in_production(said, location, words):
     assert found.level == WARNING
     assert words in found.msg
     assert "redis://" in found.hint
+
+
+@pytest.mark.parametrize("location", ["memory://", "embedded:///some/directory"])
+def test_development_in_tests(said, location):
+    """Under a test runner, which turns DEBUG off, nothing is said of it."""
+    assert said(SESSION_REDIS={"LOCATION": location}) == []
+
+
+RUN = """
+import sys
+from django.conf import settings
+settings.configure(
+    DEBUG=True, INSTALLED_APPS=["sessions_redis"], SESSION_ENGINE="sessions_redis.engine",
+    SESSION_REDIS={"LOCATION": "memory://"},
+)
+import django
+django.setup()
+from django.core.management import call_command
+if sys.argv[1] == "check":
+    settings.DEBUG = False
+call_command(*sys.argv[1:])
+"""
+
+
+def run_in_site(folder, *command):
+    """What a command of ``manage.py`` says in a site that has nothing but the engine."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *command],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("command", "warns"), [("test", False), ("check", True)])
+def test_the_test_command(tmp_path, command, warns):
+    """``manage.py test`` says nothing of ``memory://``; in production ``manage.py check`` does."""
+    assert ("sessions_redis.W007" in run_in_site(tmp_path, command)) is warns
+
+
+# W012
+
+
+@pytest.mark.parametrize(
+    ("prefix", "other"),
+    [
+        ("session:user", "session"),
+        ("session:index", "session"),
+        ("session:user:8", "session"),
+        ("session:index:signed-in", "session"),
+        ("shop:session:user", "shop:session"),
+        ("a:index:b:user", "a"),
+    ],
+)
+def test_a_prefix_within_anothers(said, prefix, other):
+    """A prefix that lies among another's indexes is a warning that names the other."""
+    (found,) = said(SESSION_REDIS={"LOCATION": HERE, "KEY_PREFIX": prefix})
+    assert ids([found]) == ["W012"]
+    assert found.level == WARNING
+    assert f"has the prefix {other!r}," in found.msg
+
+
+@pytest.mark.parametrize(
+    "prefix", ["session", "user", "index", "user:session", "session:users", "session-user", "a:b"]
+)
+def test_a_prefix_of_its_own(said, prefix):
+    """Others share no name with another site's keys."""
+    assert said(SESSION_REDIS={"LOCATION": HERE, "KEY_PREFIX": prefix}) == []
+
+
+def test_which_prefixes_share_names(said):
+    """Of all prefixes made of such parts, the warned of are those that can share a key's name."""
+    parts = ["session", "user", "index", "signed-in", "8"]
+    prefixes = [":".join(chosen) for n in (1, 2, 3) for chosen in product(parts, repeat=n)]
+    hexes = "0" * 32
+    pks = ["8", hexes, "index", f"8:{hexes}", f"index:{hexes}", f"signed-in:{hexes}", "8:index"]
+    pks += [f"{pk}:index" for pk in ("user", "index", "session", "signed-in")]
+
+    def names(prefix):
+        keys = Keyspace(prefix)
+        yield from (keys.session(hexes), keys.index, keys.signed_in, keys.anonymous)
+        yield from map(keys.user, pks)
+
+    owners = defaultdict(set)
+    for prefix in prefixes:
+        for name in names(prefix):
+            owners[name].add(prefix)
+    shared = {max(of, key=len) for of in owners.values() if len(of) > 1}
+    assert shared
+    assert all(checks.NESTED.match(prefix) for prefix in shared)
 
 
 # W009
@@ -366,6 +477,96 @@ def test_a_reply_without_a_policy():
     """A server that tells nothing of it, as some that speak Redis' protocol, may do as it likes."""
     assert indexes.eviction().read(b"# Memory\r\nused_memory:1\r\n") is None
     assert indexes.eviction().read(b"maxmemory_policy:noeviction\r\n").limit == 0
+
+
+# W011, and Django's own about cookies
+
+
+@pytest.fixture
+def deployed(settings):
+    """The ids of what ``check --deploy`` says with these settings."""
+
+    def found(**changes):
+        for name, value in changes.items():
+            setattr(settings, name, value)
+        return [one.id for one in run_checks(include_deployment_checks=True)]
+
+    return found
+
+
+@pytest.mark.parametrize(
+    ("setting", "warns"),
+    [
+        ({"LOCATION": "rediss://user:secret@127.0.0.1:1/0"}, True),
+        ({"LOCATION": "redis://:secret@127.0.0.1:1/0"}, True),
+        ({"LOCATION": "redis://127.0.0.1:1/0?password=secret"}, True),
+        ({"LOCATION": "unix://:secret@/no/such.sock"}, True),
+        ({"LOCATION": "redis://127.0.0.1:1/0", "OPTIONS": {"password": "secret"}}, False),
+        ({"LOCATION": "redis://user@127.0.0.1:1/0"}, False),
+        ({"LOCATION": "memory://:secret@x"}, False),
+        ({"LOCATION": "redis://:se/cret@127.0.0.1:1/0"}, False),
+    ],
+)
+def test_a_password_in_the_url(deployed, settings, setting, warns):
+    """Where a URL that can be used has the password, that is a warning, with our engine alone."""
+    assert ("sessions_redis.W011" in deployed(SESSION_REDIS=setting)) is warns
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    assert "sessions_redis.W011" not in deployed(SESSION_REDIS=setting)
+
+
+DJANGOS = "django.contrib.sessions"
+
+
+@pytest.fixture
+def cookies_found(settings, monkeypatch):
+    """The ids of what Django's checks of the session's cookie say, and ours."""
+
+    def found(*apps, **changes):
+        # Past override_settings(), which would load the apps anew.
+        monkeypatch.setattr(django_settings._wrapped, "INSTALLED_APPS", apps)
+        for name, value in changes.items():
+            setattr(settings, name, value)
+        every = [
+            *checks.cookies.check_session_cookie_secure(None),
+            *checks.cookies.check_session_cookie_httponly(None),
+            *checks.check_cookies(),
+        ]
+        return sorted(one.id for one in every)
+
+    return found
+
+
+@pytest.mark.parametrize("middleware", [DJANGOS, "sessions_redis", "a.site's.own"])
+@pytest.mark.parametrize("has_app", [True, False])
+@pytest.mark.parametrize(("secure", "httponly"), [(False, True), (True, False), (False, False)])
+def test_the_cookie(cookies_found, middleware, has_app, secure, httponly):
+    """What is not set is told once: by Django, or by ours where Django would not say it."""
+    found = cookies_found(
+        *([DJANGOS] if has_app else []),
+        MIDDLEWARE=[f"{middleware}.middleware.SessionMiddleware"],
+        SESSION_COOKIE_SECURE=secure,
+        SESSION_COOKIE_HTTPONLY=httponly,
+    )
+    assert len(found) == (not secure) + (not httponly)
+    if middleware != DJANGOS and not has_app:
+        assert found == ["security.W012"] * (not secure) + ["security.W015"] * (not httponly)
+
+
+def test_a_cookie_that_is_safe(cookies_found):
+    """Where both are set nothing is said, nor with another engine."""
+    safe = {"SESSION_COOKIE_SECURE": True, "SESSION_COOKIE_HTTPONLY": True}
+    assert cookies_found(MIDDLEWARE=[], **safe) == []
+    unsafe = dict.fromkeys(safe, False)
+    engine = f"{DJANGOS}.backends.cache"
+    assert cookies_found(MIDDLEWARE=[], SESSION_ENGINE=engine, **unsafe) == []
+
+
+def test_the_deploy_check_of_a_site_without_djangos_app(tmp_path):
+    """A site that has our app alone is told about its cookie by ``check --deploy``, and once."""
+    done = run_in_site(tmp_path, "check", "--deploy")
+    assert done.count("security.W012") == 1
+    assert done.count("security.W015") == 0
+    assert "security.W012" not in run_in_site(tmp_path, "check")
 
 
 def test_a_plain_check_asks_no_server(said, evicting):

@@ -9,7 +9,7 @@ from asgiref.sync import async_to_sync
 from django.test import RequestFactory
 
 from config.environment import REQUIRED
-from sessions_redis import checks, conf, registry, statistics
+from sessions_redis import checks, conf, locations, registry, statistics
 from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 from tests.servers import Server
@@ -64,7 +64,7 @@ def test_settings_table():
 
 def test_every_location_is_documented():
     """Each scheme that LOCATION takes is named in the table."""
-    assert all(f"`{scheme}://" in section(README, "### Settings") for scheme in conf.SCHEMES)
+    assert all(f"`{scheme}://" in section(README, "### Settings") for scheme in locations.SCHEMES)
 
 
 def test_round_trip_table():
