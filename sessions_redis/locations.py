@@ -100,7 +100,7 @@ def _badly_encoded(location: str, scheme: str, rest: str) -> Iterator[str]:
     if re.search(r"[\t\r\n]", location.rstrip()):
         yield "has a tab or a line break, which a URL has only percent-encoded"
     if not _is_text(first):
-        yield "has a % in its user or password that begins no character; a % itself is %25"
+        yield "has a user or password that, decoded, is not UTF-8 text; a % itself is %25"
     yield from _bad_options(query.removeprefix("?"))
     try:
         urlsplit(location)
@@ -121,15 +121,15 @@ def _bad_options(query: str) -> Iterator[str]:
         if not equals or not name:
             yield "has options behind its ? that are not percent-encoded or not name=value"
         if not _is_text(value):
-            yield "has a % in its options that begins no character; a % itself is %25"
+            yield "has an option that, decoded, is not UTF-8 text; a % itself is %25"
         if name in CREDENTIALS and "+" in value:
             yield "has a + in the options user or password, where it means a space; + itself is %2B"
 
 
 def _is_text(encoded: str) -> bool:
     try:
-        unquote(encoded, errors="strict")
-    except UnicodeDecodeError:
+        unquote(encoded, errors="strict").encode()
+    except UnicodeError:
         return False
     return True
 
