@@ -1,20 +1,22 @@
 """
-Directories and files that nobody else has prepared or can replace: ``embedded://`` keeps its own
-there.
+Directories, files and sockets that are this user's own: ``embedded://`` keeps its own there.
 
 On a machine with several users, somebody else may have made the directory before this process did,
 or put something into it: a socket on which another server reads sessions, data that the server
 would load, or a link by which it would write into files elsewhere.
 
-The owners of the directories above are trusted, as they may replace the site's code as well, except
-below one that everybody may write to, such as ``/tmp``.
+Who may write to a directory above can put another one in its place at any time. That is seen when
+the directory is next looked at, and with each connection by who serves it. It is no reason to
+refuse: in containers, volumes often belong to another user, or everybody may write to them.
 """
 
 import os
+import socket
 import stat
+import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -44,7 +46,7 @@ def made_private(directory: Path) -> Path:
 def require_private(directory: Path) -> None:
     """Raises ``ImproperlyConfigured`` as `made_private`. ``directory`` is there and absolute."""
     try:
-        require_safe_way(directory)
+        _require_own_links(directory)
         status = directory.stat()
         _require_own(directory, status)
         mode = status.st_mode & 0o777
@@ -68,6 +70,29 @@ def opened(path: Path) -> IO[bytes]:
         raise unfit(path, error) from error
 
 
+def owner_of_server(connection: Any) -> int | None:
+    """
+    The number of the user whose server is at the other end of a connection by a unix socket.
+
+    ``None`` where the system does not tell it as Linux does.
+    """
+    if not hasattr(socket, "SO_PEERCRED"):
+        return None
+    credentials = struct.Struct("3i")  # process, user, group
+    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
+    owner: int = credentials.unpack(found)[1]
+    return owner
+
+
+def require_own_server(path: Path, connection: Any) -> None:
+    """Raises ``ImproperlyConfigured`` if another user's server answers at the socket ``path``."""
+    owner = owner_of_server(connection)
+    if owner not in (None, os.geteuid()):
+        raise _unsafe(
+            f"A server of the user with the number {owner} answers on {path}.", f"Remove {path}"
+        )
+
+
 def unfit(path: Path, error: OSError) -> ImproperlyConfigured:
     return ImproperlyConfigured(
         f"embedded:// cannot use {path}: {error.strerror}. "
@@ -82,43 +107,28 @@ def _unsafe(what: str, remedy: str) -> ImproperlyConfigured:
     )
 
 
-def require_safe_way(directory: Path) -> None:
-    """
-    Raises ``ImproperlyConfigured`` if anybody can put something else in place of ``directory``.
-
-    That is, anybody but this user, root and the owners of the directories above.
-    """
+def _require_own_links(directory: Path) -> None:
+    """Nobody but this user and root has chosen, by a symbolic link, what ``directory`` is."""
     here, ahead, links = Path(directory.anchor), [*reversed(directory.parts[1:])], 0
     while ahead:
         name = ahead.pop()
         if name == "..":
             here = here.parent
             continue
-        path, above = here / name, here.lstat()
+        path = here / name
         status = path.lstat()
-        if above.st_mode & stat.S_IWOTH:
-            if not above.st_mode & stat.S_ISVTX:
-                raise _unsafe(
-                    f"Everybody can rename what is in {here} (mode {above.st_mode & 0o7777:o}).",
-                    f"Run chmod o-w {here}",
-                )
-            _require_trusted(path, status)
         if not stat.S_ISLNK(status.st_mode):
             here = path
             continue
-        _require_trusted(path, status)
+        if status.st_uid != 0:
+            _require_own(path, status)
         links += 1
         if links > MOST_LINKS:
             raise _unsafe(f"{path} is one of too many symbolic links.", "Remove it")
-        target = Path(os.readlink(path))
+        target = path.readlink()
         if target.is_absolute():
             here = Path(target.anchor)
         ahead += reversed(target.parts[1:] if target.is_absolute() else target.parts)
-
-
-def _require_trusted(path: Path, status: os.stat_result) -> None:
-    if status.st_uid != 0:
-        _require_own(path, status)
 
 
 def _require_own(path: Path, status: os.stat_result) -> None:

@@ -26,7 +26,12 @@ from threading import Lock
 
 from django.core.exceptions import ImproperlyConfigured
 
-from sessions_redis.directories import made_private, opened, require_private, require_safe_way
+from sessions_redis.directories import (
+    made_private,
+    opened,
+    require_own_server,
+    require_private,
+)
 from sessions_redis.exceptions import SessionStoreUnavailable
 
 SOCKET = "valkey.sock"
@@ -166,8 +171,7 @@ def _socket_path(directory: Path) -> Path:
     ours = _ours()
     with ours.making:
         if directory not in ours.shortcuts:
-            shortcut = Path(tempfile.mkdtemp(prefix="sessions-redis-")).absolute() / "d"
-            require_safe_way(shortcut.parent)
+            shortcut = Path(tempfile.mkdtemp(prefix="sessions-redis-")) / "d"
             shortcut.symlink_to(directory)
             ours.shortcuts[directory] = shortcut
         return ours.shortcuts[directory] / SOCKET
@@ -179,6 +183,7 @@ def _answers(socket_path: Path) -> bool:
         connection.settimeout(ANSWER_TIMEOUT)
         try:
             connection.connect(str(socket_path))
+            require_own_server(socket_path, connection)
             connection.sendall(b"PING\r\n")
             return connection.recv(5) == b"+PONG"
         except OSError:

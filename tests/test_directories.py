@@ -1,7 +1,9 @@
 """A directory of ``embedded://`` that somebody else owns, has prepared or can replace."""
 
+import asyncio
 import os
 import shutil
+import socket
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,6 +119,59 @@ def test_a_server_of_somebody_else(own, settings):
         embedded.stop(own)
 
 
+@pytest.fixture
+def foreign(own, root):
+    """A server of somebody else, on a socket that looks like this user's own."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(own / "valkey.sock"))
+        with user(SOMEBODY):
+            listener.listen()
+        listener.settimeout(0)
+        yield listener
+
+
+def heard(listener):
+    """What a server has been sent by all that have connected."""
+    sent = b""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except BlockingIOError:
+            return sent
+        with connection:
+            sent += connection.recv(1000)
+
+
+def test_a_foreign_server_on_an_own_socket(own, foreign):
+    """Who serves a connection is what the system says of it. Nothing is sent to anybody else."""
+    told = refusal_of_server(own)
+    assert f"A server of the user with the number {SOMEBODY} answers on {own}" in told
+    assert heard(foreign) == b""
+
+
+def refusal_of_server(directory):
+    with pytest.raises(ImproperlyConfigured) as caught:
+        embedded.ensure(directory)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("world", [pools.SYNC, pools.ASYNC], ids=["sync", "async"])
+def test_a_foreign_server_later(own, foreign, settings, world):
+    """Nor is a session sent over a connection that is made later, when nobody looks first."""
+    settings.SESSION_REDIS = {"LOCATION": f"embedded://{own}"}
+    pool = pools._built(conf.current(), world, own / "valkey.sock", repeats=True)
+
+    async def connect():
+        try:
+            await pool.get_connection()
+        finally:
+            await pool.disconnect()
+
+    with pytest.raises(redis.ConnectionError, match=f"another user, whose number is {SOMEBODY}"):
+        pool.get_connection() if world is pools.SYNC else asyncio.run(connect())
+    assert heard(foreign) == b""
+
+
 # What is in it
 
 FILES = ["valkey.sock", "valkey.log", "valkey.lock", "appendonlydir", "appendonly.aof"]
@@ -201,17 +256,28 @@ def test_its_own_files(own):
 
 
 @pytest.mark.usefixtures("root")
-def test_below_a_directory_of_somebody_else_in_tmp(shared):
-    """In a directory like ``/tmp`` somebody else may have made the one above."""
-    (shared / "theirs").mkdir()
-    os.chown(shared / "theirs", SOMEBODY, SOMEBODY)
-    told = refusal(made_in(shared / "theirs"))
-    assert f"{shared / 'theirs'} belongs to the user with the number {SOMEBODY}" in told
+@pytest.mark.parametrize("mode", [0o755, 0o777, 0o1777])
+def test_a_volume_of_a_container(tmp_path, mode):
+    """This user's own directory is fine in one that others own or may write to."""
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "volume").chmod(mode)
+    os.chown(tmp_path / "volume", SOMEBODY, SOMEBODY)
+    embedded.ensure(tmp_path / "volume" / "redis")
+    embedded.stop(tmp_path / "volume" / "redis")
 
 
-def made_in(directory):
-    (directory / "redis").mkdir(mode=0o700)
-    return directory / "redis"
+@pytest.mark.usefixtures("root")
+def test_another_directory_in_its_place(tmp_path, own, settings):
+    """A directory that somebody else has put in its place meanwhile is refused."""
+    settings.SESSION_REDIS = {"LOCATION": f"embedded://{own}"}
+    SessionStore().create()
+    embedded.stop(own)
+    own.rename(tmp_path / "moved")
+    own.mkdir(mode=0o700)
+    os.chown(own, SOMEBODY, SOMEBODY)
+    with pytest.raises(ImproperlyConfigured, match=f"number {SOMEBODY}"):
+        SessionStore().create()
+    assert held(own) == []
 
 
 @pytest.mark.usefixtures("root")
@@ -231,30 +297,6 @@ def test_a_link_of_somebody_else_above(own, tmp_path):
     link.symlink_to(own.parent)
     os.lchown(link, SOMEBODY, SOMEBODY)
     assert f"{link} belongs to the user with the number {SOMEBODY}" in refusal(link / own.name)
-
-
-def test_below_a_directory_that_everybody_can_write_to(tmp_path):
-    """Anybody could rename the directory and put another one there."""
-    above = tmp_path / "open"
-    above.mkdir()
-    directory = made_in(above)
-    above.chmod(0o777)
-    told = refusal(directory)
-    assert f"Everybody can rename what is in {above} (mode 777)" in told
-    assert f"Run chmod o-w {above}" in told
-    above.chmod(0o1777)
-    embedded.check(directory)
-    above.chmod(0o770)
-    embedded.check(directory)
-
-
-@pytest.mark.usefixtures("root")
-def test_a_volume_of_a_container(tmp_path):
-    """Root's own directory below a project of another user, as in a container, is fine."""
-    os.chown(tmp_path, SOMEBODY, SOMEBODY)
-    directory = made_private(tmp_path / ".redis")
-    os.chown(tmp_path, 0, 0)
-    assert directory.stat().st_uid == 0
 
 
 def test_links_of_this_user(own, tmp_path):

@@ -25,6 +25,7 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from sessions_redis.clients.garbage import UNREADABLE
+from sessions_redis.directories import owner_of_server
 
 # Seconds after which a load balancer may have dropped an idle connection without a word.
 IDLE = 1.0
@@ -48,6 +49,13 @@ class SurplusError(RedisConnectionError):
         super().__init__("more replies came than there were requests")
 
 
+class ForeignServerError(RedisConnectionError):
+    """A server of another user answers: it must not get a session."""
+
+    def __init__(self, owner: int) -> None:
+        super().__init__(f"it is a server of another user, whose number is {owner}")
+
+
 def lost(error: BaseException) -> RedisConnectionError:
     """One of `LOST` as redis-py would have raised it."""
     return RedisConnectionError(f"the connection was lost ({type(error).__name__}: {error})")
@@ -65,6 +73,7 @@ class _Checked:
     _fileno: int
     _poll: Callable[[int], Any]
     _opened_by: int | None = None  # nobody yet
+    _must_be_own = False
 
     @abstractmethod
     def is_sound(self) -> bool:
@@ -81,6 +90,11 @@ class _Checked:
 
     def is_idle(self) -> bool:
         return monotonic() - self.used > IDLE
+
+    def _is_foreign(self, opened: Any) -> ForeignServerError | None:
+        """What to raise if another user's server is at the other end, and must not be."""
+        owner = owner_of_server(opened) if self._must_be_own else None
+        return None if owner is None or owner == os.geteuid() else ForeignServerError(owner)
 
     def _opened(self, opened: Any) -> None:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -104,6 +118,9 @@ class Checked(_Checked):
 
     def _connect(self) -> Any:
         opened = super()._connect()  # type: ignore[misc]  # redis-py's
+        if foreign := self._is_foreign(opened):
+            opened.close()
+            raise foreign
         self._opened(opened)
         self._decrypted = getattr(opened, "pending", None)  # over TLS
         return opened
@@ -139,6 +156,13 @@ class AsyncChecked(_Checked):
         self._opened(self._writer.get_extra_info("socket"))
         self._is_closing = self._writer.transport.is_closing
         self._by_hiredis = hasattr(self._parser, "_reader")
+
+    async def on_connect(self) -> None:
+        # By a unix socket redis-py signs in here, before _connect() is done.
+        if foreign := self._is_foreign(self._writer.get_extra_info("socket")):
+            self._cut()
+            raise foreign
+        await super().on_connect()  # type: ignore[misc]  # redis-py's
 
     async def disconnect(self, *args: Any, **kwargs: Any) -> None:
         self._cut()
@@ -197,10 +221,14 @@ class InMemory:
 
 
 @cache
-def checked(kind: Any) -> Any:
-    """redis-py's class of connections ``kind``, with the promises of this module."""
+def checked(kind: Any, *, own: bool = False) -> Any:
+    """
+    redis-py's class of connections ``kind``, with the promises of this module.
+
+    ``own``: by a unix socket, to a server of this user's own alone.
+    """
     mixin = AsyncChecked if issubclass(kind, AsyncConnection) else Checked
-    return type(kind.__name__, (mixin, kind), {})
+    return type(kind.__name__, (mixin, kind), {"_must_be_own": own})
 
 
 @cache

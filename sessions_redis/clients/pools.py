@@ -185,7 +185,7 @@ def _pool_at(settings: Conf, world: _World, socket: Any, *, repeats: bool) -> An
     _require_seconds("timeout", pool.timeout)
     for name in TIMEOUTS:
         _require_seconds(name, pool.connection_kwargs.get(name), least=0.001)
-    pool.connection_class = checked(pool.connection_class)
+    pool.connection_class = checked(pool.connection_class, own=socket is not None)
     # Made and thrown away: redis-py looks at the options when it makes a connection.
     connection = pool.connection_class(**pool.connection_kwargs)
     if connection.encoder.decode_responses:
