@@ -5,7 +5,7 @@ import os
 import shutil
 import socket
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from stat import S_IMODE
 
@@ -32,8 +32,7 @@ def own(tmp_path):
 @pytest.fixture
 def root():
     """Skip where files cannot be given to other users."""
-    if os.geteuid():
-        unavailable("only root can give files to other users")
+    return os.geteuid() == 0 or unavailable("only root can give files to other users")
 
 
 @pytest.fixture
@@ -172,6 +171,14 @@ def test_a_foreign_server_later(own, foreign, settings, world):
     assert heard(foreign) == b""
 
 
+def test_a_system_that_does_not_say_whose_server_it_is(own, settings, monkeypatch):
+    """Where the system is not Linux, the owners of the directory and its files have to do."""
+    monkeypatch.delattr(socket, "SO_PEERCRED")
+    settings.SESSION_REDIS = {"LOCATION": f"embedded://{own}"}
+    SessionStore().create()
+    embedded.stop(own)
+
+
 # What is in it
 
 FILES = ["valkey.sock", "valkey.log", "valkey.lock", "appendonlydir", "appendonly.aof"]
@@ -238,8 +245,8 @@ def test_a_file_is_opened_without_following_links(own, tmp_path):
 def test_a_file_that_a_running_server_removes(own, monkeypatch):
     """A server's temporary file may be gone when it is looked at."""
     (own / "temp-1.rdb").write_text("")
-    listed = os.scandir(own)
-    monkeypatch.setattr(os, "scandir", lambda path: listed)
+    listed = [*os.scandir(own)]
+    monkeypatch.setattr(os, "scandir", lambda path: nullcontext(listed))
     (own / "temp-1.rdb").unlink()
     require_private(own)
 
@@ -307,6 +314,14 @@ def test_links_of_this_user(own, tmp_path):
     for path in (tmp_path / "one", tmp_path / "two", tmp_path / "three" / "two"):
         require_private(path)
     require_private(own / ".." / "redis")
+
+
+def test_a_link_to_nothing(tmp_path):
+    """A link that leads nowhere is told as what the system says of it."""
+    (tmp_path / "link").symlink_to("nothing")
+    for use in (embedded.check, embedded.ensure):
+        with pytest.raises(ImproperlyConfigured, match=f"cannot use {tmp_path / 'link'}: "):
+            use(tmp_path / "link")
 
 
 def test_links_in_a_circle(tmp_path):
