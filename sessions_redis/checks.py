@@ -14,6 +14,7 @@ E006 ``SESSION_REDIS`` is written as for django-redis-sessions.
 W007 ``LOCATION`` is for development or tests, but ``DEBUG`` is off.
 W008 ``SESSION_REDIS`` is set but another engine is in use.
 W009 The server may evict sessions and indexes when its memory is full.
+W010 ``SESSION_SERIALIZER`` can execute code when it loads a session, as pickle does.
 W011 ``LOCATION`` holds the password, which error pages and mails then show.
 W012 ``KEY_PREFIX`` may give a key the name that a key of another site has.
 ==== ==========================================================================================
@@ -36,6 +37,7 @@ from sessions_redis.clients import pools, run_quietly
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.indexes import Eviction
+from sessions_redis.serializers import executes_code
 
 ENGINE = "sessions_redis.engine"
 
@@ -56,7 +58,8 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     wrong: list[CheckMessage] = [
         Error(found.message, found.hint, id=found.id) for found in conf.problems(setting)
     ]
-    return [*(wrong or [*_check_client(), *_check_prefix()]), *_check_serializer()]
+    found = wrong or [*_check_client(), *_check_prefix()]
+    return [*found, *_check_serializer(), *_check_execution()]
 
 
 def check_eviction(**kwargs: Any) -> list[CheckMessage]:
@@ -177,6 +180,22 @@ def _check_serializer() -> Iterator[CheckMessage]:
         if reason:
             yield _broken_serializer(f"SESSION_SERIALIZER {path!r} {reason}.")
             return
+
+
+def _check_execution() -> Iterator[CheckMessage]:
+    path = settings.SESSION_SERIALIZER
+    try:
+        is_dangerous = executes_code(import_string(path))
+    except (AttributeError, ImportError, TypeError):
+        return  # It cannot be made: E005.
+    if is_dangerous:
+        yield checks.Warning(
+            f"SESSION_SERIALIZER {path!r} can execute code when it loads a session: anyone who can "
+            "write to Redis can run code in your site.",
+            'Use "django.contrib.sessions.serializers.JSONSerializer". Until then the admin does '
+            "not show the values of entries, because reading them could execute code.",
+            id="sessions_redis.W010",
+        )
 
 
 def _lost(serializer: Any, sample: Any) -> str | None:

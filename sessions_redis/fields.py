@@ -78,12 +78,14 @@ class StoredEntry:
     One entry of a session as stored, for people to look at.
 
     ``size``: bytes of its value in Redis. ``damaged``: it cannot be decoded, and ``value`` is None.
+    ``unread``: it was not decoded, because the serializer could execute code; ``value`` is None.
     """
 
     name: str
     value: Any
     size: int
     damaged: bool = False
+    unread: bool = False
 
 
 def stored_entries(serializer: Serializer, stored: Mapping[bytes, bytes]) -> list[StoredEntry]:
@@ -95,8 +97,22 @@ def stored_entries(serializer: Serializer, stored: Mapping[bytes, bytes]) -> lis
     ]
 
 
+def unread_entries(stored: Mapping[bytes, bytes]) -> list[StoredEntry]:
+    """As `stored_entries`, but no value is decoded."""
+    return [
+        StoredEntry(_shown(name), None, len(encoded), unread=True)
+        for name, encoded in sorted(stored.items())
+        if not is_metadata(name)
+    ]
+
+
 def _stored_entry(serializer: Serializer, name: bytes, encoded: bytes) -> StoredEntry:
-    shown = name.removeprefix(b"@").decode("utf-8", "backslashreplace")
     value = decoded(serializer, encoded) if is_key(name) else DAMAGED
     is_damaged = value is DAMAGED
-    return StoredEntry(shown, None if is_damaged else value, len(encoded), damaged=is_damaged)
+    return StoredEntry(
+        _shown(name), None if is_damaged else value, len(encoded), damaged=is_damaged
+    )
+
+
+def _shown(name: bytes) -> str:
+    return name.removeprefix(b"@").decode("utf-8", "backslashreplace")

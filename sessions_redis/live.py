@@ -16,8 +16,9 @@ from django.utils.module_loading import import_string
 from sessions_redis import commands, conf, indexes
 from sessions_redis.clients import Steps, aperform, perform
 from sessions_redis.commands import Command, Keyspace
-from sessions_redis.fields import StoredEntry, stored_entries
+from sessions_redis.fields import StoredEntry, stored_entries, unread_entries
 from sessions_redis.indexes import ANY, Bounds, Ended, Metadata, Page, is_id
+from sessions_redis.serializers import executes_code
 
 # Sessions that are read in one round trip.
 AT_ONCE = 1000
@@ -55,7 +56,11 @@ class LiveSession:
     user_agent: str | None = None
 
     def entries(self) -> list[StoredEntry]:
-        """What the session holds now, by name; nothing if it has ended meanwhile."""
+        """
+        What the session holds now, by name; nothing if it has ended meanwhile.
+
+        Values are not decoded if the serializer can execute code, as pickle does.
+        """
         return perform(entries(self.id))
 
     async def aentries(self) -> list[StoredEntry]:
@@ -192,7 +197,8 @@ def entries(id: str) -> Steps[list[StoredEntry]]:
     stored = yield commands.load(conf.current().keyspace, id)
     if stored is None or isinstance(stored, commands.WrongType):
         return []
-    return stored_entries(import_string(settings.SESSION_SERIALIZER)(), stored)
+    make = import_string(settings.SESSION_SERIALIZER)
+    return unread_entries(stored) if executes_code(make) else stored_entries(make(), stored)
 
 
 def session_of(id: str, metadata: Metadata, expires: float) -> LiveSession:

@@ -1,7 +1,5 @@
 """Any session, and its entries as a store holds them: for the tests of `entries` and `changes`."""
 
-import pickle
-
 import hypothesis
 from django.contrib.sessions.serializers import JSONSerializer
 from hypothesis import strategies as st
@@ -73,16 +71,6 @@ class CountingSerializer(JSONSerializer):
     def loads(self, data):
         self.loaded.append(bytes(data))
         return super().loads(data)
-
-
-class PickleSerializer:
-    """What Django had until 5.0."""
-
-    def dumps(self, obj):
-        return pickle.dumps(obj)
-
-    def loads(self, data):
-        return pickle.loads(data)
 
 
 def stored_as(session, serializer=None):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sessions_redis import fields
 from sessions_redis.changes import Changes
-from tests.held import USER, Held, PickleSerializer, keys, stored_as, texts, unhurried, values
+from tests.held import USER, Held, keys, stored_as, texts, unhurried, values
+from tests.pickling import PickleSerializer
 
 # Any session
 

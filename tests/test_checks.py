@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import pickle
 import subprocess
 import sys
 from collections import defaultdict
@@ -20,6 +19,7 @@ from django.test.utils import _TestState
 
 from sessions_redis import checks, engine, indexes
 from sessions_redis.commands import Keyspace
+from tests.pickling import PickleSerializer
 from tests.servers import Server, free_port
 
 ROOT = Path(__file__).parent.parent
@@ -29,14 +29,6 @@ HERE = "redis://127.0.0.1:6379/0"
 
 class SessionStore(engine.SessionStore):
     """A site's own engine: this module can be named as SESSION_ENGINE."""
-
-
-class PickleSerializer:
-    def dumps(self, obj):
-        return pickle.dumps(obj)
-
-    def loads(self, data):
-        return pickle.loads(data)
 
 
 class TextSerializer:
@@ -74,6 +66,16 @@ class OneWaySerializer:
 
     def loads(self, data):
         return json.loads(data)
+
+
+class EncodedSerializer(TextSerializer):
+    """Good, and not Django's."""
+
+    def dumps(self, obj):
+        return base64.b64encode(json.dumps(obj).encode())
+
+    def loads(self, data):
+        return json.loads(base64.b64decode(data))
 
 
 class NeedySerializer:
@@ -131,7 +133,7 @@ def test_development(said, location):
 
 def test_another_serializer(said):
     """Nothing is said of a serializer that brings back what it was given."""
-    assert said(SESSION_SERIALIZER=f"{__name__}.PickleSerializer") == []
+    assert said(SESSION_SERIALIZER=f"{__name__}.EncodedSerializer") == []
 
 
 # E001 to E006
@@ -574,6 +576,19 @@ def test_a_plain_check_asks_no_server(said, evicting):
     with evicting.client() as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
     assert said(SESSION_REDIS={"LOCATION": evicting.url}) == []
+
+
+# W010
+
+
+@pytest.mark.parametrize("kind", ["PickleSerializer", "SignedSerializer", "MovingSerializer"])
+def test_a_serializer_that_executes_code(said, kind):
+    """It is a warning, with what it means and what to use instead."""
+    (found,) = said(SESSION_SERIALIZER=f"tests.pickling.{kind}")
+    assert ids([found]) == ["W010"]
+    assert found.level == WARNING
+    assert "anyone who can write to Redis can run code in your site" in found.msg
+    assert '"django.contrib.sessions.serializers.JSONSerializer"' in found.hint
 
 
 # Whose engine it is

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import pickle
 import re
 from collections import Counter
 
@@ -40,22 +39,12 @@ class TestWithoutIndexes(EngineContract):
         settings.SESSION_REDIS = {**session_redis, "INDEX": False}
 
 
-class PickleSerializer:
-    """A serializer whose bytes are no text."""
-
-    def dumps(self, obj):
-        return pickle.dumps(obj)
-
-    def loads(self, data):
-        return pickle.loads(data)
-
-
 class TestWithPickle(EngineContract):
     engine = SessionStore
 
     @pytest.fixture(autouse=True)
     def with_pickle(self, settings):
-        settings.SESSION_SERIALIZER = f"{__name__}.PickleSerializer"
+        settings.SESSION_SERIALIZER = "tests.pickling.PickleSerializer"
 
     # A field's name is text, so a key that the serializer makes no text of cannot be kept.
 
@@ -430,7 +419,7 @@ def test_increment_without_a_session(increment):
 
 def test_increment_needs_a_decimal_serializer(settings, live):
     """With a serializer that writes integers otherwise it says so instead of breaking entries."""
-    settings.SESSION_SERIALIZER = f"{__name__}.PickleSerializer"
+    settings.SESSION_SERIALIZER = "tests.pickling.PickleSerializer"
     with pytest.raises(ImproperlyConfigured, match="PickleSerializer does not"):
         reopened(live).increment("counter")
 

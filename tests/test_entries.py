@@ -5,7 +5,8 @@ import pytest
 from sessions_redis import fields
 from sessions_redis.changes import Changes
 from sessions_redis.fields import is_metadata
-from tests.held import Held, PickleSerializer, Point, stored_as
+from tests.held import Held, Point, stored_as
+from tests.pickling import PickleSerializer
 
 
 @pytest.mark.parametrize("name", [fields.CREATED, fields.UPDATED, fields.USER, b"@ip", b"@"])

@@ -5,7 +5,14 @@ from django.contrib.sessions.serializers import JSONSerializer
 from hypothesis import example, given
 
 from sessions_redis import fields
-from sessions_redis.fields import StoredEntry, field_of, is_metadata, key_of, stored_entries
+from sessions_redis.fields import (
+    StoredEntry,
+    field_of,
+    is_metadata,
+    key_of,
+    stored_entries,
+    unread_entries,
+)
 from tests.held import texts, unhurried
 
 # Names
@@ -80,6 +87,16 @@ def test_stored_entries_that_are_damaged():
         StoredEntry("bad", None, 1, damaged=True),
         StoredEntry("good", 1, 1),
         StoredEntry("\\xff", None, 1, damaged=True),
+    ]
+
+
+def test_unread_entries():
+    """Their values are not decoded, whatever they are; names and sizes are the same."""
+    stored = {b"b": b'"red"', b"@created": b"1", b"@@at": b"{", b"\xff": b"1"}
+    assert unread_entries(stored) == [
+        StoredEntry("@at", None, 1, unread=True),
+        StoredEntry("b", None, 5, unread=True),
+        StoredEntry("\\xff", None, 1, unread=True),
     ]
 
 

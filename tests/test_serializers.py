@@ -1,0 +1,117 @@
+"""Whether a serializer can execute code when it loads."""
+
+import ast
+import base64
+import json
+import pickle
+
+import pytest
+from django.contrib.sessions.serializers import JSONSerializer
+
+from sessions_redis import registry, serializers
+from sessions_redis.commands import session_id
+from sessions_redis.engine import SessionStore
+from sessions_redis.fields import StoredEntry
+from sessions_redis.serializers import executes_code, record
+from tests import pickling
+from tests.pickling import Trap
+
+DANGEROUS = [kind for name, kind in vars(pickling).items() if name.endswith("Serializer")]
+
+
+class EncodedSerializer(JSONSerializer):
+    """JSON in another dress."""
+
+    def dumps(self, obj):
+        return base64.b64encode(super().dumps(obj))
+
+    def loads(self, data):
+        return super().loads(base64.b64decode(data))
+
+
+class LiteralSerializer:
+    """Python's literals, which execute nothing."""
+
+    def dumps(self, obj):
+        return repr(obj).encode()
+
+    def loads(self, data):
+        return ast.literal_eval(data.decode())
+
+
+class RestrictedSerializer:
+    """Pickle that finds no class and no function."""
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module, name):
+            raise pickle.UnpicklingError(name)
+
+    def dumps(self, obj):
+        return pickle.dumps(obj)
+
+    def loads(self, data):
+        import io
+
+        return self.Unpickler(io.BytesIO(data)).load()
+
+
+class TextSerializer(JSONSerializer):
+    """Makes text of what JSON does not know."""
+
+    def dumps(self, obj):
+        return json.dumps(obj, default=str).encode()
+
+
+class FailingSerializer:
+    """Raises what nobody expects."""
+
+    def dumps(self, obj):
+        raise ArithmeticError
+
+    def loads(self, data):
+        raise LookupError
+
+
+@pytest.mark.parametrize("kind", DANGEROUS)
+def test_serializers_that_execute(kind):
+    """It is found out by trying, whatever the serializer is called and however it packs."""
+    assert executes_code(kind)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        JSONSerializer,
+        EncodedSerializer,
+        LiteralSerializer,
+        RestrictedSerializer,
+        TextSerializer,
+        FailingSerializer,
+    ],
+)
+def test_serializers_that_do_not(kind):
+    """What raises, or brings back something else, executes nothing."""
+    assert not executes_code(kind)
+
+
+def test_nothing_is_left_of_a_probe():
+    """What a probe calls does nothing once the probe is over."""
+    assert executes_code.__wrapped__(pickling.PickleSerializer)
+    record("0123")
+    assert serializers._executed == {}
+
+
+def test_entries_are_not_read(settings, raw, prefix, tmp_path):
+    """The registry decodes no value with such a serializer; names and sizes it knows without."""
+    settings.SESSION_SERIALIZER = "tests.pickling.CompressedSerializer"
+    trace = tmp_path / "trace"
+    session = SessionStore()
+    session["trap"] = Trap(trace)
+    session.save()
+    id = session_id(session.session_key)
+    size = raw.hstrlen(f"{prefix}:{id}", "trap")
+    expected = [StoredEntry("trap", None, size, unread=True)]
+    assert registry.find(id).entries() == expected
+    assert not trace.exists()
+    assert SessionStore(session.session_key)["trap"] is None  # The engine itself does read it.
+    assert trace.exists()
