@@ -7,11 +7,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.views.debug import SafeExceptionReporterFilter
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.masking import mask_fields
 
 
 @require_safe
@@ -26,18 +26,10 @@ def landing(request: HttpRequest) -> HttpResponse:
         return response
     context = {"stored": stored}
     if stored:
-        context["fields"] = [(name, masked(name, value)) for name, value in stored.fields.items()]
+        context["fields"] = mask_fields(stored.fields).items()
         if settings.DEBUG:  # Visitors of a site in production learn nothing of its servers.
             context["command"] = f"{redis_cli()} HGETALL {quote(stored.redis_key)}"
     return render(request, "config/landing.html", context)
-
-
-def masked(field: str, value: str) -> str:
-    """The value, unless the name of what lies there looks secret: in a scope, the entry's name."""
-    # What a scope is named after, such as a user called "monkey", says nothing of its entries.
-    name = field.split(":", 2)[-1] if field.startswith("scope:") else field
-    text: str = SafeExceptionReporterFilter().cleanse_setting(name, value)
-    return text
 
 
 def redis_cli() -> str:

@@ -42,6 +42,8 @@ class Conf:
     index: bool = True
     metadata: bool = True
     trusted_proxies: Sequence[str] = ()
+    masked_names: Sequence[str] = ()
+    unmasked_names: Sequence[str] = ()
 
     def __repr__(self) -> str:
         return f"<Conf {self.shown_location} {self.key_prefix!r}>"
@@ -85,6 +87,8 @@ _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "INDEX": (bool, "True or False"),
     "METADATA": (bool, "True or False"),
     "TRUSTED_PROXIES": ((list, tuple), "a list of networks"),
+    "MASKED_NAMES": ((list, tuple), "a list of names"),
+    "UNMASKED_NAMES": ((list, tuple), "a list of names"),
 }
 
 # Names that are kept for what is to come; only the value that changes nothing is taken.
@@ -201,6 +205,8 @@ def _problems_of(name: Any, value: Any) -> Iterator[Problem]:
         )
     elif name == "TRUSTED_PROXIES":
         yield from _network_problems(value)
+    elif name in {"MASKED_NAMES", "UNMASKED_NAMES"}:
+        yield from _name_problems(name, value)
     elif name == "OPTIONS" and value.get("decode_responses"):
         yield Problem(
             "sessions_redis.E004",
@@ -224,6 +230,17 @@ def _network_problems(networks: Sequence[Any]) -> Iterator[Problem]:
                 "sessions_redis.E004",
                 f'SESSION_REDIS["TRUSTED_PROXIES"] has {network!r}: {error}.',
                 f'Name addresses or networks, such as "10.0.0.0/8", or "{UNIX}".',
+            )
+
+
+def _name_problems(setting: str, names: Sequence[Any]) -> Iterator[Problem]:
+    for name in names:
+        if not isinstance(name, str) or not any(map(str.isalnum, name)):
+            reason = "has no letter or digit" if isinstance(name, str) else "is not a string"
+            yield Problem(
+                "sessions_redis.E004",
+                f'SESSION_REDIS["{setting}"] has {name!r}, which {reason}.',
+                'Write names of entries, such as "iban" or "customer_number".',
             )
 
 

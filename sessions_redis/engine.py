@@ -160,7 +160,8 @@ class SessionStore(SteppedStore):
         """
         The session as stored in Redis now, without unsaved changes, for people to look at.
 
-        ``None`` if it is not there. Values are shown as stored: mask what is secret.
+        ``None`` if it is not there. Values are shown as stored; before people see them, give the
+        fields to `sessions_redis.masking.mask_fields`, which hides secrets.
         """
         return self._perform(self._inspecting())
 

@@ -65,6 +65,27 @@ WRONG = {
         ["'10.0.0.1/8'", "host bits"],
         ["networks"],
     ),
+    "one name": (setting_with(MASKED_NAMES="pin"), "E004", ["str, not a list of names"], ["list"]),
+    "names in a dictionary": (
+        setting_with(UNMASKED_NAMES={"pin": True}),
+        "E004",
+        ['"UNMASKED_NAMES"', "dict, not a list"],
+        ["a list of names"],
+    ),
+    "no names": (setting_with(MASKED_NAMES=None), "E004", ["NoneType, not a list"], ["a list"]),
+    "a name of bytes": (
+        setting_with(MASKED_NAMES=["pin", b"iban"]),
+        "E004",
+        ['"MASKED_NAMES"', "b'iban', which is not a string"],
+        ['"iban"'],
+    ),
+    "a name without words": (
+        setting_with(UNMASKED_NAMES=("pin", "*")),
+        "E004",
+        ["'*', which has no letter or digit"],
+        ['"customer_number"'],
+    ),
+    "names misspelt": (setting_with(MASK_NAMES=[]), "E002", ["'MASK_NAMES'"], ['"MASKED_NAMES"']),
     "reserved age": (setting_with(ABSOLUTE_AGE=60), "E004", ["ABSOLUTE_AGE", "60"], ["None"]),
     "reserved shards": (setting_with(INDEX_SHARDS=4), "E004", ["INDEX_SHARDS", "4"], ["write 1"]),
 }

@@ -1,0 +1,232 @@
+"""How a value is gone through: names and values within it, and JSON in its texts."""
+
+import datetime as dt
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal
+from secrets import token_hex
+from typing import Any
+from uuid import UUID
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.utils.functional import Promise
+
+from sessions_redis.masking.looks import Part, named_secrets_in, secrets_in
+from sessions_redis.masking.masked import Masked, Why
+from sessions_redis.masking.names import Names
+
+# What one value may have, so that no page waits for it: what is beyond is hidden.
+MOST_VALUES, MOST_CHARACTERS, MOST_JSON, DEEPEST = 20_000, 200_000, 1_000_000, 50
+
+# Before a cut: a secret that reaches over it is either longer, and known by its start, or hidden.
+_MARGIN = 2_000
+
+# Of an object such as {"name": "password", "value": "…"}: where the name is, and the value.
+NAME_KEYS = frozenset({"field", "header", "id", "key", "label", "name", "param", "parameter"})
+VALUE_KEYS = frozenset({"content", "data", "default", "initial", "text", "val", "value", "values"})
+
+_PLAIN = (float, Decimal, UUID, dt.date, dt.time, dt.timedelta)
+_LISTS = (list, tuple, set, frozenset)
+_WHYS = list(Why)
+_JSON = re.compile(r"\s*[\[{\"]")
+
+Finder = Callable[[str], Iterable[Part]]
+
+
+class Masker:
+    """
+    Goes through one value.
+
+    What is hidden is a mark in the text meanwhile, so that it goes through JSON as well. Nobody
+    who stored something can know that mark. `finished` and `indented` replace the marks.
+    """
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._nonce = token_hex(16)
+        self._mark = re.compile(f"{self._nonce}([0-9]{{2}})")
+        self._quoted_mark = re.compile(f'"{self._nonce}([0-9]{{2}})"')
+        self._values_left = MOST_VALUES
+        self._characters_left = MOST_CHARACTERS
+        self._json_left = MOST_JSON
+
+    # What is hidden
+
+    def masked(self, name: str, value: Any, depth: int = 0) -> Any:
+        """A copy of ``value``, which is called ``name``, with marks in it."""
+        if value is None or isinstance(value, bool) or _is_empty(value):
+            return value  # There is nothing to hide.
+        self._values_left -= 1
+        why = self._why(name, depth)
+        if why is not None:
+            return self._hidden(why)
+        if isinstance(value, Mapping):
+            return self._mapping(name, value, depth + 1)
+        if isinstance(value, _LISTS):
+            return self._list(name, value, depth + 1)
+        return self._single(name, value, depth + 1)
+
+    def _why(self, name: str, depth: int) -> Why | None:
+        if self._names.is_secret(name):
+            return Why.NAME
+        if self._values_left < 0:
+            return Why.SIZE
+        return Why.DEPTH if depth > DEEPEST else None
+
+    def key(self, key: Any) -> Any:
+        """A name for people to see: there may be a token in it."""
+        if not isinstance(key, str) or isinstance(key, Masked):
+            return self._single("", key, 0)
+        text = _plain(key)
+        return text if self._names.is_unmasked(text) else self._checked(text, secrets_in)
+
+    def _hidden(self, why: Why) -> str:
+        return f"{self._nonce}{_WHYS.index(why):02}"
+
+    def _mapping(self, name: str, value: Mapping[Any, Any], depth: int) -> dict[Any, Any]:
+        named = self._named_value(value)
+        found: dict[Any, Any] = {}
+        for key, held in value.items():
+            if self._values_left < 0:
+                return found | {self._hidden(Why.SIZE): self._hidden(Why.SIZE)}
+            shown = self.key(key)
+            if shown in found:
+                shown = f"{shown} ({len(found) + 1})"
+            if key in named:
+                found[shown] = named[key]
+            else:
+                found[shown] = self.masked(key if isinstance(key, str) else name, held, depth)
+        return found
+
+    def _named_value(self, value: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Of an object such as {"name": "password", "value": "…"}: both, as they are shown."""
+        texts = {key: key.lower() for key in value if isinstance(key, str)}
+        values = [key for key, text in texts.items() if text in VALUE_KEYS]
+        names = [key for key, text in texts.items() if text in NAME_KEYS] if values else []
+        given = [key for key in names if isinstance(value[key], str) and value[key]]
+        is_pair = not {"val", "value", "values"}.isdisjoint(texts.values())
+        shown = {key: self._single("", value[key], 0) for key in given} if is_pair else {}
+        if any(self._names.is_secret(value[key]) for key in given):
+            shown |= {key: self._named(value[key]) for key in values}
+        return shown
+
+    def _list(self, name: str, value: Iterable[Any], depth: int) -> Any:
+        items = list(value)
+        if len(items) == 2 and isinstance(items[0], str) and self._names.is_secret(items[0]):
+            found = [_plain(items[0]), self._named(items[1])]
+        else:
+            found = list(self._items(name, items, depth))
+        return tuple(found) if isinstance(value, tuple) else found
+
+    def _items(self, name: str, items: list[Any], depth: int) -> Iterator[Any]:
+        for item in items:
+            yield self.masked(name, item, depth)
+            if self._values_left < 0:
+                return
+
+    def _named(self, value: Any) -> Any:
+        return value if value is None or isinstance(value, bool) else self._hidden(Why.NAME)
+
+    def _single(self, name: str, value: Any, depth: int) -> Any:
+        if isinstance(value, Masked):
+            return "".join(
+                self._hidden(part) if isinstance(part, Why) else part for part in value.parts
+            )
+        if isinstance(value, (str, Promise)):
+            return self._text(name, _plain(value), depth)
+        if isinstance(value, int):
+            may_be_card = 10**12 <= value < 10**19 and not self._names.is_unmasked(name)
+            return self._hidden(Why.CARD) if may_be_card and any(secrets_in(str(value))) else value
+        return value if isinstance(value, (*_PLAIN, type(None))) else class_of(value)
+
+    def _text(self, name: str, text: str, depth: int) -> str:
+        if _JSON.match(text) and len(text) <= self._json_left:
+            found = self._json(name, text, depth)
+            if found is not None:
+                return found
+        if self._names.is_unmasked(name):
+            return text
+        return self._checked(text, secrets_in, self._named_secrets_in)
+
+    def _json(self, name: str, text: str, depth: int) -> str | None:
+        """``text`` with marks, if it is JSON; just as it is if nothing in it is hidden."""
+        try:
+            value = json.loads(text, object_pairs_hook=_unique)
+        except (ValueError, RecursionError):
+            return None
+        self._json_left -= len(text)
+        found = self.masked(name, value, depth)
+        masked = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+        return _printable(masked) if self._nonce in masked else text
+
+    def _named_secrets_in(self, text: str) -> Iterable[Part]:
+        return named_secrets_in(text, self._names.is_secret)
+
+    def _checked(self, text: str, *finders: Finder) -> str:
+        left = max(0, self._characters_left)
+        self._characters_left -= len(text)
+        parts = [part for finder in finders for part in finder(text[:left])]
+        if len(text) > left:
+            parts.append(Part(max(0, left - _MARGIN), len(text), Why.SIZE))
+        return self._with_marks(text, parts) if parts else text
+
+    def _with_marks(self, text: str, parts: list[Part]) -> str:
+        pieces = []
+        at = 0
+        for part in sorted(parts, key=lambda part: part.start):
+            if part.start >= at:
+                pieces += [text[at : part.start], self._hidden(part.why)]
+            at = max(at, part.stop)
+        return "".join([*pieces, text[at:]])
+
+    # What is shown
+
+    def finished(self, value: Any) -> Any:
+        """``value`` with `Masked` in place of each text that has marks."""
+        if isinstance(value, str):
+            return self._finished_text(value)
+        if isinstance(value, dict):
+            return {self.finished(key): self.finished(held) for key, held in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(self.finished, value))
+        return value
+
+    def indented(self, value: Any) -> Masked:
+        """The same as indented JSON. A text that is hidden as a whole has no quotes there."""
+        text = json.dumps(value, indent=2, ensure_ascii=False, cls=DjangoJSONEncoder)
+        shown = self._finished_text(self._quoted_mark.sub(rf"{self._nonce}\1", _printable(text)))
+        return shown if isinstance(shown, Masked) else Masked(shown)
+
+    def _finished_text(self, text: str) -> str:
+        if self._nonce not in text:
+            return text
+        pieces: list[str | Why] = list(self._mark.split(text))
+        pieces[1::2] = [_WHYS[int(str(number))] for number in pieces[1::2]]
+        return Masked(*(piece for piece in pieces if piece))
+
+
+def class_of(value: Any) -> str:
+    """What is shown of an object that is not known, for it may hold anything."""
+    return f"<{type(value).__name__}>"
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, (str, Mapping, *_LISTS)) and not value
+
+
+def _plain(text: Any) -> str:
+    # Of a subclass, such as Django's of text that is safe in HTML, the text alone.
+    return str.__str__(str(text))
+
+
+def _printable(text: str) -> str:
+    # JSON carries lone surrogates, a page does not.
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("Of two values of one name, the first would be shown unchecked.")
+    return found
