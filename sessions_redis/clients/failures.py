@@ -25,6 +25,9 @@ from sessions_redis.exceptions import SessionStoreUnavailable
 # among the errors of connections.
 REFUSED = (ResponseError, AuthenticationError, AuthorizationError, BusyLoadingError)
 
+# The options by which redis-py is given a password.
+GIVEN = {"username", "password", "credential_provider"}
+
 # What a server may not know, and the remedy.
 HELLO = (
     "the command HELLO, which redis-py sends first from its version 8 on. To do without it, set "
@@ -52,9 +55,8 @@ def failure(settings: Conf, error: RedisError) -> SessionStoreUnavailable:
 
 def _what_lets_in(settings: Conf, error: RedisError) -> str:
     in_location = locations.has_credentials(settings.location)
-    if "Authentication required" in str(error) and (
-        in_location or locations.CREDENTIALS & (settings.options or {}).keys()
-    ):
+    in_options = GIVEN & (settings.options or {}).keys()
+    if "Authentication required" in str(error) and (in_location or in_options):
         return f"It was given a password, so it may not know {HELLO}"
     if in_location:
         return f'Are user and password in SESSION_REDIS["LOCATION"] right? {locations.ENCODE}'
