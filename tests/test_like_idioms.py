@@ -1,0 +1,327 @@
+"""A session is a dictionary: each idiom gives with our engine what it gives with Django's."""
+
+import ast
+import copy
+import json
+import marshal
+import pickle
+import xmlrpc.client
+
+import orjson
+import pytest
+import ujson
+from asgiref.sync import async_to_sync
+from django.contrib.sessions.backends import db
+from django.template import engines
+from django.test import RequestFactory
+
+from sessions_redis.engine import SessionStore
+from tests.idioms import ENTRIES, IDIOMS, METHODS
+from tests.side_by_side import comparable, kind_of, outcome
+
+pytestmark = pytest.mark.django_db
+
+
+# What a session may be like when somebody uses it as a dictionary.
+
+
+def new(engine):
+    store = engine()
+    store.update(copy.deepcopy(ENTRIES))
+    return store
+
+
+def saved(engine):
+    store = new(engine)
+    store.save()
+    return store
+
+
+def fresh(engine):
+    """One that was not loaded yet."""
+    return engine(saved(engine).session_key)
+
+
+def half_read(engine):
+    store = fresh(engine)
+    store["nested"]["x"].append(3)
+    assert store.get("b")
+    return store
+
+
+def changed(engine):
+    store = fresh(engine)
+    store["b"] = "changed"
+    del store["none"]
+    store["more"] = {"1": 2}
+    return store
+
+
+def replaced(engine):
+    store = fresh(engine)
+    store._session_cache = copy.deepcopy(ENTRIES)
+    return store
+
+
+def empty(engine):
+    return engine()
+
+
+def gone(engine):
+    store = fresh(engine)
+    store.delete()
+    return store
+
+
+STATES = [new, saved, fresh, half_read, changed, replaced, empty, gone]
+
+# How one gets at its mapping.
+WAYS = {
+    "_session": lambda store: store._session,
+    "load()": lambda store: store.load(),
+    "_aget_session()": lambda store: async_to_sync(store._aget_session)(),
+    "aload()": lambda store: async_to_sync(store.aload)(),
+}
+
+
+def sessions():
+    """One session of each engine, in each state, and a way to get at its mapping."""
+    for state in STATES:
+        yield state.__name__, WAYS["_session"], state(db.SessionStore), state(SessionStore)
+    for name in ("load()", "_aget_session()", "aload()"):
+        yield name, WAYS[name], fresh(db.SessionStore), fresh(SessionStore)
+
+
+def stored_after(store):
+    """What a new store finds when this one was saved, or why that failed."""
+    try:
+        store.save()
+    except Exception as error:  # noqa: BLE001 - whatever the other engine raises, too
+        return kind_of(error)
+    return comparable(type(store)(store.session_key)._session)
+
+
+def differences(compare):
+    """In which states our engine gives something else than Django's, and what."""
+    found = {}
+    for state, mapping_of, theirs, ours in sessions():
+        expected, given = [compare(store, mapping_of) for store in (theirs, ours)]
+        if given != expected:
+            found[state] = {"expected": expected, "given": given}
+    return found
+
+
+@pytest.mark.parametrize("idiom", IDIOMS)
+def test_idiom(idiom):
+    """It gives the same, leaves the same entries, and what is saved then is the same."""
+
+    def compare(store, mapping_of):
+        mapping = mapping_of(store)
+        return outcome(IDIOMS[idiom], mapping), comparable(mapping), stored_after(store)
+
+    assert differences(compare) == {}
+
+
+def test_no_method_of_a_dictionary_is_left_out():
+    """Python's next version may have one more: it needs an idiom, and maybe an override."""
+    assert set(dir(dict)) <= set(METHODS)
+
+
+# Of a store
+
+
+def stored_and_loaded(function):
+    def idiom(store):
+        other = function(store)
+        other["only here"] = 1
+        other.save()
+        return [store._session, type(store)(store.session_key)._session, other._session]
+
+    return idiom
+
+
+def copied_created(store):
+    copied = copy.copy(store)
+    copied.create()
+    copied["z"] = 1
+    copied.save()
+    found = [store._session, type(store)(copied.session_key)._session]
+    store.save()
+    return [*found, type(store)(store.session_key)._session]
+
+
+def given_to_another(store, mapping):
+    other = type(store)()
+    other._session_cache = mapping
+    other.save()
+    return type(store)(other.session_key)._session
+
+
+def restored(store):
+    keep = copy.deepcopy(store._session)
+    store["a"] = 99
+    store.save()
+    store._session_cache = keep
+    store.save()
+    return type(store)(store.session_key)._session
+
+
+def restored_after_load(store):
+    keep = store.load()
+    store["a"] = 99
+    store.save()
+    store._session_cache = keep
+    store.save()
+    return type(store)(store.session_key)._session
+
+
+def held_dict(store):
+    entries = {}
+    store._session_cache = entries
+    entries["late"] = 1
+    store.save()
+    return type(store)(store.session_key)._session
+
+
+def another_key(store):
+    other = type(store)()
+    other.update({"only there": 1, "a": 2})
+    other.save()
+    assert store.get("zz") is None
+    store._session_key = other.session_key
+    store.save()
+    return type(store)(other.session_key)._session
+
+
+def another_key_cycled(store):
+    other = type(store)()
+    other.update({"only there": 1, "a": 2})
+    other.save()
+    assert store.get("zz") is None
+    store._session_key = other.session_key
+    store.cycle_key()
+    found = type(store)(store.session_key)._session
+    return [found, type(store)(other.session_key).load()]
+
+
+def no_key(store):
+    assert store.get("zz") is None
+    store._session_key = None
+    store.save()
+    return type(store)(store.session_key)._session
+
+
+def rendered(store):
+    request = RequestFactory().get("/")
+    request.session = store
+    template = engines["django"].from_string(
+        "{{ request.session.a }}{% for key, value in request.session.items %}[{{ value }}]"
+        "{% endfor %}{{ request.session.nested.x }}"
+    )
+    return sorted(template.render({"request": request}).split("["))
+
+
+STORES = {
+    "dict(store)": dict,
+    "{**store}": lambda s: {**s},
+    "items()": lambda s: list(map(comparable, sorted(s.items()))),
+    "keys() and values()": lambda s: [s.keys(), s.values(), len(s.keys()), len(s.values())],
+    "encode and decode": lambda s: s.decode(s.encode(s._session)),
+    "encode load()": lambda s: s.decode(s.encode(s.load())),
+    "json of items()": lambda s: json.loads(json.dumps(dict(s.items()))),
+    "rendered": rendered,
+    "the mapping stays": lambda s: s._session is s._session and s._session_cache is s._session,
+    "copy.copy, saved": stored_and_loaded(copy.copy),
+    "copy.deepcopy, saved": stored_and_loaded(copy.deepcopy),
+    "pickle, saved": stored_and_loaded(lambda s: pickle.loads(pickle.dumps(s))),
+    "copy.copy, created": copied_created,
+    "load() of another": lambda s: given_to_another(s, s.load()),
+    "mapping of another": lambda s: given_to_another(s, s._session),
+    "copy of another's": lambda s: given_to_another(s, copy.copy(s._session)),
+    "deep copy of another's": lambda s: given_to_another(s, copy.deepcopy(s._session)),
+    "pickle of another's": lambda s: given_to_another(s, pickle.loads(pickle.dumps(s._session))),
+    "dict of another's": lambda s: given_to_another(s, dict(s._session)),
+    "restored": restored,
+    "restored after load()": restored_after_load,
+    "a dictionary held on to": held_dict,
+    "another key": another_key,
+    "another key, cycled": another_key_cycled,
+    "no key": no_key,
+}
+
+
+@pytest.mark.parametrize("idiom", STORES)
+def test_idiom_of_a_store(idiom):
+    """It gives the same of a whole store, and what is saved then is the same."""
+
+    def compare(store, _):
+        return outcome(STORES[idiom], store), stored_after(store)
+
+    assert differences(compare) == {}
+
+
+# Order
+
+
+@pytest.mark.parametrize(
+    "idiom",
+    [
+        lambda m: list(m),
+        lambda m: list(reversed(m)),
+        lambda m: list(m.items()),
+        lambda m: m.popitem(),
+        lambda m: json.dumps(m),
+        lambda m: repr(m),
+        lambda m: [m.update(a=5), m.pop("b"), m.update(b=1, c=2), m.__setitem__(1, 2), list(m)],
+    ],
+)
+@pytest.mark.parametrize("state", [new, saved, replaced])
+def test_order_in_memory(state, idiom):
+    """Entries that were not loaded come in the order in which they were set."""
+    theirs, ours = [idiom(state(engine)._session) for engine in (db.SessionStore, SessionStore)]
+    assert ours == theirs
+
+
+# What looks into a dictionary past its methods
+
+PAST_THE_METHODS = {
+    "orjson": lambda m: orjson.loads(orjson.dumps(m)),
+    "orjson default": lambda m: orjson.loads(orjson.dumps(m, default=str)),
+    "orjson default repr": lambda m: orjson.loads(orjson.dumps(m, default=repr)),
+    "orjson nested": lambda m: orjson.loads(orjson.dumps([{"session": m}]))[0]["session"],
+    "orjson sorted": lambda m: orjson.loads(orjson.dumps(m, option=orjson.OPT_SORT_KEYS)),
+    "orjson keys": lambda m: orjson.loads(orjson.dumps(m, option=orjson.OPT_NON_STR_KEYS)),
+    "orjson subclass": lambda m: orjson.loads(
+        orjson.dumps(m, option=orjson.OPT_PASSTHROUGH_SUBCLASS, default=dict)
+    ),
+    "ujson": lambda m: ujson.loads(ujson.dumps(m)),
+    "ujson default": lambda m: ujson.loads(ujson.dumps(m, default=str)),
+    "ujson sorted": lambda m: ujson.loads(ujson.dumps(m, sort_keys=True)),
+    "marshal": lambda m: marshal.loads(marshal.dumps(m)),
+    "xmlrpc": lambda m: xmlrpc.client.loads(xmlrpc.client.dumps((m,), allow_none=True))[0][0],
+    "PyDict_Next": lambda m: next_items(m),
+    "PyObject_Str": lambda m: {key: text_of(value) for key, value in dict.items(m)},
+    "PyObject_Repr": lambda m: {key: ast.literal_eval(repr(v)) for key, v in dict.items(m)},
+}
+
+
+def text_of(value):
+    assert str(value)
+    return value
+
+
+def next_items(mapping):
+    """As C code does it that writes what it meets as JSON."""
+    return json.loads(json.dumps(dict(dict.items(mapping))))
+
+
+@pytest.mark.parametrize("way", PAST_THE_METHODS)
+def test_code_that_looks_past_the_methods(way):
+    """It gives the right entries, or raises. It never sees an empty session or a wrong value."""
+    wrong = {}
+    for state, mapping_of, theirs, ours in sessions():
+        expected = comparable(dict(mapping_of(theirs)))
+        result, given = outcome(PAST_THE_METHODS[way], mapping_of(ours))
+        if result != "raised" and given != expected:
+            wrong[state] = given
+    assert wrong == {}
