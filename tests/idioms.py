@@ -26,7 +26,7 @@ from collections.abc import Mapping, MutableMapping
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 from urllib.parse import urlencode
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from django.contrib.sessions.models import Session
 from django.core import signing
@@ -115,8 +115,9 @@ METHODS = {
     "__dir__": lambda m: set(dir({})) <= set(dir(m)),
     "__doc__": lambda m: isinstance(m.__doc__, str),
     "__eq__": lambda m: [
-        m == dict(m), dict(m) == m, m == m, m == {}, {} == m, m == [], m == {**m, "a": 2},
-        m == collections.OrderedDict(m), collections.UserDict(m) == m, m.__eq__(1) is NotImplemented,
+        m == dict(m), dict(m) == m, m == m.copy(), m == {}, m == [], m == {**m, "a": 2},
+        m == collections.OrderedDict(m), collections.UserDict(m) == m,
+        m.__eq__(1) is NotImplemented, m.__eq__(m),
     ],
     "__format__": lambda m: [ast.literal_eval(f"{m}"), *attempts(lambda: f"{m:5}")],
     "__ge__": lambda m: attempts(lambda: m >= {}),
@@ -171,7 +172,7 @@ METHODS = {
         list(m.items()) == list(zip(m.keys(), m.values(), strict=True)),
     ],
     "keys": lambda m: [
-        m.keys(), len(m.keys()), "a" in m.keys(), m.keys() & {"a", "zz"}, m.keys() | {"zz"},
+        m.keys(), len(m.keys()), m.keys() >= {"a"}, m.keys() & {"a", "zz"}, m.keys() | {"zz"},
         m.keys() - {"a"}, m.keys() ^ {"a", "zz"}, m.keys().isdisjoint({"zz"}), shown(m.keys()),
         m.keys() == dict(m).keys(), {"a", "zz"} - m.keys(), m.keys() <= {"a"}, m.keys().mapping,
     ],
@@ -181,7 +182,7 @@ METHODS = {
     "popitem": lambda m: [sorted(map(repr, [m.popitem() for _ in dict(m)])), *attempts(m.popitem)],
     "setdefault": lambda m: [m.setdefault("a", 5), m.setdefault("z", []), m.setdefault("y")],
     "update": lambda m: attempts(
-        lambda: m.update({"a": 2}, z=1), lambda: m.update([("b", 3)]), lambda: m.update(),
+        lambda: m.update({"a": 2}, z=1), lambda: m.update([("b", 3)]), m.update,
         lambda: m.update(collections.UserDict(y=4)), lambda: m.update(1), lambda: m.update(m),
     ),
     "values": lambda m: [
@@ -259,6 +260,13 @@ def written_as_csv(m):
         return file.getvalue()
 
 
+def keywords(**entries):
+    return entries
+
+
+dict_equal = unittest.TestCase().assertDictEqual
+
+
 def dumped(m):
     with io.StringIO() as file:
         json.dump(m, file)
@@ -293,10 +301,10 @@ STANDARD = {
     "ForkingPickler": lambda m: pickle.loads(ForkingPickler.dumps(m)),
     "str.format_map": "{b} {nested[x]}".format_map,
     "str.format": "{0[b]}".format,
-    "%": lambda m: "%(b)s %(list)s" % m,
+    "%": functools.partial(operator.mod, "%(b)s %(list)s"),
     "string.Template": lambda m: string.Template("$a ${b}").substitute(m),
     "string.Formatter": lambda m: string.Formatter().vformat("{a}", (), m),
-    "**": lambda m: (lambda **entries: entries)(**m),
+    "**": lambda m: keywords(**m),
     "{**}": lambda m: {**m, "z": 1},
     "dict": dict,
     "dict with more": lambda m: dict(m, z=1),
@@ -304,7 +312,7 @@ STANDARD = {
     "dict.update": lambda m: [d := {"a": 2, "z": 1}, d.update(m)],
     "dict.update with entries": lambda m: [d := {}, d.update(m, z=2)],
     "dict |=": lambda m: ior({"a": 2, "z": 1}, m),
-    "dict.fromkeys": lambda m: dict.fromkeys(m),
+    "dict.fromkeys": dict.fromkeys,
     "OrderedDict": collections.OrderedDict,
     "defaultdict": functools.partial(collections.defaultdict, list),
     "Counter": collections.Counter,
@@ -312,10 +320,10 @@ STANDARD = {
     "UserDict": collections.UserDict,
     "MappingProxyType": lambda m: [p := types.MappingProxyType(m), p | {"z": 1}, p.copy(), len(p)],
     "comprehension": lambda m: {key: value for key, value in m.items() if key != "a"},
-    "list": lambda m: sorted(list(m)),
+    "list": lambda m: [sorted(m), [*m] == list(m)],
     "set": lambda m: [set(m), frozenset(m), {*m}],
     "tuple": lambda m: sorted((*m,)),
-    "unpacked": lambda m: [first := sorted(m)[:1], *m.get("list", [])],
+    "unpacked": lambda m: [sorted(m)[:1], *m.get("list", [])],
     "max": lambda m: [max(m), min(m), any(m.values()), all(m)],
     "sorted items": lambda m: sorted(m.items(), key=repr),
     "chain": lambda m: sorted(map(repr, itertools.chain(m.items(), m.values()))),
@@ -326,7 +334,7 @@ STANDARD = {
     "match": matched,
     "itemgetter": operator.itemgetter("a", "nested"),
     "methodcaller": operator.methodcaller("get", "a"),
-    "partial": lambda m: functools.partial(lambda **entries: entries, **m)(),
+    "partial": lambda m: functools.partial(keywords, **m)(),
     "signature.bind": lambda m: inspect.signature(lambda **e: e).bind(**m).kwargs,
     "SimpleNamespace": lambda m: vars(types.SimpleNamespace(**m)),
     "vars().update": attributes,
@@ -335,14 +343,14 @@ STANDARD = {
     "sqlite3": in_sqlite,
     "logging": logged,
     "csv.DictWriter": written_as_csv,
-    "ElementTree": lambda m: ElementTree.Element("tag", m).attrib,
+    "ElementTree": lambda m: ET.Element("tag", m).attrib,
     "pprint": lambda m: ast.literal_eval(pprint.pformat(m)),
-    "assertDictEqual": lambda m: unittest.TestCase().assertDictEqual(dict(m.items()), m),
+    "assertDictEqual": lambda m: dict_equal(dict(m.items()), m),
     "live views": live_views,
     "change while iterating": lambda m: attempts(lambda: changed_while_iterated(dict(m))),
     "change in place": lambda m: done(nested_change(m)),
     "del while iterating a list": lambda m: [m.pop(key) for key in sorted(m)],
-    "keys that JSON coerces": lambda m: m.update({1: "x", None: "y", True: "z", 1.5: "w"}),
+    "keys that JSON coerces": lambda m: m.update({1: "x", None: "y", False: "z", 1.5: "w"}),
     "key of text and number": lambda m: [m.update({1: "x"}), m.update({"1": "y"})],
     "key of number and text": lambda m: [m.update({"1": "y"}), m.update({1: "x"})],
 }
@@ -398,9 +406,9 @@ DJANGO = {
     "QueryDict.update": updated_query,
     "MultiValueDict": lambda m: [d := MultiValueDict({"z": [1]}), d.update(m), len(d)],
     "CaseInsensitiveMapping": lambda m: CaseInsensitiveMapping(m).get("A"),
-    "make_hashable": lambda m: make_hashable(m),
+    "make_hashable": make_hashable,
     "format_html": lambda m: format_html("{a} {b}", **m),
-    "Form": lambda m: [f := ColorForm(m).is_valid(), ColorForm(m).errors == {}],
+    "Form": lambda m: [ColorForm(m).is_valid(), ColorForm(m).errors == {}],
     "cleanse_setting": lambda m: SafeExceptionReporterFilter().cleanse_setting("x", m),
 }
 

@@ -14,7 +14,7 @@ Left out, since the two engines differ there on purpose:
 - ``accessed``: each call that reaches Redis sets it here, so here it may be set earlier.
 - A session key after an exception: the db engine may keep one that it has not stored.
 - A lifetime below zero, after which the db engine keeps a row that nobody can read.
-- ``save(must_create=True)`` under a key that ``cycle_key()`` gave up: here it is taken for a minute.
+- ``save(must_create=True)`` under a key that ``cycle_key()`` gave up: it is taken for a while.
 - A user: with one in it, ``cycle_key()`` of a session that was ended raises here.
 - The order of entries that were loaded.
 """

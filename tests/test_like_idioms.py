@@ -9,12 +9,15 @@ import xmlrpc.client
 
 import orjson
 import pytest
+import redis
 import ujson
 from asgiref.sync import async_to_sync
+from django.conf import settings
 from django.contrib.sessions.backends import db
 from django.template import engines
 from django.test import RequestFactory
 
+from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 from tests.idioms import ENTRIES, IDIOMS, METHODS
 from tests.side_by_side import comparable, kind_of, outcome
@@ -73,7 +76,18 @@ def gone(engine):
     return store
 
 
-STATES = [new, saved, fresh, half_read, changed, replaced, empty, gone]
+def damaged(engine):
+    """One of which Redis holds two fields that cannot be read. Those are missing."""
+    store = fresh(engine)
+    if engine is SessionStore:
+        location, prefix = (settings.SESSION_REDIS[name] for name in ("LOCATION", "KEY_PREFIX"))
+        with redis.Redis.from_url(location) as client:
+            name = f"{prefix}:{session_id(store.session_key)}"
+            client.hset(name, mapping={b"torn": b'["x', b"\xff": b"1"})
+    return store
+
+
+STATES = [damaged, new, saved, fresh, half_read, changed, replaced, empty, gone]
 
 # How one gets at its mapping.
 WAYS = {
@@ -269,12 +283,12 @@ def test_idiom_of_a_store(idiom):
 @pytest.mark.parametrize(
     "idiom",
     [
-        lambda m: list(m),
+        list,
         lambda m: list(reversed(m)),
         lambda m: list(m.items()),
         lambda m: m.popitem(),
-        lambda m: json.dumps(m),
-        lambda m: repr(m),
+        json.dumps,
+        repr,
         lambda m: [m.update(a=5), m.pop("b"), m.update(b=1, c=2), m.__setitem__(1, 2), list(m)],
     ],
 )
@@ -286,6 +300,17 @@ def test_order_in_memory(state, idiom):
 
 
 # What looks into a dictionary past its methods
+
+
+def text_of(value):
+    assert str(value)
+    return value
+
+
+def next_items(mapping):
+    """As C code does it that writes what it meets as JSON."""
+    return json.loads(json.dumps(dict(dict.items(mapping))))
+
 
 PAST_THE_METHODS = {
     "orjson": lambda m: orjson.loads(orjson.dumps(m)),
@@ -302,20 +327,10 @@ PAST_THE_METHODS = {
     "ujson sorted": lambda m: ujson.loads(ujson.dumps(m, sort_keys=True)),
     "marshal": lambda m: marshal.loads(marshal.dumps(m)),
     "xmlrpc": lambda m: xmlrpc.client.loads(xmlrpc.client.dumps((m,), allow_none=True))[0][0],
-    "PyDict_Next": lambda m: next_items(m),
+    "PyDict_Next": next_items,
     "PyObject_Str": lambda m: {key: text_of(value) for key, value in dict.items(m)},
     "PyObject_Repr": lambda m: {key: ast.literal_eval(repr(v)) for key, v in dict.items(m)},
 }
-
-
-def text_of(value):
-    assert str(value)
-    return value
-
-
-def next_items(mapping):
-    """As C code does it that writes what it meets as JSON."""
-    return json.loads(json.dumps(dict(dict.items(mapping))))
 
 
 @pytest.mark.parametrize("way", PAST_THE_METHODS)
