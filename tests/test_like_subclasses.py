@@ -169,9 +169,12 @@ async def reload(world, store):
     await world.call(store, "get", "color")
 
 
-def request_with(store):
+def request_with(store, user=None):
+    async def auser():
+        return user
+
     request = RequestFactory().get("/")
-    request.session = store
+    request.session, request.user, request.auser = store, user, auser
     return request
 
 
@@ -189,21 +192,13 @@ async def sign_in(world, store):
 
 async def change_password(world, store):
     user = User(pk=1, username="ada", password="hashed")
-    request = request_with(store)
-    request.user = user
+    request = request_with(store, user)
     await in_world(world, update_session_auth_hash, aupdate_session_auth_hash, request, user)
     await world.call(store, "save")
 
 
 async def sign_out(world, store):
-    request = request_with(store)
-    request.user = None
-
-    async def auser():
-        return None
-
-    request.auser = auser
-    await in_world(world, logout, alogout, request)
+    await in_world(world, logout, alogout, request_with(store))
 
 
 OPERATIONS = [
