@@ -6,6 +6,7 @@ Each idiom is a function of the mapping. It returns what is to be compared: plai
 
 import ast
 import collections
+import contextlib
 import copy
 import csv
 import dataclasses
@@ -244,10 +245,8 @@ def _(m: dict):
 
 
 def in_sqlite(m):
-    with sqlite3.connect(":memory:") as connection:
-        (found,) = connection.execute("SELECT :a", m)
-    connection.close()
-    return found
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        return connection.execute("SELECT :a", m).fetchone()
 
 
 def logged(m):
