@@ -57,10 +57,6 @@ def done(*_):
     """Leave out what a statement returns; the mapping itself is compared afterwards."""
 
 
-def sorted_text(text):
-    return sorted(text)
-
-
 def shown(view):
     """What the text of a view shows, whatever its class is called."""
     text = repr(view)
@@ -223,10 +219,8 @@ def matched(m):
     match m:
         case {"a": 1, "nested": {"x": [first, *_]}, **rest}:
             return first, rest
-        case {"a": value}:
-            return value
-        case {**rest}:
-            return rest
+        case _:
+            return dict(m)
 
 
 @dataclasses.dataclass
@@ -234,14 +228,8 @@ class Holder:
     entries: Any
 
 
-@functools.singledispatch
-def dispatched(m):
-    return "something"
-
-
-@dispatched.register
-def _(m: dict):
-    return "a dict"
+dispatched = functools.singledispatch(type)  # what it does with all that is not a dict
+dispatched.register(dict, sorted)
 
 
 def in_sqlite(m):

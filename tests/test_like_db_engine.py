@@ -248,10 +248,10 @@ class Pair:
     async def popitem(self, step, handle):
         """The last entry; where the order differs, the one that is last in the db engine."""
         theirs, ours = [await self.world.mapping_of(store) for store in handle.both]
-        if list(map(repr, theirs)) == list(map(repr, ours)) or not theirs:
-            return self.applied(step, [theirs, ours], lambda m, k, v: m.popitem())
-        key, value = theirs.popitem()
-        return [outcome(lambda: value), outcome(ours.pop, key)]
+        last = [*theirs][-1:]
+        in_order = last == [*ours][-1:]
+        pop = ours.popitem if in_order else lambda: (*last, ours.pop(*last))
+        return [outcome(theirs.popitem), outcome(pop)]
 
     async def open(self, step, handle):
         """Another store with the same key."""

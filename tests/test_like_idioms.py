@@ -238,7 +238,34 @@ def rendered(store):
     return sorted(template.render({"request": request}).split("["))
 
 
+def number_removed(store):
+    """A number and a text of which JSON makes one: the text is back when the number is removed."""
+    store["1"] = "text"
+    store.save()
+    store = type(store)(store.session_key)
+    store[1] = "number"
+    store.save()
+    del store[1]
+    store.save()
+    return type(store)(store.session_key)._session
+
+
+def hidden_refused(store):
+    """What no serializer takes is refused, also if another value would be stored in its place."""
+    store[1] = {1}
+    store["1"] = "text"
+    try:
+        store.save()
+    finally:
+        del store[1]
+        if store.session_key and not store.exists(store.session_key):
+            store._session_key = None  # Django's engine may keep a key that it has not stored
+    return "saved"
+
+
 STORES = {
+    "number removed": number_removed,
+    "hidden value refused": hidden_refused,
     "dict(store)": dict,
     "{**store}": lambda s: {**s},
     "items()": lambda s: list(map(comparable, sorted(s.items()))),
