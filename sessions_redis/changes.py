@@ -1,10 +1,10 @@
 """What has to be written to Redis, by what a session holds and what Redis is known to hold."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sessions_redis.entries import NOT_DECODED, Entries, raw_items, raw_keys
+from sessions_redis.entries import NOT_DECODED, Entries
 from sessions_redis.fields import (
     DAMAGED,
     METADATA,
@@ -18,6 +18,8 @@ from sessions_redis.fields import (
 )
 
 USER_FIELD = field_of(USER_KEY)
+
+NOT_THERE = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +66,14 @@ class Known(NamedTuple):  # made with each request: a dataclass takes longer
         written = self.new_metadata(metadata)
         if self.replaces:
             return whole(entries, serializer, written)
-        user: str | None = None
-        names = _names_of(entries, serializer, decoded_alone=True)
-        for name, key in names.items():
-            encoded = serializer.dumps(entries[key])
+        held = self._encoded(entries, serializer)
+        for name, encoded in held.items():
             if self._differs(name, encoded, serializer):
                 written[name] = encoded
-                if name == USER_FIELD:
-                    user = _text_of_user(entries[key])
-        removed = [name for name in self._missing(entries, serializer) if name not in names]
-        if USER_FIELD in removed:
-            user = ""
+        removed = [name for name in self._missing(entries, serializer) if name not in held]
+        user: str | None = None
+        if USER_FIELD in written or USER_FIELD in removed:
+            user = _text_of_user(entries.get(USER_KEY))
         removed += [name for name, text in metadata.items() if not text and name in self.fields]
         return Changes(written, tuple(removed), user=user)
 
@@ -87,10 +86,12 @@ class Known(NamedTuple):  # made with each request: a dataclass takes longer
         """Whether the entry ``key`` has a change that is not in Redis yet."""
         if self.replaces:
             return True
-        name, names = field_of(key), _names_of(entries, serializer, decoded_alone=True)
-        if name in names:
-            return self._differs(name, serializer.dumps(entries[names[name]]), serializer)
-        return name in self._missing(entries, serializer)
+        value = dict.get(entries, key, NOT_THERE)
+        if value is NOT_THERE:
+            return field_of(key) in self._missing(entries, serializer)
+        if value is NOT_DECODED:
+            return False
+        return self._differs(field_of(key), serializer.dumps(value), serializer)
 
     def user(self, serializer: Serializer) -> bytes:
         """The session's user as the hash is known to hold it, whatever bytes; empty for nobody."""
@@ -111,23 +112,31 @@ class Known(NamedTuple):  # made with each request: a dataclass takes longer
             fields[USER] = changes.user.encode("utf-8", "surrogatepass")
         return Known(id, fields, self.replaces and not changes.replaces)
 
+    def _encoded(self, entries: dict[Any, Any], serializer: Serializer) -> dict[bytes, bytes]:
+        """The fields of entries that may differ from those known, with values to write."""
+        entries_as_loaded = isinstance(entries, Entries) and entries.fields is self.fields
+        fields = {}
+        for key, value in list(dict.items(entries)):
+            if value is not NOT_DECODED:
+                fields[_name_of(key, serializer)] = serializer.dumps(value)
+            elif not entries_as_loaded and key in entries:
+                # Something else may have been written there since: 1 is written in place of "1".
+                fields[field_of(key)] = serializer.dumps(entries[key])
+        return fields
+
     def _missing(self, entries: dict[Any, Any], serializer: Serializer) -> list[bytes]:
         """The fields of entries that were removed, which a damaged entry was not."""
-        there = _encoded(raw_keys(entries))
+        there = _encoded_keys(entries)
         # Mostly none is left by now: what follows takes longer.
         missing = self.fields.keys() - there - METADATA
-        return (
-            [
-                name
-                for name in self.fields
-                if name in missing
-                and is_key(name)
-                and name.removeprefix(b"@") not in there
-                and decoded(serializer, self.fields[name]) is not DAMAGED
-            ]
-            if missing
-            else []
-        )
+        return [
+            name
+            for name in (self.fields if missing else ())
+            if name in missing
+            and is_key(name)
+            and name.removeprefix(b"@") not in there
+            and decoded(serializer, self.fields[name]) is not DAMAGED
+        ]
 
     def _differs(self, name: bytes, encoded: bytes, serializer: Serializer) -> bool:
         known = self.fields.get(name)
@@ -150,34 +159,30 @@ def whole(
 ) -> Changes:
     """Every entry and what ``metadata`` holds, in place of whatever Redis holds."""
     written = {name: text for name, text in metadata.items() if text}
-    for name, key in _names_of(entries, serializer).items():
+    for key in list(dict.keys(entries)):
         encoded = entries.encoded(key, serializer) if isinstance(entries, Entries) else None
-        written[name] = serializer.dumps(entries[key]) if encoded is None else encoded
-    user = _text_of_user(entries.get(USER_KEY))
-    return Changes(written, replaces=True, user=user)
+        if encoded is not None:
+            written[field_of(key)] = encoded
+        elif (value := entries.get(key, NOT_THERE)) is not NOT_THERE:
+            written[_name_of(key, serializer)] = serializer.dumps(value)
+    return Changes(written, replaces=True, user=_text_of_user(entries.get(USER_KEY)))
 
 
-def _names_of(
-    entries: dict[Any, Any], serializer: Serializer, *, decoded_alone: bool = False
-) -> dict[bytes, Any]:
-    """
-    The fields that hold the entries, with the key of each.
-
-    Of two keys that the serializer makes one text of, the later one stays, as in a whole document.
-    """
-    return {
-        field_of(key if isinstance(key, str) else _text(key, serializer)): key
-        for key, value in raw_items(entries)
-        if not (decoded_alone and value is NOT_DECODED)
-    }
-
-
-def _encoded(keys: Iterable[Any]) -> set[bytes]:
-    keys = [key for key in keys if isinstance(key, str)]
+def _encoded_keys(entries: dict[Any, Any]) -> set[bytes]:
+    keys = [key for key in dict.keys(entries) if isinstance(key, str)]
     try:
         return {*map(str.encode, keys)}
     except UnicodeEncodeError:  # a lone surrogate, which takes longer
         return {key.encode("utf-8", "surrogatepass") for key in keys}
+
+
+def _name_of(key: Any, serializer: Serializer) -> bytes:
+    """
+    The field that holds the entry ``key``.
+
+    Of two keys that the serializer makes one text of, the later one stays, as in a whole document.
+    """
+    return field_of(key if isinstance(key, str) else _text(key, serializer))
 
 
 def _text(key: Any, serializer: Serializer) -> str:

@@ -29,26 +29,31 @@ class NotDecodedYet:
 
     __slots__ = ()
 
-    def __repr__(self) -> str:
-        return "<not decoded yet: use dict(session.items())>"
+    # Nor does it become text: encoders take functions that make text of what they do not know.
+    def __repr__(self) -> NoReturn:
+        raise TypeError(_NOT_READ)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        raise TypeError(
-            "An entry of a session was not decoded yet, so it cannot be copied. "
-            "Use dict(session.items())."
-        )
+        raise TypeError(_NOT_READ)
 
 
+_NOT_READ = (
+    "An entry of a session was not decoded yet. Code that reads a dictionary without its methods "
+    "takes dict(session.items())."
+)
 NOT_DECODED = NotDecodedYet()
 
 
 class Entries(dict[Any, Any]):
     """
-    The entries that the fields of a hash hold, in a dictionary.
+    A dictionary of entries, which `entries_in` makes of the fields of a hash.
 
     Every key is there from the start. A value is decoded when it is read, those of all entries by
-    whatever reads the dictionary as a whole. An entry that cannot be decoded is reported to
-    ``on_damaged(field name)`` once and is missing from then on.
+    whatever reads the dictionary as a whole. Until then `NOT_DECODED` stands in its place, which
+    the methods of ``dict`` itself show, as in ``dict.items(entries)``.
+
+    An entry that cannot be decoded is reported to ``on_damaged(field name)`` once and is missing
+    from then on.
 
     Copies, also those by ``copy``, ``deepcopy`` and ``pickle``, are plain dictionaries.
 
@@ -56,30 +61,13 @@ class Entries(dict[Any, Any]):
     ``mark``: a store's own, by which it recognizes what it loaded itself.
     """
 
-    __slots__ = ("_fields", "_is_whole", "_on_damaged", "_serializer", "known", "mark")
-
-    def __init__(
-        self,
-        serializer: Serializer,
-        fields: Mapping[bytes, bytes] = NOTHING,
-        *,
-        on_damaged: Callable[[bytes], None],
-    ) -> None:
-        self._serializer = serializer
-        self._fields = fields
-        self._on_damaged = on_damaged
-        self._is_whole = not fields
-        self.known: Known | None = None
-        self.mark: object = None
-        super().__init__(dict.fromkeys(_keys_of(fields), NOT_DECODED))
-
-    def raw_items(self) -> Iterable[tuple[Any, Any]]:
-        """Keys and values, with `NOT_DECODED` for each value that was not read yet."""
-        return super().items()
-
-    def raw_keys(self) -> Iterator[Any]:
-        """All keys, those of damaged entries that nobody has read yet among them."""
-        return super().__iter__()
+    # Without fields, as the class itself makes one, it is a dictionary like any other.
+    fields: Mapping[bytes, bytes] = NOTHING
+    known: "Known | None" = None
+    mark: object = None
+    _serializer: Serializer
+    _on_damaged: Callable[[bytes], None]
+    _is_whole = True
 
     def encoded(self, key: str, serializer: Serializer) -> bytes | None:
         """
@@ -87,15 +75,16 @@ class Entries(dict[Any, Any]):
 
         ``None`` also if it was loaded with another serializer than ``serializer``.
         """
-        is_raw = super().get(key) is NOT_DECODED and type(serializer) is type(self._serializer)
-        return self._fields[field_of(key)] if is_raw else None
+        if super().get(key) is not NOT_DECODED or type(serializer) is not type(self._serializer):
+            return None
+        return self.fields[field_of(key)]
 
     def decode_all(self) -> None:
         if self._is_whole:
             return
-        for key in list(self.raw_keys()):
+        for key in list(super().__iter__()):
             self.get(key)
-        for name in self._fields:
+        for name in self.fields:
             if not is_metadata(name) and not is_key(name):
                 self._on_damaged(name)
         self._is_whole = True
@@ -122,7 +111,7 @@ class Entries(dict[Any, Any]):
         return self.get(key, DAMAGED) is not DAMAGED
 
     def _decoded(self, key: str) -> Any:
-        value = decoded(self._serializer, self._fields[field_of(key)])
+        value = decoded(self._serializer, self.fields[field_of(key)])
         if value is DAMAGED:
             super().pop(key, None)  # another thread may have found it damaged, too
             self._on_damaged(field_of(key))
@@ -212,19 +201,22 @@ class Entries(dict[Any, Any]):
         return dict.fromkeys(keys, value)
 
 
-def raw_items(entries: dict[Any, Any]) -> Iterable[tuple[Any, Any]]:
-    """As `Entries.raw_items`, of any dictionary."""
-    return entries.raw_items() if isinstance(entries, Entries) else entries.items()
-
-
-def raw_keys(entries: dict[Any, Any]) -> Iterable[Any]:
-    """The keys of any dictionary, those of damaged entries that nobody has read yet among them."""
-    return entries.raw_keys() if isinstance(entries, Entries) else iter(entries)
+def entries_in(
+    fields: Mapping[bytes, bytes], serializer: Serializer, on_damaged: Callable[[bytes], None]
+) -> Entries:
+    """The entries that the fields of a hash hold."""
+    entries = Entries(dict.fromkeys(_keys_of(fields), NOT_DECODED))
+    entries.fields = fields
+    entries._serializer = serializer
+    entries._on_damaged = on_damaged
+    entries._is_whole = not fields
+    return entries
 
 
 def keys_starting_with(entries: dict[Any, Any], prefix: str) -> list[str]:
     """The keys of entries that start with ``prefix``; no other entry is decoded."""
-    found = [key for key in raw_keys(entries) if isinstance(key, str) and key.startswith(prefix)]
+    keys = dict.__iter__(entries)
+    found = [key for key in keys if isinstance(key, str) and key.startswith(prefix)]
     return [key for key in found if key in entries]
 
 

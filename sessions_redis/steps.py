@@ -16,7 +16,7 @@ from sessions_redis.base import StoreBase
 from sessions_redis.calls import Call, StoreSteps
 from sessions_redis.changes import Changes, Known, whole
 from sessions_redis.commands import StoredSession
-from sessions_redis.entries import Entries
+from sessions_redis.entries import Entries, entries_in
 from sessions_redis.exceptions import SessionGone
 from sessions_redis.fields import NOTHING, field_of
 from sessions_redis.keys import Key, random_key
@@ -84,7 +84,7 @@ class SteppedStore(StoreBase):
         def report(name: bytes) -> None:
             log.warning("Session %s: the field %r is damaged and reads as missing.", id, name)
 
-        return Entries(self.serializer(), fields, on_damaged=report)
+        return entries_in(fields, self.serializer(), report)
 
     def _loaded(self, *, no_load: bool = False) -> StoreSteps[dict[Any, Any]]:
         if not hasattr(self, "_entries"):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sessions_redis import fields
 from sessions_redis.changes import UNKNOWN, Changes, Known, whole
-from sessions_redis.entries import Entries, keys_starting_with
+from sessions_redis.entries import Entries, entries_in, keys_starting_with
 from sessions_redis.fields import NOTHING, field_of
 
 # Any text that Python knows, lone surrogates too, and often the characters that mean something.
@@ -30,7 +30,9 @@ class Held(Entries):
     """Entries, and what Redis is known to hold of them."""
 
     def __init__(self, serializer, stored=NOTHING, *, on_damaged, replaces=False):
-        super().__init__(serializer, stored, on_damaged=on_damaged)
+        entries = entries_in(stored, serializer, on_damaged)
+        super().__init__(dict.items(entries))
+        vars(self).update(vars(entries))
         self.serializer = serializer
         self.in_redis = UNKNOWN if replaces else Known("id", stored)
 

@@ -71,6 +71,32 @@ def reopened(session):
 # In Redis
 
 
+def test_what_another_store_loaded_replaces_all(live):
+    """It is not taken for what this store loaded, also if both have the same key."""
+    loaded = SessionStore(live.session_key).load()
+    live["color"] = "blue"
+    live["size"] = 1
+    live.save()
+    session = SessionStore(live.session_key)
+    session.get("color")
+    session._session_cache = loaded
+    session.save()
+    assert dict(SessionStore(live.session_key)) == {"color": "red"}
+
+
+def test_what_a_store_loaded_once_more_is_no_copy(live):
+    """It writes differences from it, as long as it has written nothing in between."""
+    session = SessionStore(live.session_key)
+    session.get("color")
+    loaded = session.load()
+    live["size"] = 1
+    live.save()
+    session._session_cache = loaded
+    session["color"] = "blue"
+    session.save()
+    assert dict(SessionStore(live.session_key)) == {"color": "blue", "size": 1}
+
+
 def test_a_session_is_a_hash_of_its_entries(live, raw, prefix):
     """Each entry is a field in the serializer's text, beside the metadata, under a digest."""
     live["cart"] = {"pears": 2}
