@@ -46,9 +46,9 @@ def test_in_development_nothing_has_to_be_set():
 
 
 def test_the_embedded_data_is_ignored_by_git():
-    """What the embedded server and the admin write lies where git does not look."""
+    """Git does not see what the embedded server, the admin and the README's curl write."""
     ignored = (ROOT / ".gitignore").read_text().splitlines()
-    assert {".redis/", "db.sqlite3"} <= set(ignored)
+    assert {".redis/", "db.sqlite3", "/jar"} <= set(ignored)
 
 
 def test_sessions_are_as_the_guide_has_them():

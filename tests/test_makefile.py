@@ -26,7 +26,7 @@ class Checkout:
 
     def make(self, *words: str, check: bool = True, **environment: str):
         # These tests may run under a make of their own, which tells its children what it was told.
-        of_make = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHON"}
+        of_make = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHON", "PORT"}
         kept = {name: value for name, value in os.environ.items() if name not in of_make}
         return subprocess.run(
             [required("make"), ".venv/.installed", *words],
@@ -55,6 +55,13 @@ class Checkout:
 @pytest.fixture
 def checkout(tmp_path):
     return Checkout(tmp_path)
+
+
+@pytest.mark.parametrize(("words", "port"), [([], 8000), (["PORT=8001"], 8001)])
+def test_the_port(checkout, words, port):
+    """PORT is where the site runs, in place of 8000."""
+    commands = checkout.make("--dry-run", "run", *words).stdout
+    assert f" runserver 127.0.0.1:{port}\n" in commands
 
 
 def test_a_venv_of_another_python(checkout):

@@ -18,6 +18,7 @@ from tests.test_round_trips import OPERATIONS, exercise
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 REDIS = (ROOT / "docs" / "redis.md").read_text()
+MASKING = (ROOT / "docs" / "masking.md").read_text()
 
 
 def section(text, title):
@@ -97,18 +98,51 @@ def test_checks_are_listed():
     assert set(re.findall(r"^([EW]\d+) ", checks.__doc__, re.MULTILINE)) == used
 
 
-def test_examples_work(live, settings):
-    """The examples of views do what their comments say, in either world."""
-    view, async_view = blocks(section(README, "### More than Django's sessions"), "python")
+@pytest.fixture(params=["new", "known"])
+def visitor(request):
+    """The session of a visitor at the start of a request, who is new, or has been here before."""
+    session = SessionStore()
+    if request.param == "known":
+        session["color"] = "red"
+        session.save()
+    return SessionStore(session.session_key)
+
+
+def stored_in(session):
+    return dict(SessionStore(session.session_key).items())
+
+
+def requested_with(session):
     request = RequestFactory().get("/")
-    request.session = live
-    example(view)["view"](request)
-    live.save()
-    assert dict(SessionStore(live.session_key).items()) == {"color": "red", "visits": 1}
-    async_to_sync(example(async_view)["view"])(request)
-    live.save()
-    stored = {"color": "red", "visits": 2, "scope:cart:pears": 2}
-    assert dict(SessionStore(live.session_key).items()) == stored
+    request.session = session
+    return request
+
+
+def test_the_example_of_a_view(visitor):
+    """It does what its comments say, for every visitor."""
+    view, _ = blocks(section(README, "### More than Django's sessions"), "python")
+    before = stored_in(visitor)
+    example(view)["view"](requested_with(visitor))
+    visitor.save()
+    assert stored_in(visitor) == before | {"visits": 1}
+
+
+def test_the_example_of_an_async_view(visitor):
+    """So does the other one."""
+    _, view = blocks(section(README, "### More than Django's sessions"), "python")
+    before = stored_in(visitor)
+    async_to_sync(example(view)["view"])(requested_with(visitor))
+    visitor.save()
+    assert stored_in(visitor) == before | {"visits": 1, "scope:cart:pears": 2}
+
+
+def test_the_example_of_masking(visitor):
+    """The first example of docs/masking.md works for every visitor."""
+    code = blocks(MASKING, "python")[0]
+    visitor["password"] = "hush"
+    names = example(code, request=requested_with(visitor))
+    assert names["mask"]("form", names["form"])["password"] != "hush"
+    assert "hush" not in names["masked_json"]("form", names["form"])
 
 
 def test_the_registry_of_the_readme(live):
@@ -119,9 +153,7 @@ def test_the_registry_of_the_readme(live):
     other["_auth_user_id"] = "1"
     other.save()
     (code,) = blocks(section(README, "### Who is signed in"), "python")
-    request = RequestFactory().get("/")
-    request.session = live
-    example(code, user="1", request=request, session_id="0123456789abcdef" * 2)
+    example(code, user="1", request=requested_with(live), session_id="0123456789abcdef" * 2)
     assert [found.id for found in registry.of_user("1")] == [session_id(live.session_key)]
 
 
