@@ -5,6 +5,7 @@ import threading
 
 import pytest
 import redis
+from django.test.utils import _TestState
 
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
@@ -154,13 +155,20 @@ def test_a_server_without_auth(lacking, create):
     assert "unknown command 'AUTH'" in create(location, protocol=2)
 
 
-def test_a_user_who_may_not(lacking, create):
+def test_a_user_who_may_not(lacking, create, monkeypatch):
     """Redis 7 names the user who may not run a command; the error does not."""
     server = lacking()
     with server.client() as client:
         client.acl_setuser(
             USER_NAME, enabled=True, passwords=[f"+{PASSWORD}"], keys="*", commands=["+hget"]
         )
-    error = create(server.url.replace("//", f"//{USER_NAME}:{PASSWORD}@"))
+    location = server.url.replace("//", f"//{USER_NAME}:{PASSWORD}@")
+    error = create(location)
     assert "refused a command: this user has no permissions to run" in error
     assert 'docs/redis.md names under "A restricted user"' in error
+    assert 'docs/testing.md, "A restricted Redis user"' in error
+    # Outside of the test environment, only a site's own commands and keys are missing.
+    monkeypatch.delattr(_TestState, "saved_data")
+    in_the_site = create(location)
+    assert 'docs/redis.md names under "A restricted user".' in in_the_site
+    assert "docs/testing.md" not in in_the_site

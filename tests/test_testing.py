@@ -291,6 +291,31 @@ def test_a_user_who_may_not_scan(server, raw, prefix):
         raw.acl_deluser(prefix)
 
 
+def test_a_restricted_user(tmp_path):
+    """With the site's commands and keys alone, the error names the page that has the rest."""
+    site, tests = [
+        line
+        for page in ("redis.md", "testing.md")
+        for line in (ROOT / "docs" / page).read_text().splitlines()
+        if line.startswith("ACL SETUSER")
+    ]
+    server = Server(tmp_path)
+    try:
+        with server.client() as client:
+            client.execute_command(*site.split())
+            setting = {"LOCATION": server.url.replace("://", "://sessions:password@")}
+            done = manage_py_test(setting, "InATransaction")
+            assert done.returncode == 1
+            assert 'docs/testing.md, "A restricted Redis user"' in done.stderr
+            client.execute_command(*tests.split())
+            done = manage_py_test(setting, "InATransaction")
+            assert_passed(done)
+            assert "Warning" not in done.stderr
+            assert client.keys() == []
+    finally:
+        server.stop()
+
+
 def test_a_parallel_worker_of_django(server, prefix, monkeypatch):
     """It begins as a copy of the process that has the run, and gets a prefix of its own."""
     site = Conf(server.url, prefix)

@@ -18,7 +18,7 @@ from sessions_redis.clients.connections import SurplusError
 from sessions_redis.clients.garbage import SIGNING_IN, GarbageError
 from sessions_redis.clients.leases import NOT_SENT, NoneFreeError
 from sessions_redis.clients.pools import RETRIED
-from sessions_redis.conf import Conf
+from sessions_redis.conf import Conf, is_testing
 from sessions_redis.exceptions import SessionStoreUnavailable
 
 # What the server answers to a command that it does not carry out. Some of these redis-py counts
@@ -27,6 +27,9 @@ REFUSED = (ResponseError, AuthenticationError, AuthorizationError, BusyLoadingEr
 
 # The options by which redis-py is given a password.
 GIVEN = {"username", "password", "credential_provider"}
+
+# What tests need besides. They use other keys than the site.
+_FOR_TESTS = ' For tests, see docs/testing.md, "A restricted Redis user", too.'
 
 # What a server may not know, and the remedy.
 HELLO = (
@@ -46,6 +49,7 @@ def failure(settings: Conf, error: RedisError) -> SessionStoreUnavailable:
         what=str(error).rstrip(".?"),
         prefix=settings.key_prefix,
         credentials=_what_lets_in(settings, error),
+        for_tests=_FOR_TESTS if is_testing() else "",
     )
     failed = SessionStoreUnavailable(f"Redis at {settings.shown_location} {said}")
     was_sent = NOT_SENT not in getattr(error, "__notes__", ())
@@ -83,7 +87,7 @@ _WORDS: tuple[tuple[Callable[[RedisError], bool], str], ...] = (
     (
         lambda error: isinstance(error, NoPermissionError),
         "refused a command: {what}. Allow that user the commands and the keys that docs/redis.md "
-        'names under "A restricted user".',
+        'names under "A restricted user".{for_tests}',
     ),
     (
         lambda error: _while_signing_in(error, "HELLO", "NOPROTO"),
