@@ -50,16 +50,16 @@ def users(db):
 
 def test_ending_the_sessions_of_users(users):
     """All sessions of those named end, with their number; nobody else's do."""
-    assert run("endsessions", "ada", "eve") == "ada: 3 sessions\neve: 0 sessions\n"
+    assert run("endsessions", "ada", "eve") == "ada: 3 sessions ended\neve: 0 sessions ended\n"
     assert registry.of_user(users["ada"]) == []
     assert len(registry.of_user(users["bob"])) == 1
-    assert run("endsessions", "bob") == "bob: 1 session\n"
+    assert run("endsessions", "bob") == "bob: 1 session ended\n"
     assert registry.count() == 1
 
 
 def test_a_user_who_is_named_twice(users):
     """They are ended, and told, once."""
-    assert run("endsessions", "ada", "ada") == "ada: 3 sessions\n"
+    assert run("endsessions", "ada", "ada") == "ada: 3 sessions ended\n"
 
 
 def test_all_but_the_newest(users, raw, prefix):
@@ -68,7 +68,7 @@ def test_all_but_the_newest(users, raw, prefix):
         raw.hset(f"{prefix}:{session.id}", "@created", 1_000_000 - age)
     newest = ids(registry.of_user(users["ada"]))[:1]
     said = run("endsessions", "ada", "bob", "eve", "--all-but-newest")
-    assert said == "ada: 2 sessions\nbob: 0 sessions\neve: 0 sessions\n"
+    assert said == "ada: 2 sessions ended\nbob: 0 sessions ended\neve: 0 sessions ended\n"
     assert ids(registry.of_user(users["ada"])) == newest
     assert len(registry.of_user(users["bob"])) == 1
 
@@ -106,7 +106,7 @@ def test_users_of_another_kind(db, settings):
     settings.AUTH_USER_MODEL = "people.Person"
     person = Person.objects.create(email="ada@example.com")
     started(str(person.pk))
-    assert run("endsessions", "ada@example.com") == "ada@example.com: 1 session\n"
+    assert run("endsessions", "ada@example.com") == "ada@example.com: 1 session ended\n"
     with pytest.raises(CommandError, match=r"no user 'ada'\. Name each user by the email "):
         run("endsessions", "ada")
     settings.AUTH_USER_MODEL = "people.Employee"
@@ -114,7 +114,7 @@ def test_users_of_another_kind(db, settings):
     started(str(employee.pk))
     with pytest.raises(CommandError, match="no user 'ada'"):
         run("endsessions", str(person.pk), "ada")
-    assert run("endsessions", str(person.pk)) == f"{person.pk}: 1 session\n"
+    assert run("endsessions", str(person.pk)) == f"{person.pk}: 1 session ended\n"
 
 
 @pytest.mark.parametrize("fixture", ["away", "unindexed"])

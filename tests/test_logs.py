@@ -183,7 +183,7 @@ def test_what_a_command_prints(capsys):
     """The name of a user, which a site may take from elsewhere."""
     User.objects.create(username="ada\nroot: 5 sessions\x1b[8m")
     call_command("endsessions", "ada\nroot: 5 sessions\x1b[8m")
-    assert capsys.readouterr().out == "ada\\nroot: 5 sessions\\x1b[8m: 0 sessions\n"
+    assert capsys.readouterr().out == "ada\\nroot: 5 sessions\\x1b[8m: 0 sessions ended\n"
 
 
 @pytest.mark.parametrize("damage", ["field", "type"])

@@ -143,7 +143,7 @@ def test_the_readme_puts_it_into_a_site(fresh_site, server, raw):
         # The commands are those of the README, and work on the sessions that are there.
         Browser().post(f"{site.url}/admin/login/?next=/admin/", **ADMIN)
         said = [fresh_site.shell(command) for command in RECIPE.management]
-        assert said[0] == "admin: 0 sessions\n"
+        assert said[0] == "admin: 0 sessions ended\n"
         assert '"live": 1' in said[1]
         assert raw.zcard("session:user:1") == 1
     finally:

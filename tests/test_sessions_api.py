@@ -1,5 +1,6 @@
 """``/api/sessions/``: a user's own sessions as JSON, and the end of them."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -108,9 +109,10 @@ def test_what_is_no_offset(browser, offset):
 
 
 def test_times(browser):
-    """They are in ISO 8601, in UTC."""
+    """They are in ISO 8601, in UTC, and in one form."""
     (session,) = browser.get(LIST).json()["sessions"]
-    assert all(session[name].endswith("Z") for name in ("created", "updated", "expires"))
+    for name in ("created", "updated", "expires"):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", session[name])
     created, updated, expires = (
         datetime.fromisoformat(session[name]) for name in ("created", "updated", "expires")
     )

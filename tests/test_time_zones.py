@@ -127,4 +127,4 @@ def test_the_commands(time_zone, old):
     """They work; none of them shows a time."""
     assert "signed in              1" in run("sessionstats")
     assert run("clearsessions") == ""
-    assert run("endsessions", "ada") == "ada: 1 session\n"
+    assert run("endsessions", "ada") == "ada: 1 session ended\n"

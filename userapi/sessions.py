@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import wraps
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.middleware.csrf import get_token
@@ -70,8 +71,16 @@ def page(request: HttpRequest) -> JsonResponse:
     own = account.sessions_of(request, int(offset))
     end = int(offset) + len(own.sessions)
     following = f"{request.path}?offset={end}" if own.sessions and end < own.total else None
-    shown = [asdict(session) for session in own.sessions]
-    return answer(sessions=shown, total=own.total, next=following)
+    return answer(sessions=list(map(shown, own.sessions)), total=own.total, next=following)
+
+
+def shown(session: account.OwnSession) -> dict[str, Any]:
+    """The session with all times in whole seconds, as ``created`` and ``updated`` are in Redis."""
+    fields = asdict(session)
+    times = {
+        name: fields[name].replace(microsecond=0) for name in ("created", "updated", "expires")
+    }
+    return fields | times
 
 
 @for_users("DELETE")

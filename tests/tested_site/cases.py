@@ -70,7 +70,7 @@ class WithTheRealOnesInRedis(FreshSessionsMixin, TestCase):
         call_command("endsessions", "ada", stdout=said)
         call_command("clearsessions", stdout=said)
         call_command("sessionstats", "--json", stdout=said)
-        assert "ada: 1 session" in said.getvalue()
+        assert "ada: 1 session ended" in said.getvalue()
 
     async def test_async(self):
         await self.async_client.aforce_login(self.ada)

@@ -27,7 +27,7 @@ class Command(BaseCommand):
             while left:
                 username = next(iter(left))
                 ended = _end_all_of(left[username], spare_newest=all_but_newest)
-                self.stdout.write(f"{printable(username)}: {_sessions(ended)}")
+                self.stdout.write(f"{printable(username)}: {_sessions(ended)} ended")
                 done.append(username)
                 del left[username]
         except ImproperlyConfigured as error:
