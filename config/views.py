@@ -10,6 +10,7 @@ from django.shortcuts import render
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
+from config.documents import paragraphs
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.masking import mask_fields
 
@@ -27,6 +28,7 @@ def landing(request: HttpRequest) -> HttpResponse:
     context = {"stored": stored}
     if stored:
         context["fields"] = mask_fields(stored.fields).items()
+        context["is_signed_in"] = "@user" in stored.fields
         if settings.DEBUG:  # Visitors of a site in production learn nothing of its servers.
             context["command"] = f"{redis_cli()} HGETALL {quote(stored.redis_key)}"
     return render(request, "config/landing.html", context)
@@ -50,12 +52,12 @@ def redis_cli() -> str:
 
 @require_safe
 def docs(request: HttpRequest) -> HttpResponse:
-    """The README as it is written. Read here, so that it needs no network."""
+    """The README, in its own Markdown. Read here, so that it needs no network."""
     try:
         readme = Path(settings.BASE_DIR, "README.md").read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise Http404("README.md is not installed beside manage.py.") from error
-    return render(request, "config/docs.html", {"readme": readme})
+    return render(request, "config/docs.html", {"paragraphs": paragraphs(readme)})
 
 
 @require_safe

@@ -78,7 +78,7 @@ def _page(request: HttpRequest) -> str:
         page: str = loader.render_to_string(names, {"retry_after": RETRY_AFTER})
     except TemplateDoesNotExist:
         title = _("Service Unavailable")
-        details = _("Please try again in a moment. This alone signs nobody out.")
+        details = _("Please try again in a moment. This does not sign you out.")
         page = ERROR_PAGE_TEMPLATE % {"title": title, "details": details}
     return page
 

@@ -1,6 +1,7 @@
 """The demonstration site: its settings, its pages and its administrator."""
 
 import os
+import re
 import subprocess
 import sys
 from html import unescape
@@ -13,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.test import Client
 
+from config.documents import paragraphs
 from config.environment import REQUIRED
 from config.environment import session_redis as read_from_url
 from sessions_redis.commands import session_id
@@ -234,6 +236,26 @@ def test_the_landing_page_masks_secrets(site, client):
     assert page.count('title="hidden: its name looks like that of a secret">hidden</mark>') == 2
 
 
+@pytest.mark.django_db
+def test_the_landing_page_signs_out(site, raw, prefix):
+    """A form there does, and leads back. Before anybody is signed in, it says where to do that."""
+    browser = Client(enforce_csrf_checks=True)
+    browser.get("/api/user/noah")
+    page = text_of(browser.get("/"))
+    assert "Sign in, and see what" in page
+    assert "<form" not in page
+    browser.force_login(User.objects.create_superuser("admin"))
+    page = text_of(browser.get("/"))
+    assert "Sign in, and see what" not in page
+    assert "Signing in has added" in page
+    (path,) = re.findall('<form method="post" action="(.*?)">', page)
+    fields = dict(re.findall('<input type="hidden" name="(.*?)" value="(.*?)">', page))
+    response = browser.post(path, fields, follow=True)
+    assert response.redirect_chain == [("/", 302)]
+    assert "You have no session yet" in text_of(response)
+    assert raw.zcard(f"{prefix}:index") == 0
+
+
 def test_the_landing_page_escapes(site, client):
     """User names come from the visitor: none of them is taken for HTML."""
     client.get("/api/user/%3Cscript%3Ealert(1)%3C%2Fscript%3E")
@@ -325,11 +347,41 @@ def test_the_icon(site, client):
 
 
 def test_the_documentation(site, client, tmp_path):
-    """It is the README, and no HTML is made of it."""
+    """It is the README, and no HTML is made of it. Paragraphs flow, code stays as it is."""
     site.BASE_DIR = tmp_path
     assert client.get("/docs/").status_code == 404
-    Path(tmp_path, "README.md").write_text("# Größe <b>\n", encoding="utf-8")
-    assert "# Größe &lt;b&gt;\n" in client.get("/docs/").content.decode()
+    readme = "# Größe <b>\n\nOne\ntwo.\n\n```\na\n\nb <b>\n```\n"
+    Path(tmp_path, "README.md").write_text(readme, encoding="utf-8")
+    page = client.get("/docs/").content.decode()
+    assert "<p># Größe &lt;b&gt;</p>\n<p>One two.</p>\n" in page
+    assert "<pre>```\na\n\nb &lt;b&gt;\n```</pre>" in page
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("", []),
+        ("\n\n\none\n\n\n\ntwo\n", ["one", "two"]),
+        ("- one\n  more\n- two\n  1. three", ["- one more\n- two\n  1. three"]),
+        ("about\n1,000 - and\n#5", ["about 1,000 - and #5"]),
+        ("4. one:\n\n   | a |\n   | - |\n   | 1 |", ["4. one:", "   | a |\n   | - |\n   | 1 |"]),
+        ("one\n```console\n$ a\n- b\n```\ntwo", ["one", "```console\n$ a\n- b\n```", "two"]),
+        ("```\na\n```\n```\nb\n```", ["```\na\n```", "```\nb\n```"]),
+        ("## Title\ntext", ["## Title text"]),
+    ],
+)
+def test_paragraphs(written, shown):
+    """Each item, row, and block of code keeps its lines. (A heading has an empty line after it.)"""
+    assert paragraphs(written) == shown
+
+
+def test_the_readme_flows():
+    """Of the README itself no word gets lost, and no paragraph of it is hard-wrapped."""
+    readme = (ROOT / "README.md").read_text()
+    shown = paragraphs(readme)
+    assert " ".join(shown).split() == readme.split()
+    assert all(text in readme for text in shown if text.startswith("```"))
+    assert max(len(text.split("\n")[0]) for text in shown if text[0].isalpha()) > 300
 
 
 def test_a_page_that_is_not_there(site, client):

@@ -240,7 +240,7 @@ def test_self_service(proxy, browser, phone, which):
     proxy.losing = ()
     assert response.status_code == 503
     assert "You may have been signed out there" in text_of(response)
-    assert "signs nobody out" not in text_of(response)
+    assert "does not sign you out" not in text_of(response)
     ended = browser if which == "browser" else phone
     assert ended.get(LIST).status_code == 302
 
@@ -264,7 +264,7 @@ def test_nobody_was_signed_out(own_server, settings, ada, monkeypatch):
     browser = signed_in_browser(ada, page=LIST)
     own_server.stop()
     response = browser.post(f"{LIST}others/end/")
-    assert "This alone signs nobody out." in text_of(response)
+    assert "This does not sign you out." in text_of(response)
     response = browser.delete("/api/sessions/?others=1")
     assert response.json() == {"error": "Sessions cannot be reached."}
 

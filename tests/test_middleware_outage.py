@@ -210,7 +210,7 @@ def test_redis_is_away(get, red, caplog, name):
         Redis.go_away()
     response = get(name)
     assert_unavailable(response)
-    assert "This alone signs nobody out." in response.text
+    assert "This does not sign you out." in response.text
     assert f"{name}: Redis at redis://127.0.0.1" in caplog.text
     assert red not in caplog.text
     Redis.come_back()

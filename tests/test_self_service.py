@@ -23,6 +23,7 @@ from tests.test_registry import started
 PAGE = "/account/sessions/"
 OTHERS = f"{PAGE}others/end/"
 UNKNOWN = "0123456789abcdef" * 2
+KNOW = "You don’t know one of these?"
 
 pytestmark = pytest.mark.django_db
 
@@ -73,8 +74,9 @@ def test_one_session(browser):
     assert text.count("Firefox on Linux") == text.count("This device") == 1
     assert "198.51.100.7" in text
     assert "Started" in text
-    assert "Last saved" in text
+    assert "Last change" in text
     assert "nowhere else" in text
+    assert KNOW not in text
     assert OTHERS not in response.content.decode()
 
 
@@ -88,6 +90,7 @@ def test_several_sessions(ada, browser):
     assert "on iOS" in elsewhere
     assert "2001:db8::7" in elsewhere
     assert page.count("This device") == 1
+    assert KNOW in page
     assert "Bobs" not in page
     assert "203.0.113.9" not in page
     for href in (end_of(browser), end_of(phone), OTHERS):
@@ -176,10 +179,10 @@ def test_times_that_are_damaged(browser, raw, prefix):
     raw.hset(key, "@created", "junk")
     for path in (PAGE, end_of(browser)):
         text = text_of(browser.get(path))
-        assert "Started unknown Last saved" in text
+        assert "Started unknown Last change" in text
         assert text.count("unknown") == 1
     raw.hset(key, "@updated", "junk")
-    assert "Started unknown Last saved unknown" in text_of(browser.get(PAGE))
+    assert "Started unknown Last change unknown" in text_of(browser.get(PAGE))
 
 
 def test_looking_writes_nothing(browser, raw, prefix):
@@ -246,7 +249,7 @@ def test_asking_ends_nothing(ada, browser):
     """The link leads to a page that asks; looking at it ends nothing."""
     phone = signed_in(ada, "Phone")
     text = text_of(browser.get(end_of(phone)))
-    assert "End this session?" in text
+    assert "Sign out that device?" in text
     assert "Phone" in text
     assert "Cancel" in text
     assert is_signed_in(phone)

@@ -94,7 +94,7 @@ def test_two_browsers(sign_in, javascript):
     expect(elsewhere(laptop)).to_contain_text("Mobile Safari on iOS")
 
     laptop.get_by_role("link", name="Sign out: Mobile Safari on iOS, 127.0.0.1").click()
-    expect(laptop.get_by_role("heading", name="End this session?")).to_be_visible()
+    expect(laptop.get_by_role("heading", name="Sign out that device?")).to_be_visible()
     laptop.get_by_role("link", name="Cancel").click()
     phone.reload()
     expect(phone.get_by_role("heading", name=LIST)).to_be_visible()
@@ -163,7 +163,7 @@ def test_it_can_be_used_with_the_keyboard(sign_in):
         "Sign out: Mobile Safari on iOS, 127.0.0.1",
     ]
     laptop.keyboard.press("Enter")
-    expect(laptop.get_by_role("heading", name="End this session?")).to_be_visible()
+    expect(laptop.get_by_role("heading", name="Sign out that device?")).to_be_visible()
 
 
 def check_looks(page):
