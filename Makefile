@@ -21,6 +21,7 @@ run: $(INSTALLED)
 	$(BIN)/python manage.py demoadmin
 	$(BIN)/python manage.py runserver 127.0.0.1:$(PORT)
 
+# ARGS are those of pytest: ARGS="tests/test_races.py -s" shows the figures of the races.
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(ARGS)
 
