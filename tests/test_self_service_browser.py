@@ -175,6 +175,21 @@ def check_looks(page):
         assert too_faint(page.locator("main")) == {}
 
 
+def test_the_landing_page(sign_in):
+    """It fits as well: on a phone each value stands below its name. And it signs out."""
+    laptop = sign_in()
+    laptop.goto("/")
+    check_looks(laptop)
+    row = laptop.get_by_role("table").locator("tbody tr").first
+    for width, is_below in ((390, True), (1280, False)):
+        laptop.set_viewport_size({"width": width, "height": 800})
+        name, value = (row.locator(cell).bounding_box() for cell in ("th", "td"))
+        assert (value["y"] >= name["y"] + name["height"]) == is_below
+    laptop.get_by_role("button", name="Sign out").click()
+    expect(laptop.get_by_text("You have no session yet")).to_be_visible()
+    expect_refused(laptop)
+
+
 def test_all_pages_fit_and_can_be_read(sign_in, redis):
     """Whatever the width, and light or dark: the list, each question, and the outage."""
     laptop = sign_in()
