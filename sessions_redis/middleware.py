@@ -43,7 +43,7 @@ class SessionMiddleware(middleware.SessionMiddleware):
 
     When Redis is away or refuses, the answer is 503 with ``Retry-After``, and the visitor's cookie
     stays as it is: for whatever store the request needed, in a view, a template, or a middleware
-    behind this one. In place of a JSON response it is in JSON, else rendered from the template
+    behind this one. If the view had returned JSON it is JSON, else it is rendered from the template
     ``503.html``, if the site has one; in the admin from ``admin/503.html``, which comes along.
 
     When a session has got a new key, as it does by signing in, and the request fails later, the
