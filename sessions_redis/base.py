@@ -5,13 +5,17 @@ from typing import Any, TypeVar
 
 from django.contrib.sessions.backends.base import SessionBase
 
+from sessions_redis import commands, conf, logs
 from sessions_redis.calls import PASSED_ON, Call, Outcome, StoreSteps
 from sessions_redis.changes import UNKNOWN, Changes, Known
 from sessions_redis.clients import arun, run
 from sessions_redis.commands import session_id
-from sessions_redis.entries import Entries
+from sessions_redis.entries import Entries, entries_in
+from sessions_redis.fields import NOTHING
 
 T = TypeVar("T")
+
+log = logs.named("django.security.SuspiciousSession")
 
 
 class StoreBase(SessionBase):
@@ -25,6 +29,9 @@ class StoreBase(SessionBase):
 
     # On what this store has loaded since it last wrote. Only that is known to be in Redis.
     _mark: object = None
+
+    # What Redis held when this store loaded from it the last time.
+    _last_loaded: Known | None = None
 
     def _is_overridden(self, *names: str) -> bool:
         """Whether one of the engine's own methods is replaced, in a subclass or otherwise."""
@@ -49,6 +56,41 @@ class StoreBase(SessionBase):
     @_session_cache.deleter
     def _session_cache(self) -> None:
         del self._entries
+
+    # As in SessionBase. Another task of the request may have loaded the session meanwhile, and have
+    # changed it.
+
+    def _get_session(self, no_load: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        self.accessed = True
+        if not hasattr(self, "_entries"):
+            self._last_loaded = None
+            self._keep({} if no_load or self.session_key is None else self.load())
+        return self._entries
+
+    async def _aget_session(self, no_load: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        if not hasattr(self, "_entries"):
+            await self._aperform(self._loaded(no_load=no_load))
+        self.accessed = True
+        return self._entries
+
+    _session = property(_get_session)
+
+    def _loaded(self, *, no_load: bool = False) -> StoreSteps[dict[Any, Any]]:
+        if not hasattr(self, "_entries"):
+            self._last_loaded = None
+            load = not no_load and self.session_key is not None
+            self._keep((yield Call("load")) if load else {})
+        return self._entries
+
+    def _keep(self, entries: Mapping[Any, Any]) -> None:
+        """Take what ``load()`` returned for the session's entries, unless there are some by now."""
+        if hasattr(self, "_entries"):
+            return
+        self._session_cache = entries
+        loaded = self._last_loaded
+        if self._known.replaces and loaded and loaded.id == self._id:
+            # An overridden load() has made another dictionary of what the engine's own returned.
+            self._known = loaded
 
     # Whatever reaches Redis marks the session as accessed first, also if it raises then: what the
     # view answers depends on the visitor's session, and no cache may give it to another.
@@ -108,3 +150,27 @@ class StoreBase(SessionBase):
         """Take ``changes`` as written: later changes are those against them."""
         self._known = self._known_of(former_id or id).after(changes, id)
         self._mark = None
+
+    def _loading(self) -> StoreSteps[Entries]:
+        id = self._id
+        if id is None:
+            return self._entries_in(NOTHING)
+        stored = yield commands.load(conf.current().keyspace, id)
+        if isinstance(stored, commands.WrongType):
+            log.warning("Session %s is not stored as a hash and is ignored.", id)
+        elif stored is not None:
+            if self._mark is None:
+                self._mark = object()
+            entries = self._entries_in(stored, id)
+            entries.known = self._last_loaded = Known(id, stored)
+            entries.mark = self._mark
+            return entries
+        if self._id == id:  # another task of the request may have cycled it meanwhile
+            self._session_key = None
+        return self._entries_in(NOTHING)
+
+    def _entries_in(self, fields: Mapping[bytes, bytes], id: str = "") -> Entries:
+        def report(name: bytes) -> None:
+            log.warning("Session %s: the field %r is damaged and reads as missing.", id, name)
+
+        return entries_in(fields, self.serializer(), report)

@@ -45,8 +45,14 @@ class Call:
         that it enforces applies in asynchronous code as well.
         """
         if store._is_overridden(self.name) and not store._is_overridden(twin(self.name)):
-            return await sync_to_async(self.of)(store)
+            return await sync_to_async(self._in_thread)(store)
         return await getattr(store, twin(self.name))(*self.args, **self.options)
+
+    def _in_thread(self, store: "StoreBase") -> Any:
+        try:
+            return self.of(store)
+        except StopIteration as error:  # which no future takes: the caller would wait forever
+            raise RuntimeError(f"{self.name}() raised StopIteration") from error
 
 
 class Outcome:

@@ -131,7 +131,8 @@ class SessionStore(SteppedStore):
         await registry.atrim()
 
     def _is_overridden(self, *names: str) -> bool:
-        return any(getattr(type(self), name) is not _OWN[name] for name in names)
+        own, store = vars(self), type(self)
+        return any(name in own or getattr(store, name) is not _OWN[name] for name in names)
 
     # Beyond Django's contract
 

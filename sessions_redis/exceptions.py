@@ -7,6 +7,8 @@ from django.contrib.sessions.exceptions import SessionInterrupted
 
 from sessions_redis.logs import printable
 
+GONE = "The session was deleted or has expired."
+
 
 class SessionGone(UpdateError, SessionInterrupted):  # noqa: N818 - named for what happened
     """

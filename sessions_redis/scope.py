@@ -65,9 +65,7 @@ class Scope(MutableMapping[str, Any]):
             del self[key]
 
     def _keys(self) -> Iterator[str]:
-        # django-stubs leaves out both ways to a session's mapping.
-        entries = self._session._get_session()  # type: ignore[attr-defined]
-        found = keys_starting_with(entries, self._prefix)
+        found = keys_starting_with(self._session._get_session(), self._prefix)
         return (key.removeprefix(self._prefix) for key in found)
 
     # The same for asynchronous code, by the names that Django gave them in SessionBase

@@ -5,179 +5,27 @@ Each is a generator of commands, and of calls of the store's own methods, which 
 has carried out by `_perform` and its asynchronous twin by `_aperform`.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from django.contrib.sessions.backends.base import CreateError
 from django.core.exceptions import ImproperlyConfigured
 
-from sessions_redis import commands, conf, logs
-from sessions_redis.base import StoreBase
+from sessions_redis import commands, conf
 from sessions_redis.calls import Call, StoreSteps
-from sessions_redis.changes import Changes, Known, whole
+from sessions_redis.changes import Changes
 from sessions_redis.commands import StoredSession
-from sessions_redis.entries import Entries, entries_in
-from sessions_redis.exceptions import SessionGone
-from sessions_redis.fields import NOTHING, field_of
-from sessions_redis.keys import Key, random_key
-
-log = logs.named("django.security.SuspiciousSession")
-
-# New keys tried before giving up. Two of 36**32 do not meet by chance, but a creation that is
-# repeated because its reply was lost finds its own key taken.
-CREATE_ATTEMPTS = 3
+from sessions_redis.creation import CreatingStore, Leaving
+from sessions_redis.exceptions import GONE, SessionGone
+from sessions_redis.fields import field_of
+from sessions_redis.keys import Key
 
 
-class Leaving:
-    """The session ``id``, which ``cycle_key()`` moves. ``is_left``: another one has its entries."""
-
-    __slots__ = ("id", "is_left")
-
-    def __init__(self, id: str) -> None:
-        self.id = id
-        self.is_left = False
-
-
-class SteppedStore(StoreBase):
+class SteppedStore(CreatingStore):
     """The base of `engine.SessionStore`: the steps of its methods."""
-
-    # Set while overridden methods carry out cycle_key().
-    _leaving: Leaving | None = None
-
-    async def _aget_session(self, no_load: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-        if not hasattr(self, "_entries"):
-            await self._aperform(self._loaded(no_load=no_load))
-        self.accessed = True
-        return self._entries
-
-    def _get_new_session_key(self) -> str:
-        # SessionBase asks the server whether the key is taken; creating does that by itself.
-        return random_key()
-
-    async def _aget_new_session_key(self) -> str:
-        return self._get_new_session_key()
-
-    def _new_key(self) -> Key:
-        return Key(self._get_new_session_key())
-
-    async def _anew_key(self) -> Key:
-        return Key(await self._aget_new_session_key())
-
-    def _loading(self) -> StoreSteps[Entries]:
-        id = self._id
-        if id is None:
-            return self._entries_in(NOTHING)
-        stored = yield commands.load(conf.current().keyspace, id)
-        if isinstance(stored, commands.WrongType):
-            log.warning("Session %s is not stored as a hash and is ignored.", id)
-        elif stored is not None:
-            if self._mark is None:
-                self._mark = object()
-            entries = self._entries_in(stored, id)
-            entries.known, entries.mark = Known(id, stored), self._mark
-            return entries
-        if self._id == id:  # another task of the request may have cycled it meanwhile
-            self._session_key = None
-        return self._entries_in(NOTHING)
-
-    def _entries_in(self, fields: Mapping[bytes, bytes], id: str = "") -> Entries:
-        def report(name: bytes) -> None:
-            log.warning("Session %s: the field %r is damaged and reads as missing.", id, name)
-
-        return entries_in(fields, self.serializer(), report)
-
-    def _loaded(self, *, no_load: bool = False) -> StoreSteps[dict[Any, Any]]:
-        if not hasattr(self, "_entries"):
-            load = not no_load and self.session_key is not None
-            entries = (yield Call("load")) if load else {}
-            # Another task of the request may have loaded them meanwhile, and have changed some.
-            if not hasattr(self, "_entries"):
-                self._session_cache = entries
-        return self._entries
 
     def _existing(self, id: str | None) -> StoreSteps[bool]:
         if id is None:
             return False
         exists: bool = yield commands.exists(conf.current().keyspace, id)
         return exists
-
-    def _age(self) -> StoreSteps[int]:
-        if self._is_overridden("get_expiry_age", "aget_expiry_age"):
-            age: int = yield Call("get_expiry_age")
-            return age
-        return self.get_expiry_age()  # which asks nobody once the session is loaded
-
-    def _creating(self, leaving: Leaving | None = None) -> StoreSteps[None]:
-        yield from self._loaded(no_load=True)
-        for _ in range(CREATE_ATTEMPTS):
-            new: Key = yield Call("_new_key")
-            if (yield from self._created(new, leaving or self._leaving)):
-                self.modified = True
-                return
-        raise RuntimeError(
-            f"{CREATE_ATTEMPTS} new session keys in a row were taken. Is the system's source of "
-            "randomness broken?"
-        )
-
-    def _created(self, new: Key, leaving: Leaving | None) -> StoreSteps[bool]:
-        """Whether the session is in Redis under the key ``new``, which it has then."""
-        if self._is_overridden("save", "asave"):
-            return (yield from self._created_by_save(new))
-        if not (yield from self._beginning(new.id, leaving)):
-            return False
-        self._session_key = new.session_key
-        return True
-
-    def _created_by_save(self, new: Key) -> StoreSteps[bool]:
-        former = None if self.session_key is None else Key(self.session_key)
-        self._session_key = new.session_key
-        saved = False
-        try:
-            yield Call("save", must_create=True)
-            saved = True
-        except CreateError:
-            pass
-        finally:
-            if not saved:
-                self._session_key = None if former is None else former.session_key
-        return saved
-
-    def _beginning(self, id: str, leaving: Leaving | None = None) -> StoreSteps[bool]:
-        """
-        Write a new hash for the session ``id``. ``False`` if there is one already.
-
-        It takes over what the session holds that is ``leaving``.
-        """
-        if leaving and (yield from self._moving(id, leaving)):
-            leaving.is_left = True
-            return True
-        age = yield from self._age()
-        changes = whole(self._entries, self.serializer(), self.metadata_source())
-        created: bool = yield commands.create(conf.current().keyspace, id, age, changes)
-        if created:
-            self._settle(id, changes)
-        return created
-
-    def _moving(self, id: str, leaving: Leaving) -> StoreSteps[bool]:
-        """``False`` if the session is gone that is ``leaving``, and held nobody's entries."""
-        age = yield from self._age()
-        known, serializer = self._known_of(leaving.id), self.serializer()
-        changes = known.changes(self._entries, serializer, self.metadata_source())
-        keyspace = conf.current().keyspace
-        moved: bool = yield commands.cycle(keyspace, leaving.id, id, age, changes)
-        if moved:
-            self._settle(id, changes, leaving.id)
-            return True
-        user = known.user(serializer)
-        if not user:
-            return False
-        # A session of its own, where another request has cycled that session meanwhile.
-        changes = whole(self._entries, serializer, self.metadata_source())
-        command = commands.create_beside(keyspace, leaving.id, user, id, age, changes)
-        if not (yield command):
-            raise SessionGone(_GONE)
-        self._settle(id, changes)
-        return True
 
     def _saving(self, *, must_create: bool) -> StoreSteps[None]:
         if self.session_key is None:
@@ -186,7 +34,7 @@ class SteppedStore(StoreBase):
         entries = yield from self._loaded(no_load=must_create)
         id = self._id
         if id is None:
-            raise SessionGone(_GONE)
+            raise SessionGone(GONE)
         if must_create:
             if not (yield from self._beginning(id, self._leaving)):
                 raise CreateError
@@ -194,7 +42,7 @@ class SteppedStore(StoreBase):
         age = yield from self._age()
         changes = self._known_of(id).changes(entries, self.serializer(), self.metadata_source())
         if not (yield commands.save(conf.current().keyspace, id, age, changes)):
-            raise SessionGone(_GONE)
+            raise SessionGone(GONE)
         self._settle(id, changes)
 
     def _deleting(self, id: str | None) -> StoreSteps[None]:
@@ -240,7 +88,7 @@ class SteppedStore(StoreBase):
             if not loaded:
                 # As loading would have it: the next request is not to come with this key again.
                 self._session_key, self._session_cache = None, {}
-            raise SessionGone(_GONE)
+            raise SessionGone(GONE)
         if isinstance(value, commands.NotAnInteger):
             raise TypeError(_not_an_integer(key))
         if isinstance(value, commands.TooLarge):
@@ -285,9 +133,6 @@ class SteppedStore(StoreBase):
                 f"integers as decimal text; {self.serializer.__qualname__} does not. "
                 "Django's JSONSerializer does."
             )
-
-
-_GONE = "The session was deleted or has expired."
 
 
 def _is_integer(value: object) -> bool:
