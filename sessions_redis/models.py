@@ -61,8 +61,14 @@ class Session(models.Model):
     class Meta:
         managed = False
         base_manager_name = "objects"
-        default_permissions = ("view", "delete")
-        permissions = (("view_session_entries", _("Can view session entries")),)
+        # Django's own would have the names of those of django.contrib.sessions, whose model is
+        # called the same. Both stand in the list of permissions to give.
+        default_permissions = ()
+        permissions = (
+            ("view_session", _("Can view who is signed in")),
+            ("delete_session", _("Can end sessions")),
+            ("view_session_entries", _("Can view session entries")),
+        )
         verbose_name = _("session")
         verbose_name_plural = _("sessions")
 

@@ -93,6 +93,49 @@ def test_in_words():
     assert str(session) == session.pk[:8]
 
 
+def run_alone(script):
+    """Run a site of its own settings."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+WITH_DJANGOS_SESSIONS = """
+from django.conf import settings
+settings.configure(
+    INSTALLED_APPS=[
+        "django.contrib.auth",
+        "django.contrib.contenttypes",
+        "django.contrib.sessions",
+        "sessions_redis",
+    ],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+)
+import django
+django.setup()
+from django.core.management import call_command
+call_command("check")
+call_command("migrate", verbosity=0)
+from django.contrib.auth.models import Permission
+print(*Permission.objects.all(), sep="\\n")
+"""
+
+
+def test_permissions_have_names_of_their_own():
+    """In a site that has django.contrib.sessions, too, no two permissions read the same."""
+    done = run_alone(WITH_DJANGOS_SESSIONS)
+    assert (done.returncode, done.stderr) == (0, "")
+    names = done.stdout.splitlines()[1:]
+    assert len(set(names)) == len(names)
+    ours = {"Can view who is signed in", "Can end sessions", "Can view session entries"}
+    assert {f"Sessions | session | {name}" for name in ours} <= set(names)
+
+
 WITHOUT_ADMIN = """
 from django.conf import settings
 settings.configure(
@@ -109,13 +152,6 @@ call_command("migrate")
 
 def test_without_the_admin():
     """In a site without the admin, and even without users, the app is no trouble."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", WITHOUT_ADMIN],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_alone(WITHOUT_ADMIN)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Applying sessions_redis.0001_initial... OK" in done.stdout

@@ -28,9 +28,13 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "session",
                 "verbose_name_plural": "sessions",
-                "permissions": (("view_session_entries", "Can view session entries"),),
+                "permissions": (
+                    ("view_session", "Can view who is signed in"),
+                    ("delete_session", "Can end sessions"),
+                    ("view_session_entries", "Can view session entries"),
+                ),
                 "managed": False,
-                "default_permissions": ("view", "delete"),
+                "default_permissions": (),
                 "base_manager_name": "objects",
             },
         ),
