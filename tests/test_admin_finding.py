@@ -149,7 +149,10 @@ def test_round_trips(settings, session_redis, server, admin_client, ada):
 def test_the_index_leads_to_the_page(ender):
     """The section is linked there, and so is what it is called on the way."""
     for page in ("/admin/", "/admin/sessions_redis/"):
-        assert f'href="{url()}"' in ender.get(page).content.decode()
+        response = ender.get(page)
+        assert f'href="{url()}"' in response.content.decode()
+        assert "Sessions Change" in text_of(response)
+        assert "Sessions View" not in text_of(response)
     page = ender.get(url())
     # From Django 6.1 on, the marks between them are not in the text.
     assert "Home Sessions End a session" in text_of(page).replace(" ›", "")

@@ -55,9 +55,10 @@ class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin):
         return request.user.has_perm("sessions_redis.view_session_entries")
 
     def get_model_perms(self, request: HttpRequest) -> dict[str, bool]:
-        # The admin's index links what may be viewed. Staff who may only end sessions have a page.
+        # The admin's index links what may be viewed or changed, and calls the link so. Staff who may
+        # only end sessions have a page, on which there is nothing to view.
         perms = super().get_model_perms(request)
-        return {**perms, "view": perms["view"] or perms["delete"]}
+        return {**perms, "change": perms["delete"] and not perms["view"]}
 
     # What there is
 
