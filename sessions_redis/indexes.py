@@ -108,6 +108,11 @@ def is_start(digits: str) -> bool:
     return re.fullmatch("[0-9a-f]{6,32}", digits) is not None
 
 
+def is_short_start(digits: str) -> bool:
+    """Whether ``digits`` can be the first ones of a session's id, and are too few to look for."""
+    return re.fullmatch("[0-9a-f]{0,5}", digits) is not None
+
+
 def page(
     index: str,
     bounds: Bounds = ANY,

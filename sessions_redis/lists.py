@@ -12,7 +12,7 @@ from operator import itemgetter
 
 from sessions_redis import indexes, live
 from sessions_redis.clients import Steps
-from sessions_redis.indexes import Page, is_start
+from sessions_redis.indexes import Page, is_short_start, is_start
 from sessions_redis.live import LiveSession, Selection, Started, drop, indexed, read
 
 # How often a part is read again because some of its sessions turned out to be gone.
@@ -119,6 +119,11 @@ def of_user(user_pk: str, start: int, stop: int | None) -> Steps[list[LiveSessio
 
 def starting_with(digits: str) -> Steps[Started]:
     index = indexed().index
+    if is_short_start(digits):
+        raise ValueError(
+            f"Sessions whose IDs start with {digits!r} were not searched for. Fewer than 6 "
+            "characters can be the start of too many IDs. Pass 6 or more of the first characters."
+        )
     if not is_start(digits):
         return Started(())
     cursor, ids = 0, dict[str, None]()

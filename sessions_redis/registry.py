@@ -24,7 +24,7 @@ from sessions_redis import lists, live
 from sessions_redis.clients import aperform, arun, perform, run
 from sessions_redis.commands import session_id
 from sessions_redis.exceptions import SessionStoreUnavailable
-from sessions_redis.indexes import is_id, is_start
+from sessions_redis.indexes import is_id, is_short_start, is_start
 from sessions_redis.live import ALL, Endings, LiveSession, Selection, Started, user_pk_of
 from sessions_redis.signals import session_ended
 
@@ -54,6 +54,7 @@ __all__ = [
     "find",
     "find_many",
     "is_id",
+    "is_short_start",
     "is_start",
     "latest",
     "of_user",
@@ -109,7 +110,8 @@ async def afind_many(session_ids: Sequence[str]) -> list[LiveSession]:
 
 def starting_with(digits: str) -> Started:
     """
-    Sessions whose ids start with ``digits``: 6 or more of 0-9 and a-f. With others, none.
+    Sessions whose ids start with ``digits``: 6 or more of 0-9 and a-f, else ``ValueError``. With
+    other characters, or more than 32, there are none.
 
     The indexes are not ordered by id, so this looks at the sessions one after the other, a thousand
     in each round trip, and at about 500,000 at most. The result says whether that was all of them.

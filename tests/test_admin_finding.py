@@ -17,6 +17,7 @@ pytestmark = pytest.mark.django_db
 YES = {"post": "yes"}
 TITLE = "End a session"
 NOBODYS = "No live session has this key or ID."
+MORE = "To find a session by its ID, enter 6 or more of the first characters of the ID."
 
 
 @pytest.fixture(autouse=True)
@@ -66,9 +67,16 @@ def test_searching_for_the_digits_that_the_list_shows(admin_client, ada, digits)
 
 
 def test_searching_for_too_few_digits(admin_client, ada):
-    """Fewer are a name, or a key."""
+    """Fewer are a name, or a key; where they are neither, the page asks for more."""
     id = signed_in(ada)
-    assert id not in listed(admin_client.get(url(), {"q": id[:5]}))
+    session_with("ada" + "0" * 29)
+    for digits in (id[:5], f" {id[:5].upper()} ", "0"):
+        page = admin_client.get(url(), {"q": digits})
+        assert (listed(page), MORE in text_of(page)) == ([], True)
+    for term in ("", "ada", "nobody", id[:6], "000000"):
+        page = admin_client.get(url(), {"q": term})
+        assert MORE not in text_of(page)
+    assert listed(admin_client.get(url(), {"q": "ada"})) == [id]
 
 
 def test_several_ids_that_start_so(admin_client, ada):
@@ -182,7 +190,7 @@ def test_ending_by(ender, ada, by):
     assert f"{id[:8]} Session" in text_of(ender.get("/admin/"))
 
 
-@pytest.mark.parametrize("sent", ["", "nobody's", "0" * 32, "0" * 6, "00000", "é*", "ada"])
+@pytest.mark.parametrize("sent", ["", "nobody's", "0" * 32, "0" * 6, "0" * 33, "é*", "adam"])
 def test_ending_in_vain(ender, ada, sent):
     """The page says that there is no such session, and does not repeat what was sent."""
     signed_in(ada)
@@ -191,13 +199,22 @@ def test_ending_in_vain(ender, ada, sent):
     assert TITLE in text_of(ender.get(url()))
 
 
+@pytest.mark.parametrize("sent", ["0", "00000", " ADA "])
+def test_ending_by_too_few_digits(ender, ada, sent):
+    """The page asks for more of them."""
+    session_with("00000" + "1" * 27)
+    response = ender.post(url("find"), {"session_key": sent})
+    message = f"No live session has this key. {MORE}"
+    assert (response.url, said(response)) == (url(), [message])
+
+
 def test_digits_of_several_sessions(ender, admin_client, ada):
     """More digits are asked for; whoever may look at the list is led to all of them."""
     id = signed_in(ada)
     another(id, 7)
     response = ender.post(url("find"), {"session_key": id[:7]})
     assert response.url == url()
-    assert said(response)[0].startswith("The IDs of several live sessions start with these digits.")
+    assert said(response)[0].startswith("The IDs of several live sessions start so.")
     assert ender.post(url("find"), {"session_key": id[:8]}).url == url("delete", id)
     found = admin_client.post(url("find"), {"session_key": id[:7]})
     assert found.url == f"{url()}?q={id[:7]}"

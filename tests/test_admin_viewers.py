@@ -234,7 +234,8 @@ def test_searches_find_what_is_seen(victoria):
     }
     assert [term for term, is_found in found.items() if is_found] == [str(victoria.pk), id, id[:6]]
     help_text = text_of(client.get(url()))
-    assert "A user's primary key, or the first 6 or more digits of a session's ID." in help_text
+    said = "A user's primary key, or 6 or more of the first characters of a session's ID."
+    assert said in help_text
     assert "e-mail" not in help_text
     assert "A user name or e-mail address" in text_of(client_of(somebody("superuser")).get(url()))
 
@@ -405,7 +406,7 @@ def test_pages_of_a_site_whose_keys_are_names(asked):
         assert asked("changelist_view", user=name).url == "/?e=1"
         with pytest.raises(PermissionDenied):
             asked("end_all_view", name)
-    assert "The first 6 or more digits of a session's ID." in text_of(listing)
+    assert "6 or more of the first characters of a session's ID." in text_of(listing)
 
 
 def test_who_may_see_names_that_are_keys(asked):

@@ -51,11 +51,12 @@ def test_finding(settings, session_redis, starting_with, location):
 
 
 def test_what_is_not_looked_for(raw, starting_with):
-    """Fewer digits, other characters, and patterns find nothing, and ask nobody."""
+    """Other characters, and patterns find nothing, and ask nobody."""
     (id,) = many(1)
     for digits in (
-        "",
-        id[:5],
+        "xyz",
+        id[:4] + "G",
+        id[:5] + "\n",
         id.upper()[:8] + "G",
         "******",
         f"{id[:6]}*",
@@ -64,6 +65,18 @@ def test_what_is_not_looked_for(raw, starting_with):
     ):
         assert commands_of(raw, lambda digits=digits: starting_with(digits)) == {}
         assert starting_with(digits) == Started(())
+
+
+def test_too_few(raw, starting_with):
+    """Fewer digits are refused, and nobody is asked: "none" would be untrue."""
+    (id,) = many(1)
+    for digits in ("", "0", id[:4], id[:5]):
+
+        def refused(digits=digits):
+            with pytest.raises(ValueError, match=f"start with '{digits}'.*Pass 6 or more"):
+                starting_with(digits)
+
+        assert commands_of(raw, refused) == {}
 
 
 def test_several(raw, prefix, starting_with):

@@ -27,11 +27,13 @@ from sessions_redis.commands import session_id
 from sessions_redis.registry import LiveSession, Started
 
 BY_NAME = gettext_lazy(
-    "A user name or e-mail address, a user's primary key, or the first 6 or more digits of a "
-    "session's ID."
+    "A user name or e-mail address, a user's primary key, or 6 or more of the first characters "
+    "of a session's ID."
 )
-BY_KEY = gettext_lazy("A user's primary key, or the first 6 or more digits of a session's ID.")
-BY_ID = gettext_lazy("The first 6 or more digits of a session's ID.")
+BY_KEY = gettext_lazy(
+    "A user's primary key, or 6 or more of the first characters of a session's ID."
+)
+BY_ID = gettext_lazy("6 or more of the first characters of a session's ID.")
 
 
 class FindingAdmin(WaysAdmin):
@@ -70,6 +72,11 @@ class FindingAdmin(WaysAdmin):
             return str(BY_NAME)
         return str(BY_KEY if viewer.sees_keys else BY_ID)
 
+    def is_short(self, search_term: str) -> bool:
+        """Whether the list was searched for the start of an id, and for too little of it."""
+        digits = search_term.strip().lower()
+        return digits != "" and registry.is_short_start(digits)
+
     @method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
     @method_decorator(sensitive_post_parameters("session_key"))
     @says_so
@@ -86,13 +93,13 @@ class FindingAdmin(WaysAdmin):
         if request.method != "POST":
             return redirect(self._list_url(request))
         key_id, digits = _sent(request)
-        started = _found(key_id, digits)
+        started = _found(key_id, digits if registry.is_start(digits) else "")
         if len(started.sessions) == 1:
             page = "change" if sees_sessions else "delete"
             return redirect(self._filtered(request, self._url(page, started.sessions[0].id)))
         if started.sessions and sees_sessions:
             return redirect(self._url("changelist") + "?" + urlencode({"q": digits}))
-        self.message_user(request, _not_found(started), messages.WARNING)
+        self.message_user(request, _not_found(started, digits), messages.WARNING)
         return redirect(self._list_url(request))
 
     def ending_page(self, request: HttpRequest) -> HttpResponse:
@@ -112,10 +119,9 @@ class FindingAdmin(WaysAdmin):
 
 
 def _sent(request: HttpRequest) -> tuple[str, str]:
-    """The ID of the key that was sent, and the digits that were sent if they are not a key."""
+    """The ID of the key that was sent, and what was sent as the digits of an ID."""
     sent = request.POST.get("session_key", "").strip()
-    digits = sent.lower()
-    return session_id(sent), digits if registry.is_start(digits) else ""
+    return session_id(sent), sent.lower()
 
 
 def _found(key_id: str, digits: str) -> Started:
@@ -126,12 +132,17 @@ def _found(key_id: str, digits: str) -> Started:
     return registry.starting_with(digits)
 
 
-def _not_found(started: Started) -> str:
+def _not_found(started: Started, digits: str) -> str:
     if started.sessions:
-        return _("The IDs of several live sessions start with these digits. Enter more of them.")
+        return _("The IDs of several live sessions start so. Enter more characters of the ID.")
     if not started.is_complete:
         return _(
             "This search looked at about %(count)d sessions, and found none whose ID starts with "
-            "these digits. There are more sessions: enter all 32 digits."
+            "these characters. There are more sessions: enter all 32 characters."
         ) % {"count": lists.SEARCHED}
+    if digits and registry.is_short_start(digits):
+        return _(
+            "No live session has this key. To find a session by its ID, enter 6 or more of the "
+            "first characters of the ID."
+        )
     return _("No live session has this key or ID.")

@@ -55,8 +55,8 @@ class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin):
         return request.user.has_perm("sessions_redis.view_session_entries")
 
     def get_model_perms(self, request: HttpRequest) -> dict[str, bool]:
-        # The admin's index links what may be viewed or changed, and calls the link so. Staff who may
-        # only end sessions have a page, on which there is nothing to view.
+        # The admin's index links what may be viewed or changed, and names the link after that.
+        # Staff who may only end sessions have a page, on which there is nothing to view.
         perms = super().get_model_perms(request)
         return {**perms, "change": perms["delete"] and not perms["view"]}
 
@@ -97,6 +97,7 @@ class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin):
             context["cap"] = users.CAP if listing.capped else None
             context["cut"] = MOST if listing.is_cut else None
             context["searched"] = None if listing.is_complete else lists.SEARCHED
+            context["is_short"] = self.is_short(context["cl"].query)
             context["cl"].search_help_text = self.search_help(request)
             context["find_url"] = self._url("find")
             shown = context["cl"].result_list
