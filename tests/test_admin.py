@@ -45,6 +45,15 @@ def test_the_section_is_in_the_index(admin_client):
     assert url("add") not in page.content.decode()
 
 
+def test_words_of_a_device(admin_client):
+    """A long name may be broken where its words end, and is no markup."""
+    signed_in(agent="HeadlessChrome/141.0 <b>")
+    signed_in(agent="curl/8")
+    page = admin_client.get(url()).content.decode()
+    assert "Headless<wbr>Chrome" in page
+    assert "<b>" not in page
+
+
 def test_the_list(admin_client, ada):
     """It shows id, user, device, address, and times; the latest expiry first."""
     later, sooner = signed_in(ada, seconds=3600 * 24 + 60), signed_in(seconds=14 * 60 + 30)

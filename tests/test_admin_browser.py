@@ -2,6 +2,7 @@
 
 import re
 import socket
+import time
 from contextlib import contextmanager, suppress
 from itertools import product
 
@@ -21,6 +22,15 @@ from tests.browsers import CHROMIUM, LOOKS, sticks_out, too_faint
 from tests.section import FIREFOX, signed_in, staff, url, use_section
 from tests.servers import Server, required
 
+HEADLESS = (
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "HeadlessChrome/141.0.0.0 Safari/537.36"
+)
+
+# How the list shows that it goes on, and on how many pixels.
+FADE = "getComputedStyle(document.querySelector('#changelist-form .results')).maskImage"
+FADING = 40
+
 SESSIONS = 250
 PASSWORD = "countess"
 
@@ -30,8 +40,8 @@ POINTED_AT = """[...document.querySelectorAll(".sessions-histogram g")].map(bar 
   return bar.contains(document.elementFromPoint(box.x + box.width / 2, box.y + 3));
 })"""
 
-# The lines that each text of the list's column of users takes.
-LINES = """Object.fromEntries([...document.querySelectorAll(".field-user")].map(cell => {
+# The lines that each text of a column takes.
+LINES = """column => Object.fromEntries([...document.querySelectorAll(column)].map(cell => {
   const range = document.createRange();
   range.selectNodeContents(cell);
   return [cell.textContent, new Set([...range.getClientRects()].map(line => line.top)).size];
@@ -349,6 +359,8 @@ def test_every_column_is_in_sight(page, sessions, raw, prefix, tmp_path):
     signed_in("a-longer-name", seconds=12 * 86400 + 3600)
     signed_in("name" * 20, agent="com.example.androidapp/1.2.345", ip="203.113.117.213")
     signed_in(agent="AppWithoutSpaces/1.2.345" * 9, ip="2001:0db8:85a3:1234:5678:8a2e:0370:7334")
+    saved = f"{time.time() - 390:.0f}"
+    raw.hset(f"{prefix}:{signed_in(agent=HEADLESS)}", "@updated", saved)
     raw.hset(f"{prefix}:{signed_in(agent='')}", mapping={"@created": "?", "@updated": "?"})
     page.goto(url())
     table, room = page.evaluate(
@@ -357,7 +369,53 @@ def test_every_column_is_in_sight(page, sessions, raw, prefix, tmp_path):
     )
     page.screenshot(path=tmp_path / "list.png")
     assert table <= room
-    assert page.evaluate(LINES)["anonymous"] == 1
+    assert page.evaluate(LINES, ".field-user")["anonymous"] == 1
+    assert page.evaluate(LINES, ".field-device")["HeadlessChrome on Linux"] <= 3
+    assert page.evaluate(LINES, ".field-saved")["6\xa0minutes ago"] <= 2
+    assert page.evaluate(FADE) == "none"
+
+
+def test_a_list_without_room_shows_that_it_scrolls(page, few_sessions):
+    """On a phone the side fades on which it goes on; at its end nothing that is read does."""
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(url())
+    assert "gradient" in page.evaluate(FADE)
+    assert page.evaluate("results => results.scrollWidth > results.clientWidth", results(page))
+    page.evaluate("results => { results.scrollLeft = results.scrollWidth }", results(page))
+    end, text = page.evaluate(
+        """results => {
+          const range = document.createRange();
+          const ends = [...results.querySelectorAll(".field-expires_in")].map(cell => {
+            range.selectNodeContents(cell);
+            return range.getBoundingClientRect().right;
+          });
+          return [results.getBoundingClientRect().right, Math.max(...ends)];
+        }""",
+        results(page),
+    )
+    assert text <= end - FADING
+
+
+def results(page):
+    return page.locator("#changelist-form .results").element_handle()
+
+
+def test_a_phone_leaves_no_room_unused(chromium, page, boss, settings, few_sessions):
+    """Buttons stand below each other's edge, and what is listed is not far in."""
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(url("change", few_sessions[0]))
+    boxes = [tool.bounding_box() for tool in page.locator(".object-tools a").all()]
+    heights = {box["y"] for box in boxes}
+    assert len(heights) > 1
+    firsts = {min(box["x"] for box in boxes if box["y"] == height) for height in heights}
+    assert firsts == {page.locator("#content h2").first.bounding_box()["x"]}
+    ender = staff("ender", "delete_session")
+    with running_site(settings) as site, browser(chromium, site, settings, ender) as theirs:
+        theirs.set_viewport_size({"width": 390, "height": 800})
+        theirs.goto(url())
+        text = theirs.locator("#content p").first.bounding_box()["x"]
+        item = theirs.locator("#sessions-end-help li").first.bounding_box()["x"]
+        assert text < item <= text + 20
 
 
 @pytest.mark.parametrize("width", [768, 1280])

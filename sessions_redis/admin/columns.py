@@ -20,6 +20,9 @@ from sessions_redis.models import Session
 
 MINUTE = timedelta(minutes=1)
 
+# Where a word may be broken.
+BREAK = mark_safe("<wbr>")
+
 if TYPE_CHECKING:
     SessionModelAdmin = admin.ModelAdmin[Session]
 else:
@@ -46,12 +49,14 @@ class ColumnsAdmin(SessionModelAdmin):
 
     @admin.display(description=gettext_lazy("device"))
     def device(self, session: Session) -> str:
-        return device_of(session.user_agent)
+        # A long name may be broken where its words end: Headless|Chrome.
+        words = re.split("(?<=[a-z])(?=[A-Z])", device_of(session.user_agent))
+        return format_html_join(BREAK, "{}", ((word,) for word in words))
 
     @admin.display(description=gettext_lazy("IP address"), empty_value="-")
     def address(self, session: Session) -> str:
         # A long one may be broken where its groups end, and is still copied as it is.
-        return format_html_join(mark_safe("<wbr>"), "{}", _groups(session.ip or ""))
+        return format_html_join(BREAK, "{}", _groups(session.ip or ""))
 
     @admin.display(description=gettext_lazy("created"))
     def began(self, session: Session) -> str:
@@ -68,7 +73,7 @@ class ColumnsAdmin(SessionModelAdmin):
             return _("unknown")
         if _now() - session.updated < MINUTE:
             return _moment(session.updated, _("just now"))
-        ago = _("%(time)s ago") % {"time": _breakable(timesince(session.updated))}
+        ago = _("%(time)s ago") % {"time": timesince(session.updated)}
         return _moment(session.updated, ago)
 
     @admin.display(description=gettext_lazy("expires in"), ordering="expires")
@@ -77,7 +82,7 @@ class ColumnsAdmin(SessionModelAdmin):
             return _("never")
         if session.expires - _now() < MINUTE:
             return _moment(session.expires, _("less than a minute"))
-        return _moment(session.expires, _breakable(timeuntil(session.expires)))
+        return _moment(session.expires, timeuntil(session.expires))
 
     @admin.display(description=gettext_lazy("created"))
     def created_exactly(self, session: Session) -> str:
@@ -110,11 +115,6 @@ def _whose(session: Session, id: str) -> str:
     if not session.is_own:
         return id
     return format_html('{} <span class="own">{}</span>', id, _("(yours)"))
-
-
-def _breakable(words: str) -> str:
-    # Django binds a number to its unit, which makes a column too wide for the list.
-    return words.replace("\xa0", " ")
 
 
 def _groups(ip: str) -> Iterator[tuple[str]]:
