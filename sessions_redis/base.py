@@ -63,8 +63,8 @@ class StoreBase(SessionBase):
     def _get_session(self, no_load: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         self.accessed = True
         if not hasattr(self, "_entries"):
-            self._last_loaded = None
-            self._keep({} if no_load or self.session_key is None else self.load())
+            before = self._last_loaded
+            self._keep({} if no_load or self.session_key is None else self.load(), before)
         return self._entries
 
     async def _aget_session(self, no_load: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
@@ -77,18 +77,22 @@ class StoreBase(SessionBase):
 
     def _loaded(self, *, no_load: bool = False) -> StoreSteps[dict[Any, Any]]:
         if not hasattr(self, "_entries"):
-            self._last_loaded = None
+            before = self._last_loaded
             load = not no_load and self.session_key is not None
-            self._keep((yield Call("load")) if load else {})
+            self._keep((yield Call("load")) if load else {}, before)
         return self._entries
 
-    def _keep(self, entries: Mapping[Any, Any]) -> None:
-        """Take what ``load()`` returned for the session's entries, unless there are some by now."""
+    def _keep(self, entries: Mapping[Any, Any], before: Known | None) -> None:
+        """
+        Take what ``load()`` returned for the session's entries, unless there are some by now.
+
+        ``before``: what Redis held when this store loaded from it before that.
+        """
         if hasattr(self, "_entries"):
             return
         self._session_cache = entries
         loaded = self._last_loaded
-        if self._known.replaces and loaded and loaded.id == self._id:
+        if self._known.replaces and loaded and loaded is not before and loaded.id == self._id:
             # An overridden load() has made another dictionary of what the engine's own returned.
             self._known = loaded
 
