@@ -91,6 +91,13 @@ def test_what_is_no_page_does_not_renew(staff, renews, path, status):
     assert not renews(staff, path, status, method="head")
 
 
+@pytest.mark.parametrize("method", ["post", "head"])
+def test_only_a_page_that_is_read_renews(staff, renews, method):
+    """A form that is sent may end the session, so it renews nothing, even if it shows a page."""
+    assert not renews(staff, "/admin/auth/user/add/", method=method)
+    assert renews(staff, "/admin/auth/user/add/")
+
+
 def test_the_sign_in_page_renews_nothing(client, renews):
     """A visitor who is not signed in has nothing to be signed out of."""
     client.get("/api/user/noah")
