@@ -5,9 +5,9 @@ On a machine with several users, somebody else may have made the directory befor
 or put something into it: a socket on which another server reads sessions, data that the server
 would load, or a link by which it would write into files elsewhere.
 
-Who may write to a directory above can put another one in its place at any time. That is seen when
-the directory is next looked at, and with each connection by who serves it. It is no reason to
-refuse: in containers, volumes often belong to another user, or everybody may write to them.
+A user who may write to a directory above can replace this one. The engine notices it at the next
+look, and by the owner of the server at each new connection. This is not a reason to refuse the
+directory: in containers, volumes often belong to another user, or everybody may write to them.
 """
 
 import os
@@ -23,9 +23,6 @@ from django.core.exceptions import ImproperlyConfigured
 # The server's own directory within the directory.
 WITHIN = "appendonlydir"
 
-# Symbolic links on the way to a directory; the system follows as many.
-MOST_LINKS = 40
-
 OTHER = 'or name another directory in SESSION_REDIS["LOCATION"]'
 
 
@@ -33,31 +30,26 @@ def made_private(directory: Path) -> Path:
     """
     Create ``directory`` if it is missing, and return it. Only this user can use it.
 
-    Raises ``ImproperlyConfigured`` if it, or what is in it, can be somebody else's.
+    Raises ``ImproperlyConfigured`` if other users may own, change or choose the directory or its
+    content. Where another user's link leads, this creates nothing.
     """
     try:
+        _require_own_way(directory)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _require_private(directory)
     except OSError as error:
-        raise unfit(directory, error) from error
-    require_private(directory)
+        raise _unusable(directory, error) from error
     return directory
 
 
 def require_private(directory: Path) -> None:
-    """Raises ``ImproperlyConfigured`` as `made_private`. ``directory`` is there and absolute."""
+    """Raises ``ImproperlyConfigured`` as `made_private`; ``directory`` need not exist yet."""
     try:
-        _require_own_links(directory)
-        status = directory.stat()
-        _require_own(directory, status)
-        mode = status.st_mode & 0o777
-        if mode & 0o077:
-            raise _unsafe(
-                f"Others can get into {directory} (mode {mode:o}).", f"Run chmod 700 {directory}"
-            )
-        for path, status in _entries(directory):
-            _require_plain(path, status)
+        _require_own_way(directory)
+        if directory.exists():
+            _require_private(directory)
     except OSError as error:
-        raise unfit(directory, error) from error
+        raise _unusable(directory, error) from error
 
 
 def opened(path: Path) -> IO[bytes]:
@@ -67,14 +59,14 @@ def opened(path: Path) -> IO[bytes]:
     try:
         return os.fdopen(os.open(path, flags, 0o600), "ab")
     except OSError as error:
-        raise unfit(path, error) from error
+        raise _unusable(path, error) from error
 
 
 def owner_of_server(connection: Any) -> int | None:
     """
     The number of the user whose server is at the other end of a connection by a unix socket.
 
-    ``None`` where the system does not tell it as Linux does.
+    ``None`` on systems other than Linux.
     """
     if not hasattr(socket, "SO_PEERCRED"):
         return None
@@ -93,11 +85,15 @@ def require_own_server(path: Path, connection: Any) -> None:
         )
 
 
-def unfit(path: Path, error: OSError) -> ImproperlyConfigured:
+def _unusable(path: Path, error: OSError) -> ImproperlyConfigured:
     return ImproperlyConfigured(
         f"embedded:// cannot use {path}: {error.strerror}. "
         "Name a directory that this user owns or can create."
     )
+
+
+def _no_directory(path: Path, why: str, remedy: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(f"embedded:// cannot use {path}: it is {why}. {remedy}, {OTHER}.")
 
 
 def _unsafe(what: str, remedy: str) -> ImproperlyConfigured:
@@ -107,28 +103,51 @@ def _unsafe(what: str, remedy: str) -> ImproperlyConfigured:
     )
 
 
-def _require_own_links(directory: Path) -> None:
-    """Nobody but this user and root has chosen, by a symbolic link, what ``directory`` is."""
-    here, ahead, links = Path(directory.anchor), [*reversed(directory.parts[1:])], 0
+def _require_own_way(directory: Path) -> None:
+    """
+    No file is on the way to ``directory``, and no symbolic link of another user than root.
+
+    What does not exist yet is as `made_private` would create it.
+    """
+    here, ahead = Path(directory.anchor), [*reversed(directory.parts[1:])]
     while ahead:
         name = ahead.pop()
-        if name == "..":
-            here = here.parent
-            continue
-        path = here / name
-        status = path.lstat()
-        if not stat.S_ISLNK(status.st_mode):
+        path = here.parent if name == ".." else here / name
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
             here = path
             continue
-        if status.st_uid != 0:
-            _require_own(path, status)
-        links += 1
-        if links > MOST_LINKS:
-            raise _unsafe(f"{path} is one of too many symbolic links.", "Remove it")
-        target = path.readlink()
-        if target.is_absolute():
-            here = Path(target.anchor)
-        ahead += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+        if stat.S_ISLNK(status.st_mode):
+            target = _own_target(path, status)
+            ahead += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+            here = Path(target.anchor) if target.is_absolute() else here
+        elif stat.S_ISDIR(status.st_mode):
+            here = path
+        else:
+            raise _no_directory(path, "a file, not a directory", "Move it away")
+
+
+def _own_target(link: Path, status: os.stat_result) -> Path:
+    if status.st_uid != 0:
+        _require_own(link, status)
+    target = link.readlink()
+    if not link.exists():
+        why = f"a symbolic link to {target}, which cannot be found"
+        raise _no_directory(link, why, "Remove the link")
+    return target
+
+
+def _require_private(directory: Path) -> None:
+    status = directory.stat()
+    _require_own(directory, status)
+    mode = status.st_mode & 0o777
+    if mode & 0o077:
+        raise _unsafe(
+            f"Others can get into {directory} (mode {mode:o}).", f"Run chmod 700 {directory}"
+        )
+    for path, status in _entries(directory):
+        _require_plain(path, status)
 
 
 def _require_own(path: Path, status: os.stat_result) -> None:

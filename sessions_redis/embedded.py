@@ -132,12 +132,11 @@ def stop(directory: Path) -> None:
 
 def check(directory: Path) -> None:
     """
-    See whether a server could be started in ``directory``, and start none.
+    Check whether a server could start in ``directory``. This creates and starts nothing.
 
     Raises ``ImproperlyConfigured`` as `ensure`.
     """
-    if os.path.lexists(directory):
-        require_private(directory)
+    require_private(directory)
     binary()
 
 

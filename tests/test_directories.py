@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from sessions_redis import conf, embedded
 from sessions_redis.clients import pools
-from sessions_redis.directories import MOST_LINKS, made_private, opened, require_private
+from sessions_redis.directories import made_private, opened, require_private
 from sessions_redis.engine import SessionStore
 from tests.servers import unavailable
 
@@ -316,25 +316,46 @@ def test_links_of_this_user(own, tmp_path):
     require_private(own / ".." / "redis")
 
 
-def test_a_link_to_nothing(tmp_path):
-    """A link that leads nowhere is told as what the system says of it."""
-    (tmp_path / "link").symlink_to("nothing")
-    for use in (embedded.check, embedded.ensure):
-        with pytest.raises(ImproperlyConfigured, match=f"cannot use {tmp_path / 'link'}: "):
-            use(tmp_path / "link")
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize("below", ["redis", "a/redis", "a/../b/redis"])
+def test_a_link_of_somebody_else_above_what_is_missing(tmp_path, below):
+    """Nothing is created where it leads."""
+    (tmp_path / "victim").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "victim")
+    os.lchown(link, SOMEBODY, SOMEBODY)
+    assert f"{link} belongs to the user with the number {SOMEBODY}" in refusal(link / below)
+    assert held(tmp_path / "victim") == []
 
 
-def test_links_in_a_circle(tmp_path):
-    """Links without end are told as the system tells them, or as too many."""
-    (tmp_path / "circle").symlink_to("circle")
-    with pytest.raises(ImproperlyConfigured, match="cannot use"):
-        embedded.ensure(tmp_path / "circle")
-    with pytest.raises(ImproperlyConfigured, match="one of too many symbolic links"):
-        require_private(tmp_path / "circle")
+def test_a_link_of_this_user_above_what_is_missing(tmp_path):
+    """What is missing there is created."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to("there")
+    made_private(tmp_path / "link" / "a" / ".." / "redis")
+    assert held(tmp_path / "there") == ["a", "redis"]
+
+
+@pytest.mark.parametrize("target", ["nothing", "nothing/below", "file/below", "link"])
+@pytest.mark.parametrize("below", ["", "redis", "a/redis"])
+def test_a_link_to_nothing(tmp_path, target, below):
+    """A link whose target is missing, or is the link itself, is named with its target."""
+    (tmp_path / "file").touch()
+    link = tmp_path / "link"
+    link.symlink_to(target)
+    told = refusal(link / below)
+    assert f"{link}: it is a symbolic link to {target}, which cannot be found" in told
+    assert "Remove the link" in told
+    assert held(tmp_path) == ["file", "link"]
+
+
+def test_links_to_links(tmp_path):
+    """As many are followed as the system follows."""
     (tmp_path / "0").mkdir(mode=0o700)
-    for number in range(MOST_LINKS):
+    for number in range(50):
         (tmp_path / str(number + 1)).symlink_to(str(number))
-    require_private(tmp_path / str(MOST_LINKS))
+    require_private(tmp_path / "40")
+    assert f"{tmp_path / '50'}: it is a symbolic link" in refusal(tmp_path / "50")
 
 
 def test_a_directory_that_is_not_there(tmp_path, settings):

@@ -465,12 +465,29 @@ def test_directory_open_to_others_is_refused(mode, directory):
 
 
 def test_file_is_refused(directory):
-    """A path that is a file, or lies below one, is refused."""
+    """A path that is a file, or lies below one, is refused. The check says the same."""
     directory.write_text("a file")
-    with pytest.raises(ImproperlyConfigured, match=f"cannot use {directory}: File exists"):
-        embedded.ensure(directory)
-    with pytest.raises(ImproperlyConfigured, match=r"cannot use .*/below: Not a directory"):
-        embedded.ensure(directory / "below")
+    for path in (directory, directory / "below" / "redis"):
+        for use in (embedded.check, embedded.ensure):
+            with pytest.raises(ImproperlyConfigured, match="it is a file, not a directory") as told:
+                use(path)
+            assert str(told.value) == (
+                f"embedded:// cannot use {directory}: it is a file, not a directory. "
+                'Move it away, or name another directory in SESSION_REDIS["LOCATION"].'
+            )
+
+
+def test_directory_that_cannot_be_created_is_refused():
+    """The error repeats the system's own words."""
+    with pytest.raises(ImproperlyConfigured, match="cannot use /proc/redis: "):
+        embedded.ensure(Path("/proc/redis"))
+
+
+def test_name_that_is_too_long_is_refused(tmp_path):
+    """The check says so, too."""
+    for use in (embedded.check, embedded.ensure):
+        with pytest.raises(ImproperlyConfigured, match=r"cannot use .*: File name too long"):
+            use(tmp_path / ("x" * 300))
 
 
 def test_unwritable_directory_is_refused(directory):
