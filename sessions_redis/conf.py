@@ -116,7 +116,7 @@ def current() -> Conf:
 
     Raises ``ImproperlyConfigured`` if something is wrong with it.
     """
-    # Each operation comes here: outside of tests one look-up is all that tests cost.
+    # Each operation calls this. A site without tests pays for them with one look-up.
     return _read() if _TEST_UTILS not in sys.modules else _read_for_tests()
 
 
@@ -127,8 +127,8 @@ def is_testing() -> bool:
     That is, between ``setup_test_environment()`` and ``teardown_test_environment()``, which
     ``manage.py test`` and pytest-django call.
     """
-    # What Django itself goes by. ``mail.outbox`` is there without tests, too: sending a mail with
-    # the backend locmem makes it.
+    # Django itself goes by this. ``mail.outbox`` is not a sign of tests: sending a mail with the
+    # backend locmem makes it.
     return hasattr(getattr(sys.modules.get(_TEST_UTILS), "_TestState", None), "saved_data")
 
 
@@ -282,5 +282,6 @@ def _begin_run() -> None:
         current()
 
 
-# What tests fork belongs to their run of tests, so that has to have begun. (Not on Windows.)
+# A process that a test forks shares the run of the test, so the run begins before. (Windows cannot
+# fork.)
 getattr(os, "register_at_fork", dict)(before=_begin_run)

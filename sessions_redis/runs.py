@@ -1,38 +1,50 @@
 """
-A run of tests: the prefix that its sessions get in Redis, and what it removes from there.
+A run of tests: the prefix that its sessions get in Redis, and their removal at its end.
 
-As tests have a database of their own beside the site's, so they have a prefix of their own. A run
-lasts as long as Django's test environment, which holds it. Each process that sets one up has its
-own; so has each worker of ``manage.py test --parallel``. A process that a test forks shares the
-prefix of the test.
+A run lasts as long as Django's test environment, which holds it: from ``setup_test_environment()``
+to ``teardown_test_environment()``. Each process that sets one up has a run of its own.
+
+`_end` deletes the run's keys. Two callers make sure of it:
+
+- ``weakref.finalize``, when the test environment is torn down and drops the run. Django sends no
+  signal at that moment.
+- ``multiprocessing.util.Finalize``, when a process ends that did not tear down. Parallel workers
+  that Django spawns never do, and they run no ``atexit`` functions. In a process that has workers,
+  Python ends these first, so none of them writes after the removal.
+
+Processes that a test forks share its run. `conf` begins a run before each fork, so that there is
+one to share. A fork never ends its parent's run: `_end` compares the process's ID. Two pieces of
+memory (``mmap``) stay common to parent and forks:
+
+- whether a session may have been written. If not, `_end` does not ask Redis, so tests without
+  sessions need no server;
+- the number of the prefix. A server that a test forked follows `begin_afresh` to the next one.
+
+Parallel workers that Django forks share the run as well, but each counts prefixes by itself.
+Django's ``_worker_id`` tells them apart.
 """
 
 import os
-import re
 import secrets
-import socket
 import sys
 import warnings
 import weakref
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, fields
-from functools import cache
-from hashlib import sha256
 from mmap import mmap
 from multiprocessing.util import Finalize
-from pathlib import Path
 from typing import Any
 
 from django.conf import Settings, UserSettingsHolder, settings
 from django.test.utils import _TestState
 
+from sessions_redis import leftovers
 from sessions_redis.clients import sweeps
 from sessions_redis.commands import Keyspace
 from sessions_redis.conf import Conf, is_testing
 from sessions_redis.exceptions import SessionStoreUnavailable
 
-# Under which name the test environment holds the run.
+# The test environment holds the run under this name.
 _KEY = "sessions_redis"
 
 
@@ -40,22 +52,20 @@ class Run:
     """
     The run that this process belongs to.
 
-    ``site``: the setting that it began with. ``is_used``: not 0 when a session may have been
-    written, by this process or by one that was forked from it, which shares this byte.
+    ``site``: the setting that it began with. ``is_used``: not 0 if this process or one of its
+    forks may have written a session.
     """
 
     def __init__(self, site: Conf) -> None:
         self.site = site
-        self.name = f"{_machine()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.name = f"{leftovers.machine()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.is_used = mmap(-1, 1)
         self._worker = 0
         self._number = mmap(-1, 4)
         self._conf: _OfTests | None = None
         ending = (site, self.is_used, os.getpid())
-        weakref.finalize(self, _end, *ending).atexit = False  # the environment is torn down
-        # Workers may be at work then, if the run broke off. Python ends them with this process,
-        # before it comes to this. A process of multiprocessing runs nothing else at its end.
-        Finalize(None, _end, ending, exitpriority=-1)
+        weakref.finalize(self, _end, *ending).atexit = False
+        Finalize(None, _end, ending, exitpriority=-1)  # below 0: after the workers have ended
 
     def conf_of(self, current: Conf) -> Conf:
         """``current`` with this run's prefix."""
@@ -68,16 +78,15 @@ class Run:
         return made
 
     def begin_afresh(self) -> None:
-        """Let what follows find no session. Nothing is asked of Redis: the prefix changes."""
+        """Change the prefix: all sessions so far are out of sight, without a command to Redis."""
         self._part()
         self._number[:] = (int.from_bytes(self._number, "big") + 1).to_bytes(4, "big")
 
     def _part(self) -> str:
-        # Django numbers its parallel workers, which begin as copies of the process that has a run.
+        # 0 outside of parallel workers. A worker begins as a copy of the process that has the run.
         worker = getattr(sys.modules.get("django.test.runner"), "_worker_id", 0)
         if worker != self._worker:
             self._worker, self._number = worker, mmap(-1, 4)
-        # A process that a test forks, such as a server, goes on with the test to another number.
         return f"{worker}.{int.from_bytes(self._number, 'big')}"
 
 
@@ -85,7 +94,7 @@ def of_tests(current: Conf) -> Conf:
     """
     ``current``, the setting as read, with the prefix of this run.
 
-    As it is where a test overrides ``LOCATION`` or ``KEY_PREFIX``.
+    It stays as it is if a test overrides ``LOCATION`` or ``KEY_PREFIX``.
     """
     if _place(settings.SESSION_REDIS) != _place(_site_setting()):
         return current
@@ -119,27 +128,27 @@ class _OfTests(Conf):
 
     @property
     def keyspace(self) -> Keyspace:
-        """The names in Redis. Nothing reaches sessions but by these."""
+        """The names in Redis. All commands take their keys from here."""
         self.is_used[0] = 1
         return Keyspace(self.key_prefix, self.index)
 
 
 def _run(site: Conf) -> Run:
     environment = _environment()
-    # Of threads that come at the same moment, all get what one of them made.
+    # If several threads make one at the same moment, all of them get the first.
     run: Run = environment.get(_KEY) or environment.setdefault(_KEY, Run(site))
     return run
 
 
 def _environment() -> dict[str, Any]:
-    """What Django keeps while the test environment is set up."""
+    """Where Django keeps the settings that it restores after the tests."""
     state: Any = _TestState
     environment: dict[str, Any] = vars(state.saved_data)
     return environment
 
 
 def _site_setting() -> Any:
-    """``SESSION_REDIS`` without what a test overrides."""
+    """``SESSION_REDIS`` as the site has it. Each override wraps the settings before it."""
     held: Any = settings._wrapped  # type: ignore[misc]  # not public
     while isinstance(
         inner := getattr(held, "default_settings", None), Settings | UserSettingsHolder
@@ -155,7 +164,7 @@ def _place(setting: Any) -> Any:
 
 
 def _base(site_prefix: str) -> str:
-    """What the prefixes of all runs of this site start with."""
+    """The start of the prefixes of all runs of this site."""
     return f"test_{site_prefix}:"
 
 
@@ -163,11 +172,11 @@ def _end(site: Conf, is_used: mmap, process: int) -> None:
     if os.getpid() != process or not is_used[0]:
         return
     is_used[0] = 0
-    start = f"{_base(site.key_prefix)}{_machine()}-"
+    start = f"{_base(site.key_prefix)}{leftovers.machine()}-"
     try:
-        sweeps.remove(site, start, _is_left_over)
+        sweeps.remove(site, start, leftovers.is_left_over)
     except SessionStoreUnavailable as error:
-        # The tests have their results by now. Nor does a filter make this warning an error.
+        # The tests have their results by now. So no filter shall make this warning an error.
         with warnings.catch_warnings():
             warnings.simplefilter("default")
             warnings.warn(
@@ -176,37 +185,3 @@ def _end(site: Conf, is_used: mmap, process: int) -> None:
                 RuntimeWarning,
                 stacklevel=2,
             )
-
-
-def _is_left_over(rest: str) -> bool:
-    """
-    Whether this process or one that has ended wrote a key.
-
-    ``rest``: the part of its name after that of the machine.
-    """
-    written_by = re.match(r"(\d{1,9})-", rest)
-    return written_by is not None and _is_over(int(written_by[1]))
-
-
-def _is_over(process: int) -> bool:
-    # Where there is no signal 0 to ask with, what other processes left has to expire.
-    return process == os.getpid() or (os.name == "posix" and not _is_alive(process))
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        with suppress(PermissionError):  # it is another user's
-            os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-@cache
-def _machine() -> str:
-    """What stands for this machine since it booted, and this container: where process IDs count."""
-    marks = [socket.gethostname()]
-    with suppress(OSError):  # not on Linux
-        marks.append(Path("/proc/sys/kernel/random/boot_id").read_text())
-        marks.append(str(Path("/proc/self/ns/pid").readlink()))
-    return sha256(" ".join(marks).encode()).hexdigest()[:8]

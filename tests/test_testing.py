@@ -11,7 +11,7 @@ import pytest
 from django.test import SimpleTestCase
 from fakeredis import FakeRedis
 
-from sessions_redis import conf, embedded, registry, runs
+from sessions_redis import conf, embedded, leftovers, registry, runs
 from sessions_redis.clients import pools
 from sessions_redis.conf import Conf
 from sessions_redis.engine import SessionStore
@@ -227,7 +227,7 @@ def test_neighbors(server, raw, prefix, everything, ending):
     run, keyspace = a_run(server.url, site)
     own = [keyspace.session("a" * 32), keyspace.index, keyspace.user("1")]
     start = f"test_{site}:"
-    machine = runs._machine()
+    machine = leftovers.machine()
     alive = os.getppid()
     others = [
         f"{site}:index",

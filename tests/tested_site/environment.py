@@ -24,7 +24,7 @@ from django.test.utils import (  # noqa: E402
 )
 
 django.setup()
-from sessions_redis import conf, runs  # noqa: E402
+from sessions_redis import conf, leftovers, runs  # noqa: E402
 from sessions_redis.engine import SessionStore  # noqa: E402
 from sessions_redis.test import FreshSessionsMixin  # noqa: E402
 from tests.tested_site.forks import in_a_fork  # noqa: E402
@@ -88,11 +88,20 @@ def forks_inside() -> None:
     teardown_test_environment()
 
 
+def ended_by_a_fork_first() -> None:
+    """The end of the run is still its parent's, which removes everything."""
+    setup_test_environment()
+    created()
+    in_a_fork(teardown_test_environment)
+    teardown_test_environment()  # before any use: that would mark the run as used again
+    assert keys(f"test_{setting['KEY_PREFIX']}") == []
+
+
 def as_somebody_else() -> None:  # pragma: no cover - in a fork
     """A process that may not signal this one's parent knows that it is alive."""
     if os.getuid() == 0:
         os.setuid(65534)
-    assert runs._is_alive(os.getppid())
+    assert leftovers.is_alive(os.getppid())
 
 
 def overridden_where_nothing_is_set() -> None:
@@ -115,6 +124,7 @@ if __name__ == "__main__":
     tests_inside()
     real_ones_outside()
     forks_inside()
+    ended_by_a_fork_first()
     in_a_fork(as_somebody_else)
     overridden_where_nothing_is_set()
     child = multiprocessing.get_context("spawn").Process(target=left_to_the_end_of_the_process)
