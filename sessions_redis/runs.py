@@ -52,12 +52,11 @@ class Run:
     """
     The run that this process belongs to.
 
-    ``site``: the setting that it began with. ``is_used``: not 0 if this process or one of its
-    forks may have written a session.
+    ``site``: the setting at its begin. ``is_used``: not 0 if this process or one of its forks may
+    have written a session.
     """
 
     def __init__(self, site: Conf) -> None:
-        self.site = site
         self.name = f"{leftovers.machine()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.is_used = mmap(-1, 1)
         self._worker = 0
