@@ -4,7 +4,7 @@ import re
 
 CODE = re.compile(r"^(```.*?^```)$", re.MULTILINE | re.DOTALL)
 
-# A line break that Markdown does not keep: the next line is no item, row, or heading of its own.
+# A line break that Markdown does not keep: the next line is not an item, row, or heading.
 SOFT_BREAK = re.compile(r"\n(?!\s*(?:[-*] |\d+\. |\||#+ ))[ ]*")
 
 

@@ -1,5 +1,5 @@
 """
-The environment variables that `config.settings` is made of: read, checked, and refused in words.
+Reads and checks the environment variables for `config.settings`.
 
 A message never repeats a value that may hold a secret.
 """
@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-# What a production start must be given, and what to give it.
+# The variables that a production start needs, and their values in words.
 REQUIRED = {
     "SECRET_KEY": "at least 50 random characters that nobody else knows",
     "ALLOWED_HOSTS": "the names of this site, such as www.example.com,example.com",
@@ -28,7 +28,7 @@ HOST = re.compile(rf"{LABEL}(\.{LABEL})*|\.{LABEL}(\.{LABEL})+|\[[0-9a-f:.]+\]",
 # Where Django's check security.W009 draws the line.
 MIN_LENGTH, MIN_UNIQUE, INSECURE_PREFIX = 50, 5, "django-insecure-"
 
-# URLs of a path, which is not to be taken apart: nothing in it is a password.
+# After these comes a path or name, used as written. It holds no password.
 LOCAL = ("embedded://", "memory://")
 
 
@@ -99,7 +99,7 @@ def without_password(url: str) -> tuple[str, dict[str, str]]:
         return url, {}
     parts = split(url)
     query = parse_qsl(parts.query)
-    # As redis-py reads it: what stands before the @ goes first, and a query is decoded twice.
+    # As redis-py reads it: user and password before the @ win, and a query is decoded twice.
     options = {name: unquote(value) for name, value in reversed(query) if is_secret(name)}
     userinfo = {"username": parts.username, "password": parts.password}
     options |= {name: unquote(value) for name, value in userinfo.items() if value}

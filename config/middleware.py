@@ -30,9 +30,9 @@ def renew_in_admin(get_response: Callable[[HttpRequest], Any]) -> Callable[[Http
 
 
 def renewing(request: HttpRequest, response: HttpResponse) -> HttpResponse:
-    # Pages alone: what a form does can end the very session that it came in.
+    # Only pages that are read: a form can end the session of the request that sends it.
     if request.method == "GET" and response.status_code == 200 and is_admin(request):
-        # The admin has asked for the user, so this takes nothing from Redis or the database.
+        # The admin has loaded the user already, so this asks neither Redis nor the database.
         request.session.modified |= request.user.is_authenticated
     return response
 

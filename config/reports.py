@@ -1,4 +1,4 @@
-"""What Django's error pages show of this site."""
+"""The filter for the settings that Django's error pages show."""
 
 import re
 

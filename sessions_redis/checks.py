@@ -5,7 +5,7 @@ W009, which asks the server, and W011 are among those of ``manage.py check --dep
 Django's own security.W012 and W015 about the session's cookie.
 
 ==== ==========================================================================================
-E001 ``SESSION_REDIS`` is missing or no dictionary though the engine is set.
+E001 ``SESSION_REDIS`` is missing or not a dictionary though the engine is set.
 E002 ``SESSION_REDIS`` has a setting that does not exist.
 E003 ``SESSION_REDIS["LOCATION"]`` is missing or cannot be used.
 E004 A setting has a value that cannot be used.
@@ -44,7 +44,7 @@ ENGINE = "sessions_redis.engine"
 # What is in LOCATION of a server for development or tests.
 DEVELOPMENT = {"embedded", "memory"}
 
-# In KEY_PREFIX: what makes keys of this site of those that a site with the part before it has.
+# A KEY_PREFIX whose keys may have names that another site uses: one with its first part as prefix.
 NESTED = re.compile(r"(.+?):(user|index)(:|$)", re.DOTALL)
 
 # Entries of the kinds that sessions hold; each is written by itself.
@@ -154,9 +154,9 @@ def check_password(**kwargs: Any) -> list[CheckMessage]:
 
 def check_cookies(**kwargs: Any) -> Iterator[CheckMessage]:
     """
-    What Django says of the session's cookie to a site that has its session app or middleware.
+    Django's own checks of the session's cookie, for a site without its session app and middleware.
 
-    This engine needs neither: a site can have ``sessions_redis.middleware`` alone.
+    This engine does not need Django's app or middleware: a site can have ``sessions_redis.middleware`` alone.
     """
     if not _is_engine_in_use():
         return

@@ -198,7 +198,7 @@ def increment(
 @dataclass(frozen=True, slots=True)
 class StoredSession:
     """
-    A session as it lies in Redis, for people to look at.
+    A session as stored in Redis, for people to look at.
 
     ``redis_key``: the hash's name. ``ttl``: seconds left. ``fields``: names and values in text,
     metadata among them; bytes that are no UTF-8 show as ``\\xNN``.

@@ -137,7 +137,9 @@ def problems(setting: Any) -> Iterator[Problem]:
     if not isinstance(setting, Mapping):
         yield Problem(
             "sessions_redis.E001",
-            "SESSION_REDIS is not set." if setting is None else "SESSION_REDIS is no dictionary.",
+            "SESSION_REDIS is not set."
+            if setting is None
+            else "SESSION_REDIS is not a dictionary.",
             'Write SESSION_REDIS = {"LOCATION": "redis://127.0.0.1:6379/0"} in your settings.',
         )
         return

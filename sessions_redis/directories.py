@@ -54,7 +54,7 @@ def require_private(directory: Path) -> None:
 
 def opened(path: Path) -> IO[bytes]:
     """The file at ``path`` of a private directory, to write at its end; it never follows a link."""
-    # A pipe in its place would be waited for without O_NONBLOCK.
+    # Without O_NONBLOCK, a pipe in its place would make this wait for a reader.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         return os.fdopen(os.open(path, flags, 0o600), "ab")

@@ -1,5 +1,5 @@
 """
-The fields of a session's hash: their names, and what they hold.
+The fields of a session's hash: their names and values.
 
 A field's name is the entry's key in UTF-8; its value is what the serializer makes of the entry's
 value. Names with one leading ``@`` are metadata, so an entry's own leading ``@`` is doubled.
@@ -22,7 +22,7 @@ USER_KEY = "_auth_user_id"
 
 NOTHING: Mapping[bytes, bytes] = MappingProxyType({})
 
-# What `decoded` returns for a value that the serializer cannot read.
+# `decoded` returns this for a value that the serializer cannot read.
 DAMAGED = object()
 
 

@@ -30,7 +30,7 @@ class Key:
 
 
 def random_key() -> str:
-    # What get_random_string() makes, each key as likely as any other, in a tenth of the time.
+    # Each key is as likely as any other, as with get_random_string(), in a tenth of the time.
     drawn = b""
     while len(drawn) < KEY_LENGTH:
         drawn += secrets.token_bytes(KEY_LENGTH).translate(_CHARACTERS, _REJECTED)

@@ -18,7 +18,7 @@ from sessions_redis.live import LiveSession, Selection, Started, drop, indexed, 
 # How often a part is read again because some of its sessions turned out to be gone.
 REREADS = 2
 
-# Sessions that a search by the first digits of an id looks at, at most. A step looks at about a
+# A search by the first digits of an id looks at this many sessions at most. A step looks at about a
 # thousand, which takes a server up to 1 ms.
 SEARCHED = 500_000
 

@@ -57,7 +57,7 @@ class LiveSession:
 
     def entries(self) -> list[StoredEntry]:
         """
-        What the session holds now, by name; nothing if it has ended meanwhile.
+        The entries of the session now, by name; none if it has ended meanwhile.
 
         Values are not decoded if the serializer can execute code, as pickle does.
         """

@@ -1,5 +1,5 @@
 """
-``SESSION_REDIS["LOCATION"]``, a URL: what is wrong with one, and how much of it messages may show.
+``SESSION_REDIS["LOCATION"]``, a URL: its mistakes, and the part of it that messages may show.
 
 No message repeats any part of a URL that may belong to a password. A special character in a
 password moves the borders: of ``redis://user:12?x@host`` ``urlsplit`` makes the host ``user`` and
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-# What each scheme is for, in the words of an error message.
+# An example of each scheme, for error messages.
 SCHEMES = {
     "redis": "redis://host:6379/0",
     "rediss": "rediss://host:6379/0 (TLS)",
@@ -20,10 +20,10 @@ SCHEMES = {
     "memory": "memory:// (tests)",
 }
 
-# What follows these is no URL: it is taken as it is.
+# After these schemes comes a path or name, not a URL. It is used as written.
 LITERAL = {"embedded", "memory"}
 
-# What helps with a password that has special characters.
+# The remedy for special characters in a password.
 ENCODE = (
     "In a URL, percent-encode the special characters of user and password: "
     'urllib.parse.quote(password, safe="") does it. Or take both out of the URL and write '
@@ -143,7 +143,7 @@ def _bad_address(location: str, scheme: str) -> Iterator[str]:
             yield "names no path"
         return
     try:
-        url.port  # noqa: B018 - raises for what is no port
+        url.port  # noqa: B018 - raises if it is not a port
     except ValueError:
         yield "names a port that is not a number up to 65535"
     if not url.hostname:

@@ -39,8 +39,8 @@ class Session(models.Model):
 
     ``live``: what it was made of; ``None`` where the session has ended, and only the log knows it.
     ``whose`` says who its user is in the words for the viewer, as far as that viewer may know;
-    ``""`` if not at all. ``user_url``: the user's admin page. ``is_own``: whether it is the very
-    session that looks.
+    ``""`` if not at all. ``user_url``: the user's admin page. ``is_own``: whether the viewer
+    is signed in with it.
     """
 
     id = models.CharField(_("ID"), max_length=32, primary_key=True)
@@ -98,7 +98,7 @@ class Session(models.Model):
 
     @property
     def owner(self) -> str:
-        """Whose it is, in a word. Nothing that not everybody may know, unless `whose` says it."""
+        """Its user in a word. It shows a name only if `whose` does."""
         if self.whose is not None:
             return self.whose
         return gettext("anonymous") if self.user_pk is None else gettext("signed in")

@@ -52,8 +52,7 @@ class Run:
     """
     The run that this process belongs to.
 
-    ``site``: the setting at its begin. ``is_used``: not 0 if this process or one of its forks may
-    have written a session.
+    ``is_used``: not 0 if this process or one of its forks may have written a session.
     """
 
     def __init__(self, site: Conf) -> None:

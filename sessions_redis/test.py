@@ -1,8 +1,8 @@
 """
 For the tests of a site: see docs/testing.md.
 
-The keys of tests are apart from the site's, and are deleted at the end of the run, without anything
-from here. But unlike rows of the database, sessions are there for the tests that follow.
+Tests have keys of their own, which are deleted at the end of the run. That needs nothing from here.
+But unlike rows of the database, the sessions of a test stay for the tests that follow.
 """
 
 import sys
@@ -13,7 +13,7 @@ from sessions_redis import conf, runs
 
 def key_prefix() -> str:
     """
-    What the names of this test's keys in Redis start with.
+    The start of the names of this test's keys in Redis.
 
     A program that the test starts shares its sessions if this is its ``KEY_PREFIX``.
     """
@@ -22,7 +22,7 @@ def key_prefix() -> str:
 
 class FreshSessionsMixin(unittest.TestCase):
     """
-    No session exists when a test of this class begins, nor one that ``setUpClass`` created.
+    No session exists when a test of this class begins, not even one that ``setUpClass`` created.
 
     For a ``TestCase`` of Django's. It takes no round trip to Redis. A test raises ``RuntimeError``
     outside of Django's test environment.

@@ -19,7 +19,7 @@ class Visitor:
     """
     Calls `metadata_of` for one request, when a session is written.
 
-    A deep copy or a pickle holds what that returns then, and nothing else of the request.
+    A deep copy or a pickle holds the result of that call, and nothing else of the request.
     """
 
     __slots__ = ("_meta",)

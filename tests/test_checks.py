@@ -143,7 +143,7 @@ def test_another_serializer(said):
     ("setting", "id", "words"),
     [
         (None, "E001", "SESSION_REDIS is not set"),
-        ([], "E001", "SESSION_REDIS is no dictionary"),
+        ([], "E001", "SESSION_REDIS is not a dictionary"),
         ({"LOCATION": HERE, "COLOR": 1}, "E002", "no setting 'COLOR'"),
         ({}, "E003", 'has no "LOCATION"'),
         ({"LOCATION": "localhost"}, "E003", "is not a URL"),

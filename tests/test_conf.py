@@ -24,8 +24,8 @@ def setting_with(**more):
 # What is wrong: the setting, the check's id, words of the message, words of the hint.
 WRONG = {
     "not set": (None, "E001", ["SESSION_REDIS is not set"], ["LOCATION", "redis://127.0.0.1"]),
-    "a URL": (HERE, "E001", ["no dictionary"], ['SESSION_REDIS = {"LOCATION"']),
-    "a list": ([HERE], "E001", ["no dictionary"], ['SESSION_REDIS = {"LOCATION"']),
+    "a URL": (HERE, "E001", ["not a dictionary"], ['SESSION_REDIS = {"LOCATION"']),
+    "a list": ([HERE], "E001", ["not a dictionary"], ['SESSION_REDIS = {"LOCATION"']),
     "unknown": (setting_with(COLOR=1), "E002", ["'COLOR'"], ["LOCATION, KEY_PREFIX, OPTIONS"]),
     "misspelt": (setting_with(OPTION={}), "E002", ["'OPTION'"], ['Did you mean "OPTIONS"']),
     "lower case": (setting_with(key_prefix="s"), "E002", ["'key_prefix'"], ['"KEY_PREFIX"']),

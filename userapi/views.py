@@ -1,5 +1,5 @@
 """
-``GET /api/user/<username>``: who asks, and in which session.
+``GET /api/user/<username>``: the user name and the session of the visitor.
 
 ``sessionId`` in its answer is the session key, the secret that the cookie carries.
 """

@@ -92,7 +92,7 @@ class _Checked:
         return monotonic() - self.used > IDLE
 
     def _is_foreign(self, opened: Any) -> ForeignServerError | None:
-        """What to raise if another user's server is at the other end, and must not be."""
+        """The error to raise if another user's server must not be at the other end, and is."""
         owner = owner_of_server(opened) if self._must_be_own else None
         return None if owner is None or owner == os.geteuid() else ForeignServerError(owner)
 
@@ -225,7 +225,7 @@ def checked(kind: Any, *, own: bool = False) -> Any:
     """
     redis-py's class of connections ``kind``, with the promises of this module.
 
-    ``own``: by a unix socket, to a server of this user's own alone.
+    ``own``: on a unix socket, and only to a server that this user runs.
     """
     mixin = AsyncChecked if issubclass(kind, AsyncConnection) else Checked
     return type(kind.__name__, (mixin, kind), {"_must_be_own": own})

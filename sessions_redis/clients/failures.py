@@ -25,13 +25,13 @@ from sessions_redis.exceptions import SessionStoreUnavailable
 # among the errors of connections.
 REFUSED = (ResponseError, AuthenticationError, AuthorizationError, BusyLoadingError)
 
-# The options by which redis-py is given a password.
+# The options that give redis-py a password.
 GIVEN = {"username", "password", "credential_provider"}
 
-# What tests need besides. They use other keys than the site.
+# Tests use other keys than the site, so their Redis user needs more.
 _FOR_TESTS = ' For tests, see docs/testing.md, "A restricted Redis user", too.'
 
-# What a server may not know, and the remedy.
+# A command that some servers do not know, and the remedy.
 HELLO = (
     "the command HELLO, which redis-py sends first from its version 8 on. To do without it, set "
     '"protocol": 2 in SESSION_REDIS["OPTIONS"].'
@@ -69,8 +69,8 @@ def _what_lets_in(settings: Conf, error: RedisError) -> str:
 
 def _while_signing_in(error: RedisError, *words: str) -> bool:
     """Whether ``error`` has one of ``words`` and came up before the first command."""
-    # By a unix socket, redis-py's asynchronous connections sign in by themselves, and tell what was
-    # refused as a cause only.
+    # By a unix socket, redis-py's asynchronous connections sign in by themselves, and name the
+    # refused command only in the cause.
     is_early = SIGNING_IN in getattr(error, "__notes__", ()) or (
         isinstance(error.__cause__, ResponseError)
     )

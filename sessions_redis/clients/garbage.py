@@ -15,7 +15,7 @@ from redis.exceptions import InvalidResponse, ResponseError
 
 from sessions_redis.replies import WrongShape
 
-# A note on an error, that it came before the first command: while redis-py signed in.
+# A note on an error that came before the first command.
 SIGNING_IN = "This was while redis-py signed in on a new connection."
 
 Read = Callable[[Any], Any]

@@ -172,10 +172,10 @@ def _built(settings: Conf, world: _World, socket: Any, *, repeats: bool) -> Any:
         ) from without_frames(error)
 
 
-# redis-py names the option, which may be what follows a & in the password.
+# redis-py names the option. That can be a part of the password, after an & that is not encoded.
 _UNNAMED = (
     'redis-py does not take an option in SESSION_REDIS["LOCATION"] (behind the ?) or "OPTIONS". '
-    f"Which one is not said, because the URL has a password there. {locations.ENCODE}"
+    f"This message does not name it, because the URL has a password there. {locations.ENCODE}"
 )
 
 

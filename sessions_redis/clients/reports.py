@@ -10,8 +10,8 @@ E = TypeVar("E", bound=BaseException)
 # Where a traceback begins that came up within an exchange. Others are of the code that called.
 OF_AN_EXCHANGE = {"asyncio", "redis", "sessions_redis", "socket", "ssl"}
 
-# What a server's error repeats: of an unknown command its arguments, which for HELLO and AUTH are
-# user and password; and the name of a user who may not do something.
+# A server's error repeats the arguments of an unknown command. Those of HELLO and AUTH are user and
+# password. It also names a user who lacks a permission.
 REPEATED = re.compile(r",? with args beginning with:.*", re.DOTALL)
 USER_NAMED = re.compile(r"\buser .* has no permissions", re.IGNORECASE | re.DOTALL)
 
@@ -31,7 +31,7 @@ def without_frames(error: E) -> E:
 
 
 def without_arguments(error: E) -> E:
-    """``error`` itself, without what its text, and those that led to it, repeat of a command."""
+    """``error`` itself. Its text, and those of its causes, no longer repeat arguments and users."""
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, RedisError):

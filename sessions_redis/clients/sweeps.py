@@ -1,7 +1,7 @@
 """
-Removing what tests left in Redis.
+Removes the keys of tests from Redis.
 
-It looks at all keys of a database (``SCAN``), which nothing does that a visitor waits for.
+It looks at all keys of a database (``SCAN``). No request of a visitor does that.
 """
 
 import re

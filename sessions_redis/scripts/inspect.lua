@@ -1,4 +1,4 @@
--- A session as it lies in Redis.
+-- A session as stored in Redis.
 -- KEYS: session
 -- Returns its time to live in ms, and its fields and values in turn.
 
