@@ -156,7 +156,7 @@ def check_cookies(**kwargs: Any) -> Iterator[CheckMessage]:
     """
     Django's own checks of the session's cookie, for a site without its session app and middleware.
 
-    This engine does not need Django's app or middleware: a site can have ``sessions_redis.middleware`` alone.
+    Such a site can use this engine with ``sessions_redis.middleware`` alone.
     """
     if not _is_engine_in_use():
         return

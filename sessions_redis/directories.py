@@ -107,7 +107,7 @@ def _require_own_way(directory: Path) -> None:
     """
     No file is on the way to ``directory``, and no symbolic link of another user than root.
 
-    What does not exist yet is as `made_private` would create it.
+    A part that does not exist yet counts as a directory: `made_private` would create one.
     """
     here, ahead = Path(directory.anchor), [*reversed(directory.parts[1:])]
     while ahead:

@@ -65,7 +65,7 @@ def has_password_option(location: str) -> bool:
 
 
 def problem(location: str) -> tuple[str, str] | None:
-    """What is wrong with ``location`` and what to write instead; ``None`` if it can be used."""
+    """The mistake in ``location`` and the remedy, in words; ``None`` if it can be used."""
     scheme, separator, rest = location.partition("://")
     reason = _bad_scheme(scheme if separator else "")
     if reason is None and scheme not in LITERAL:
@@ -105,7 +105,7 @@ def _badly_encoded(location: str, scheme: str, rest: str) -> Iterator[str]:
     try:
         urlsplit(location)
     except ValueError:
-        # Python's own words would repeat what is wrong.
+        # Python's own message would repeat a part of the URL.
         yield "cannot be read: a [ or ] or another special character is not percent-encoded"
 
 

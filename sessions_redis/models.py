@@ -37,7 +37,7 @@ class Session(models.Model):
     """
     A session as the admin shows it. The primary key is the session's id, never its key.
 
-    ``live``: what it was made of; ``None`` where the session has ended, and only the log knows it.
+    ``live``: the registry's session; ``None`` if it has ended, and only the log knows it.
     ``whose`` says who its user is in the words for the viewer, as far as that viewer may know;
     ``""`` if not at all. ``user_url``: the user's admin page. ``is_own``: whether the viewer
     is signed in with it.
