@@ -36,9 +36,9 @@ def made_private(directory: Path) -> Path:
     try:
         _require_own_way(directory)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _require_private(directory)
     except OSError as error:
         raise _unusable(directory, error) from error
+    require_private(directory)  # the way to it once more: another user may have been faster
     return directory
 
 

@@ -328,6 +328,22 @@ def test_a_link_of_somebody_else_above_what_is_missing(tmp_path, below):
     assert held(tmp_path / "victim") == []
 
 
+@pytest.mark.usefixtures("root")
+def test_a_link_that_appears_meanwhile(own, tmp_path, monkeypatch):
+    """A link that another user makes just before this process creates the directory is refused."""
+    link = tmp_path / "link"
+    make = Path.mkdir
+
+    def mkdir(self, *arguments, **options):
+        link.symlink_to(own.parent)
+        os.lchown(link, SOMEBODY, SOMEBODY)
+        make(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with pytest.raises(ImproperlyConfigured, match=f"{link} belongs to the user"):
+        made_private(link / own.name)
+
+
 def test_a_link_of_this_user_above_what_is_missing(tmp_path):
     """What is missing there is created."""
     (tmp_path / "there").mkdir()
