@@ -1,4 +1,4 @@
-"""What the steps of a session store build on: what it holds, and how steps are carried out."""
+"""The base of a session store: it keeps the session's entries and carries out steps."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -24,13 +24,14 @@ class StoreBase(SessionBase):
     # Where the session's metadata beside its times comes from; the session middleware sets it.
     metadata_source: Callable[[], Mapping[bytes, bytes]] = dict
 
-    # What Redis is known to hold of the entries in `_session_cache`.
+    # The fields that Redis is known to hold for the entries in `_session_cache`.
     _known: Known = UNKNOWN
 
-    # On what this store has loaded since it last wrote. Only that is known to be in Redis.
+    # Marks the entries that this store has loaded since it last wrote. A save compares only those
+    # with Redis: entries of another store, or from before a save, replace everything.
     _mark: object = None
 
-    # What Redis held when this store loaded from it the last time.
+    # The fields that Redis held when this store last loaded the session.
     _last_loaded: Known | None = None
 
     def _is_overridden(self, *names: str) -> bool:
@@ -84,20 +85,20 @@ class StoreBase(SessionBase):
 
     def _keep(self, entries: Mapping[Any, Any], before: Known | None) -> None:
         """
-        Take what ``load()`` returned for the session's entries, unless there are some by now.
+        Keep the ``entries`` that ``load()`` returned, unless the session has entries by now.
 
-        ``before``: what Redis held when this store loaded from it before that.
+        ``before``: the value of `_last_loaded` before this ``load()``.
         """
         if hasattr(self, "_entries"):
             return
         self._session_cache = entries
         loaded = self._last_loaded
         if self._known.replaces and loaded and loaded is not before and loaded.id == self._id:
-            # An overridden load() has made another dictionary of what the engine's own returned.
+            # An overridden load() has made another dictionary of the engine's.
             self._known = loaded
 
-    # Whatever reaches Redis marks the session as accessed first, also if it raises then: what the
-    # view answers depends on the visitor's session, and no cache may give it to another.
+    # Every operation marks the session as accessed before it reaches Redis, so also if it raises:
+    # the answer depends on the visitor's session, and no cache may give it to another visitor.
 
     def _perform(self, steps: StoreSteps[T]) -> T:
         self.accessed = True
@@ -112,7 +113,7 @@ class StoreBase(SessionBase):
             result: T = stop.value
             return result
         finally:
-            steps.close()  # for what the steps have to undo when something raised
+            steps.close()  # so that the steps undo their part if something raised
 
     async def _aperform(self, steps: StoreSteps[T]) -> T:
         self.accessed = True
@@ -147,7 +148,7 @@ class StoreBase(SessionBase):
         return None if self.session_key is None else session_id(self.session_key)
 
     def _known_of(self, id: str) -> Known:
-        """What Redis is known to hold of the session ``id``: nothing if its key was set by hand."""
+        """The fields known to be in the session ``id``. None are if its key was set by hand."""
         return self._known if self._known.id == id else UNKNOWN
 
     def _settle(self, id: str, changes: Changes, former_id: str | None = None) -> None:

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What `SteppedStore._perform` carries out: commands, and calls of the store's own methods.
+# `StoreBase._perform` carries them out: commands, and calls of the store's own methods.
 StoreSteps = Generator["Command[Any] | Call", Any, T]
 
-# What a called method may raise and the steps get to handle. A StopIteration that left a method
-# would be taken for the end of the steps.
+# Exceptions of a called method that the steps receive. A StopIteration that left a method would
+# look like the end of the steps.
 PASSED_ON = (CreateError, StopIteration)
 
 
@@ -56,7 +56,7 @@ class Call:
 
 
 class Outcome:
-    """What a call returned or raised. Frames hold it in here: it may be a session's entries."""
+    """The result or exception of a call. It hides a session's entries from error reports."""
 
     __slots__ = ("error", "value")
 
@@ -65,7 +65,7 @@ class Outcome:
         self.error = error
 
     def resume(self, steps: StoreSteps[Any]) -> Any:
-        """What ``steps`` yield next."""
+        """Return the next command or call of ``steps``."""
         return steps.throw(self.error) if self.error else steps.send(self.value)
 
 

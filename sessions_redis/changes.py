@@ -1,4 +1,4 @@
-"""What has to be written to Redis, by what a session holds and what Redis is known to hold."""
+"""The changes to write: how a session's entries differ from the fields that Redis holds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ NOT_THERE = object()
 @dataclass(frozen=True, slots=True)
 class Changes:
     """
-    What has to be written so that Redis holds what the session holds.
+    The changes that bring the session in Redis up to date.
 
     ``replaces``: fields of entries that are not in ``written`` are removed, known here or not.
     ``user``: the user's primary key in text, ``""`` for nobody, ``None`` if that did not change.
@@ -39,10 +39,10 @@ class Changes:
 
 class Known(NamedTuple):  # made with each request: a dataclass takes longer
     """
-    What Redis is known to hold: the ``fields`` of the session ``id``, metadata among them.
+    The ``fields`` that Redis is known to hold for the session ``id``, metadata among them.
 
-    ``replaces``: they are not what the session's entries began as, so that all entries have to be
-    written, and whatever else is there removed.
+    ``replaces``: the session's entries did not come from these fields. After ``clear()``, for
+    example, a save writes all entries and removes everything else.
     """
 
     id: str | None = None
@@ -56,11 +56,11 @@ class Known(NamedTuple):  # made with each request: a dataclass takes longer
         metadata: Mapping[bytes, bytes] = NOTHING,
     ) -> Changes:
         """
-        What differs from what Redis is known to hold. Entries that nobody read are not looked at.
+        The differences from the known fields. Entries that nobody read are not compared.
 
         ``metadata`` are fields of metadata to write where they differ, or to remove where empty.
 
-        Raises what the serializer raises for a value it cannot write, and ``TypeError`` for a key
+        Raises the serializer's error for a value that it cannot write, and ``TypeError`` for a key
         that it does not make text of.
         """
         written = self.new_metadata(metadata)
@@ -103,7 +103,7 @@ class Known(NamedTuple):  # made with each request: a dataclass takes longer
         return text.encode("utf-8", "surrogatepass")
 
     def after(self, changes: Changes, id: str) -> "Known":
-        """What Redis is known to hold once ``changes`` are written to the session ``id``."""
+        """The fields known to be in Redis once ``changes`` are written to the session ``id``."""
         fields = {} if changes.replaces else dict(self.fields)
         for name in changes.removed:
             fields.pop(name, None)
@@ -127,7 +127,7 @@ class Known(NamedTuple):  # made with each request: a dataclass takes longer
     def _missing(self, entries: dict[Any, Any], serializer: Serializer) -> list[bytes]:
         """The fields of entries that were removed, which a damaged entry was not."""
         there = _encoded_keys(entries)
-        # Mostly none is left by now: what follows takes longer.
+        # Mostly none is left by now, and the loop below takes longer.
         missing = self.fields.keys() - there - METADATA
         return [
             name
@@ -150,14 +150,14 @@ class Known(NamedTuple):  # made with each request: a dataclass takes longer
         return value is DAMAGED or serializer.dumps(value) != encoded
 
 
-# What a session begins with that holds what its store did not load.
+# Of a session whose entries its store did not load.
 UNKNOWN = Known(replaces=True)
 
 
 def whole(
     entries: dict[Any, Any], serializer: Serializer, metadata: Mapping[bytes, bytes] = NOTHING
 ) -> Changes:
-    """Every entry and what ``metadata`` holds, in place of whatever Redis holds."""
+    """Every entry and all of ``metadata``, to replace everything that Redis holds."""
     written = {name: text for name, text in metadata.items() if text}
     for key in list(dict.keys(entries)):
         encoded = entries.encoded(key, serializer) if isinstance(entries, Entries) else None
@@ -186,7 +186,7 @@ def _name_of(key: Any, serializer: Serializer) -> bytes:
 
 
 def _text(key: Any, serializer: Serializer) -> str:
-    # What the serializer would make of the key in a whole document: JSON makes "1" of 1.
+    # As the serializer writes a key in a whole document: JSON makes "1" of 1.
     (text,) = serializer.loads(serializer.dumps({key: None}))
     if not isinstance(text, str):
         raise TypeError(

@@ -89,7 +89,7 @@ class CreatingStore(StoreBase):
         """
         Write a new hash for the session ``id``. ``False`` if there is one already.
 
-        It takes over what the session holds that is ``leaving``.
+        If there is a session that is ``leaving``, its fields move to the new hash.
         """
         if leaving and (yield from self._moving(id, leaving)):
             leaving.is_left = True
@@ -102,7 +102,7 @@ class CreatingStore(StoreBase):
         return created
 
     def _moving(self, id: str, leaving: Leaving) -> StoreSteps[bool]:
-        """``False`` if the session is gone that is ``leaving``, and held nobody's entries."""
+        """``False`` if the session that is ``leaving`` is gone, and had no user."""
         age = yield from self._age()
         known, serializer = self._known_of(leaving.id), self.serializer()
         changes = known.changes(self._entries, serializer, self.metadata_source())

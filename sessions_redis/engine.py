@@ -1,8 +1,8 @@
 """
 The session engine: ``SESSION_ENGINE = "sessions_redis.engine"``.
 
-Django's contract, sync and async, and what goes beyond it. What each method takes to do is in
-`steps`, once for both worlds.
+Django's contract and the methods beyond it, sync and async. `steps` has the steps of each method,
+written once.
 """
 
 from collections.abc import Callable, Coroutine
@@ -20,7 +20,7 @@ Method = TypeVar("Method", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 
 def _after_override(method: Method) -> Method:
-    """Where a subclass overrides the synchronous method alone, `Call` says what runs instead."""
+    """Run the synchronous method if a subclass overrides that alone: see `Call.aof`."""
     own = method.__name__
     name = own.removeprefix("a")
 

@@ -29,7 +29,7 @@ class NotDecodedYet:
 
     __slots__ = ()
 
-    # Nor does it become text: encoders take functions that make text of what they do not know.
+    # It does not become text either: encoders call str() or repr() for types that they do not know.
     def __repr__(self) -> NoReturn:
         raise TypeError(_NOT_READ)
 
@@ -57,8 +57,8 @@ class Entries(dict[Any, Any]):
 
     Copies, also those by ``copy``, ``deepcopy`` and ``pickle``, are plain dictionaries.
 
-    ``known``: what Redis held when a store loaded these entries; ``None`` if it did not.
-    ``mark``: a store's own, by which it recognizes what it loaded itself.
+    ``known``: the fields in Redis when a store loaded these entries, else ``None``.
+    ``mark``: set by the store that loaded them, to recognize them.
     """
 
     # Without fields, as the class itself makes one, it is a dictionary like any other.

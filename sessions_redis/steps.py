@@ -1,5 +1,5 @@
 """
-What each method of a session store takes to do: steps, written once for both worlds.
+The steps of each method of a session store, written once for sync and async.
 
 Each is a generator of commands, and of calls of the store's own methods, which the plain method
 has carried out by `_perform` and its asynchronous twin by `_aperform`.

@@ -2,7 +2,7 @@
 Ending sessions in the admin: one, those selected, all of a user.
 
 Each way asks first, checks the permission to delete, writes to the admin's log and says what was
-done. Whoever would end the session that asks is asked twice, and is signed out properly. Staff who
+done. Staff who end their own session are asked twice, and are signed out properly. Staff who
 may end sessions, and not look at them, are asked about a session's ID, and see nothing else of it.
 """
 

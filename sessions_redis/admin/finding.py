@@ -82,10 +82,10 @@ class FindingAdmin(WaysAdmin):
     @says_so
     def find_view(self, request: HttpRequest) -> HttpResponse:
         """
-        Lead to the session of the key or ID that was sent. Only the key's digest is looked for.
+        Redirect to the session with the key or ID that was sent.
 
-        Here the key comes, and goes no further: into no address, log or error report. Whoever had
-        to sign in first comes without one, and is led to the list.
+        Only the digest of a key is looked up. No address, log or error report shows the key. Staff
+        who had to sign in first arrive without a key, and go to the list.
         """
         sees_sessions = self.has_view_or_change_permission(request)
         if not sees_sessions and not self.has_delete_permission(request):

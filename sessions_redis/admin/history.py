@@ -1,4 +1,4 @@
-"""What became of a session, by the admin's log, in the words for the viewer."""
+"""The history of a session by the admin's log, in words for the viewer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class HistoryAdmin(WaysAdmin):
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        # Before it looks: who may not see sessions learns nothing of whether there is this one.
+        # Before it looks: staff who may not view sessions do not learn whether it exists.
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
         response = super().history_view(request, object_id, extra_context)

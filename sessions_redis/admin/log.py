@@ -1,6 +1,6 @@
 """
 What the admin's log holds of sessions that were ended: of each its id, whose it was, the device and
-the address that used it, and how it was ended. Who ended it is the user of the entry.
+the address that used it, and how it was ended. The entry's user is the staff member who ended it.
 
 No name of the session's user is in the log, for not everybody who reads it may see that. The pages
 of the section put the name there for those who may.
