@@ -285,8 +285,9 @@ def test_a_fork_in_memory(lock, finds):
     assert run(IN_MEMORY, lock).stdout == finds
 
 
-def test_a_lock_of_memory_that_nobody_releases():
+def test_a_lock_of_memory_that_nobody_releases(monkeypatch):
     """As in that child, a location whose server is locked for good gets another server."""
+    monkeypatch.setattr(pools, "_in_memory", {})
     made = [pools._server_in_memory("memory://locked", process, Locked) for process in (1, 1, 2)]
     assert made[0] is made[1]
     assert made[2] is not made[1]
