@@ -3,6 +3,7 @@
 import base64
 import random
 import string
+import time
 import uuid
 
 import pytest
@@ -189,3 +190,46 @@ def test_names_in_texts(text, secrets):
     """In query strings, cookies, headers and JSON that is not whole, values go by their names."""
     found = named_secrets_in(text, Names().is_secret)
     assert [text[part.start : part.stop] for part in found] == secrets
+
+
+# What a text is made of that means to take long, again and again.
+HOSTILE = [
+    "\\", '"', "'", '\\"', "\\'", '\\\\\\"', "=", ":", ":=", ", ", " ", "\t", "\n", "\r\n", "1",
+    "1 ", "1234-", "0000 ", "-", "_", "a", "A", "Aa", "aB3", "aB3/", "a/", "a_", "a-", "a.",
+    "a.a.a.", "a b ", "AB2", "=a", "{", "}", "[", "]", "{'", '["', '{"a":', "pass", "pass=",
+    "token: ", "token:", '"token":', "'pin' ", "token[", "[hidden: ", "[hidden: x]", "eyJ",
+    "eyJaaaa.", "-eyJaaaa", "://", "://a:", "://a:b@", "a:a", "SG.", "SG.aaaaaaaaaaaaaaaa", "sk-",
+    "ghp_", "github_pat_", "$2b$", "argon2$", "pbkdf2_a", "-----BEGIN ",
+    "-----BEGIN PRIVATE KEY-----", "-----END ", "Bearer ", "Basic\t", "%3D", "%2", "pin%3D",
+    "#!@$a1", "data:image/png;base64,", "01234567-89ab-cdef-0123-456789abcdef", "01234567-", "é",
+    "\ud800", "01234567-89ab-cdef-0123-456789abcdef 4111111111111111 ", "4111 1111 1111 1111 ",
+]  # fmt: skip
+BEGINNINGS = ["", "pass=", "token: ", '"token": "']
+
+
+def cpu_time(text):
+    started = time.process_time()
+    list(secrets_in(text))
+    list(named_secrets_in(text, Names().is_secret))
+    return time.process_time() - started
+
+
+def takes_as_long_as_it_is_long(short, long):
+    """Whether ``long``, four times ``short``, takes about four times as long, and not 16 times."""
+    tries = ((cpu_time(short), cpu_time(long)) for _ in range(3))
+    return any(of_long < max(0.02, 10 * of_short) for of_short, of_long in tries)
+
+
+@pytest.mark.parametrize("repeated", HOSTILE)
+def test_time_grows_with_the_text(repeated):
+    """It is proportional to the length of the text, whatever the text repeats."""
+    for beginning in BEGINNINGS:
+        texts = [beginning + repeated * (size // len(repeated)) for size in (25_000, 100_000)]
+        assert takes_as_long_as_it_is_long(*texts)
+
+
+def test_time_of_cards_among_uuids():
+    """Each number is not compared with each UUID."""
+    uuids = "01234567-89ab-cdef-0123-456789abcdef " * 700
+    cards = "4111111111111111, " * 1400
+    assert takes_as_long_as_it_is_long(uuids + cards, uuids * 4 + cards * 4)

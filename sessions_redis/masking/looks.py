@@ -1,7 +1,8 @@
 """
 Which parts of a text look like secrets.
 
-Every pattern takes time in proportion to the text: possessive quantifiers and bounded ones alone.
+Every pattern takes time in proportion to the text. Where one may fail after a repetition, that is
+bounded, or nothing that the repetition passes over is tried again.
 """
 
 import re
@@ -46,7 +47,7 @@ _NAME = re.compile(
 )
 _PLACEHOLDER = r"\[hidden: [^\]\n]*+\]"
 # What is in quotes, up to a quote that is not escaped; a list or an object, up to the end.
-_QUOTED = r"\\*\"(?:[^\"\\]|\\.)*+\"?|\\*'(?:[^'\\]|\\.)*+'?|[\[{].*+"
+_QUOTED = r"\"(?:[^\"\\]|\\.)*+\"?|'(?:[^'\\]|\\.)*+'?|[\[{].*+"
 _VALUE = re.compile(rf"(?:{_PLACEHOLDER}|{_QUOTED}|[^\s&;,\"'<>)\]}}])++", re.DOTALL)
 # As in a header, which may have spaces in it.
 _LINE = re.compile(rf"(?:{_PLACEHOLDER}|{_QUOTED}|[^\r\n])++", re.DOTALL)
@@ -126,14 +127,15 @@ def _is_credentials(text: str) -> bool:
 
 def _cards(text: str) -> Iterator[Part]:
     runs = list(_DIGITS.finditer(text))
-    uuids = [range(*match.span()) for match in _UUID.finditer(text)] if runs else []
+    uuids = _UUID.finditer(text) if runs else ()
+    in_uuids = {place for uuid in uuids for place in range(*uuid.span())}
     for match in runs:
         groups = [(group.start() + match.start(), group[0]) for group in _GROUP.finditer(match[0])]
         for first, (start, _) in enumerate(groups):
             digits = ""
             for place, group in groups[first : first + 5]:
                 digits += group
-                if _is_card(digits) and not any(start in uuid for uuid in uuids):
+                if _is_card(digits) and start not in in_uuids:
                     yield Part(start, place + len(group), Why.CARD)
                 if len(group) < 4:  # Cards have their digits in groups of four or more.
                     break
