@@ -1,13 +1,20 @@
 """Whether a site's serializer can execute code when it loads what Redis holds."""
 
 import base64
+import bz2
+import gzip
 import json
+import lzma
 import pickle
+import re
 import zlib
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
 from functools import cache
 from secrets import token_hex
 from typing import Any
+from uuid import UUID
 
 from sessions_redis.fields import Serializer
 
@@ -20,6 +27,12 @@ def record(probe: str) -> None:
     if probe in _executed:
         _executed[probe] = True
 
+
+# Values that JSON does not know: a serializer may pickle those alone.
+UNCOMMON = (Decimal("1.5"), datetime(2000, 1, 1, tzinfo=UTC), UUID(int=1), {1}, 1j, b"bytes")
+
+# The beginning of a pickle of protocols 2 to 5, as bytes, in base64, in hexadecimal.
+_PICKLED = re.compile(rb"\x80[\x02-\x05]|gA[I-X]|800[2-5]")
 
 _CALL = f"__import__({__name__!r}, fromlist=['record']).record({{!r}})"
 
@@ -42,16 +55,22 @@ def executes_code(make: Callable[[], Serializer]) -> bool:
     """
     Whether the serializer that ``make`` makes executes code when it loads, as pickle does.
 
-    Whoever can write to Redis could run code in the site then. It is found out by trying: the
-    serializer is given an object that would say so, alone and in a dictionary, and the bytes that
-    pickle and others make of it, for a serializer that only reads those.
+    Anyone who can write to Redis could then run code in the site. This function tries it out. It
+    gives the serializer an object that notices, alone and in a dictionary. It also gives it the
+    bytes that pickle and others make of the object, for a serializer that only reads those, and
+    looks for pickles in what the serializer writes. It cannot find every such serializer.
     """
     probe = token_hex(16)
     _executed[probe] = False
     try:
         serializer = make()
         tried = (_tries(serializer, attempt) for attempt in _attempts(serializer, Probe(probe)))
-        return any(brought_back or _executed[probe] for brought_back in tried)
+        if any(brought_back or _executed[probe] for brought_back in tried):
+            return True
+        # One that pickles everything, and got this far, executes nothing of a pickle.
+        return not _writes_pickle(serializer, "text") and any(
+            _writes_pickle(serializer, value) for value in UNCOMMON
+        )
     finally:
         del _executed[probe]
 
@@ -60,9 +79,14 @@ def _attempts(serializer: Serializer, probe: Probe) -> Iterator[Callable[[], byt
     yield lambda: serializer.dumps(probe)
     yield lambda: serializer.dumps({"probe": probe})
     for written in _written_elsewhere(probe):
-        for packed in (written, zlib.compress(written)):
+        for pack in (bytes, zlib.compress, gzip.compress, bz2.compress, lzma.compress):
+            packed = pack(written)
             yield lambda packed=packed: packed  # type: ignore[misc]
             yield lambda packed=packed: base64.b64encode(packed)  # type: ignore[misc]
+    # By its first byte a serializer may tell what it wrote from pickles of a former one.
+    pickled = pickle.dumps(probe)
+    for first in range(256):
+        yield lambda first=first: bytes([first]) + pickled  # type: ignore[misc]
 
 
 def _written_elsewhere(probe: Probe) -> Iterator[bytes]:
@@ -79,6 +103,13 @@ def _tries(serializer: Serializer, write: Callable[[], bytes]) -> bool:
     try:
         return _is_probe(serializer.loads(write()))
     except Exception:  # noqa: BLE001 - a serializer raises anything on what it does not know
+        return False
+
+
+def _writes_pickle(serializer: Serializer, value: Any) -> bool:
+    try:
+        return _PICKLED.search(bytes(serializer.dumps({"value": value}))) is not None
+    except Exception:  # noqa: BLE001 - as above
         return False
 
 

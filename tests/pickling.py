@@ -1,9 +1,11 @@
 """Serializers that can execute code when they load, in the ways that sites write them."""
 
 import base64
+import gzip
 import json
 import pickle
 import zlib
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,38 @@ class MovingCompressedSerializer(MovingSerializer):
 
 class MovingEncodedSerializer(MovingSerializer):
     unpack = staticmethod(base64.b64decode)
+
+
+class MovingGzipSerializer(MovingSerializer):
+    unpack = staticmethod(gzip.decompress)
+
+
+class PrefixedSerializer:
+    """Writes JSON behind a byte that tells it from a former serializer's pickles."""
+
+    def dumps(self, obj: Any) -> bytes:
+        return b"J" + json.dumps(obj).encode()
+
+    def loads(self, data: bytes) -> Any:
+        return json.loads(data[1:]) if data[:1] == b"J" else pickle.loads(data[1:])
+
+
+class DecimalSerializer:
+    """JSON, and pickle for decimal numbers alone."""
+
+    def dumps(self, obj: Any) -> bytes:
+        return json.dumps(obj, default=self._pickled).encode()
+
+    def loads(self, data: bytes) -> Any:
+        return json.loads(data, object_hook=self._loaded)
+
+    def _pickled(self, obj: Any) -> Any:
+        if not isinstance(obj, Decimal):
+            raise TypeError(f"{obj!r} is not a decimal number")
+        return {"decimal": base64.b64encode(pickle.dumps(obj)).decode()}
+
+    def _loaded(self, found: dict[str, Any]) -> Any:
+        return pickle.loads(base64.b64decode(found["decimal"])) if "decimal" in found else found
 
 
 class EvalSerializer:
