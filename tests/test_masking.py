@@ -24,6 +24,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from sessions_redis.masking import (
+    Page,
     Why,
     looks,
     mask,
@@ -32,7 +33,8 @@ from sessions_redis.masking import (
     masked_json,
     names,
 )
-from sessions_redis.masking.masker import DEEPEST, MOST_CHARACTERS, MOST_VALUES
+from sessions_redis.masking.budget import ENTRIES_OF_A_PAGE, MOST_CHARACTERS, MOST_VALUES
+from sessions_redis.masking.masker import DEEPEST
 
 HUSH = "hush-hush"
 NAME = Why.NAME.placeholder
@@ -245,9 +247,40 @@ def test_size():
         assert len(shown) > MOST_CHARACTERS * 0.9
     numbers = mask("note", list(range(MOST_VALUES * 3)))
     assert numbers[-2:] == [MOST_VALUES - 2, size]
-    named = mask("note", {f"n{number}": number for number in range(MOST_VALUES * 3)})
+    named = mask("note", {number: number for number in range(MOST_VALUES * 3)})
     assert len(named) == MOST_VALUES + 1
     assert named[size] == size
+
+
+def test_size_of_names():
+    """Names count as well as values: it takes time to judge them."""
+    named = mask("note", {f"n{number}" + "Xx" * 99: 1 for number in range(20_000)})
+    assert MOST_CHARACTERS // 210 < len(named) < MOST_CHARACTERS // 190
+    assert named[Why.SIZE.placeholder] == Why.SIZE.placeholder
+
+
+def test_size_of_a_page():
+    """The entries of a page share a limit, of characters and of values; beyond it all is hidden."""
+    size = Why.SIZE.placeholder
+    words = "red " * (MOST_CHARACTERS // 4 - 10)
+    page = Page()
+    assert [page.mask("note", words) for _ in range(ENTRIES_OF_A_PAGE)] == [words] * 2
+    assert page.mask("note", words).endswith(size)
+    assert page.mask("color", 1) == page.mask_name("color") == page.masked_json("a", "b") == size
+    page = Page()
+    for _ in range(ENTRIES_OF_A_PAGE):
+        page.mask("note", [1] * MOST_VALUES)
+    assert page.mask("color", 1) == size
+
+
+def test_fields_of_a_large_session():
+    """Each field is there, if only to say that it is hidden."""
+    fields = {f"n{number}{'Xx' * 99}": "1" for number in range(5_000)}
+    shown = mask_fields({"@created": "1", **fields})
+    assert len(shown) == 5_001
+    assert shown["@created"] == "1"
+    assert list(shown.values())[-1] == Why.SIZE.placeholder
+    assert len(mask_fields({f"{TOKEN}1": "1", f"{TOKEN}2": "2"})) == 2
 
 
 LARGE = {

@@ -49,16 +49,15 @@ class ShownEntry:
 
 def shown(entries: Iterable[StoredEntry], *, with_values: bool) -> list[ShownEntry]:
     """How to show ``entries``; their values only ``with_values``, and without what is secret."""
+    page = masking.Page()
     return [
         ShownEntry(
-            masking.mask_name(entry.name),
+            page.mask_name(entry.name),
             _kind(entry),
             entry.size,
             entry.damaged,
             entry.unread,
-            masking.masked_json(entry.name, entry.value)
-            if with_values and _is_read(entry)
-            else None,
+            page.masked_json(entry.name, entry.value) if with_values and _is_read(entry) else None,
         )
         for entry in entries
     ]

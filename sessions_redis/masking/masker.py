@@ -12,18 +12,19 @@ from uuid import UUID
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils.functional import Promise
 
+from sessions_redis.masking.budget import Budget
 from sessions_redis.masking.looks import Part, named_secrets_in, secrets_in
 from sessions_redis.masking.masked import Masked, Why
 from sessions_redis.masking.names import Names
 
-# What one value may have, so that no page waits for it: what is beyond is hidden.
-MOST_VALUES, MOST_CHARACTERS, MOST_JSON, DEEPEST = 20_000, 200_000, 1_000_000, 50
+# Lists and dictionaries within each other.
+DEEPEST = 50
 
 # Before a cut: a secret that reaches over it is either longer, and known by its start, or hidden.
 _MARGIN = 2_000
 
 # Of an object such as {"name": "password", "value": "…"}: where the name is, and the value.
-NAME_KEYS = frozenset({"field", "header", "id", "key", "label", "name", "param", "parameter"})
+NAME_KEYS = frozenset({"field", "header", "id", "key", "label", "name", "param", "parameter", "type"})
 VALUE_KEYS = frozenset({"content", "data", "default", "initial", "text", "val", "value", "values"})
 
 _PLAIN = (float, Decimal, UUID, dt.date, dt.time, dt.timedelta)
@@ -36,10 +37,12 @@ Finder = Callable[[str], Iterable[Part]]
 
 class Masker:
     """
-    Goes through one value.
+    Goes through the entries of one page.
 
-    What is hidden is a mark in the text meanwhile, so that it goes through JSON as well. Nobody
-    who stored something can know that mark. `finished` and `indented` replace the marks.
+    `entry` and `entry_name` put marks in place of secrets; `finished` and `indented` replace the
+    marks. A mark is text, because a secret may be in JSON that is itself a text in JSON: both are
+    written again with the mark in them. A mark has a random number in it, which no text that was
+    stored before can have.
     """
 
     def __init__(self, names: Names) -> None:
@@ -47,17 +50,26 @@ class Masker:
         self._nonce = token_hex(16)
         self._mark = re.compile(f"{self._nonce}([0-9]{{2}})")
         self._quoted_mark = re.compile(f'"{self._nonce}([0-9]{{2}})"')
-        self._values_left = MOST_VALUES
-        self._characters_left = MOST_CHARACTERS
-        self._json_left = MOST_JSON
+        self._page = Budget.of_a_page()
+        self._budget = self._page.of_an_entry()
 
     # What is hidden
 
-    def masked(self, name: str, value: Any, depth: int = 0) -> Any:
-        """A copy of ``value``, which is called ``name``, with marks in it."""
+    def entry(self, name: str, value: Any) -> Any:
+        """A copy of ``value``, an entry called ``name``, with marks in it."""
+        self._budget = self._page.of_an_entry()
+        return self._masked(name, value, 0)
+
+    def entry_name(self, name: str) -> str:
+        """The name of an entry, with marks in it."""
+        self._budget = self._page.of_an_entry()
+        shown: str = self._key(name)
+        return shown
+
+    def _masked(self, name: str, value: Any, depth: int) -> Any:
         if value is None or isinstance(value, bool) or _is_empty(value):
             return value  # There is nothing to hide.
-        self._values_left -= 1
+        self._budget.spend(values=1)
         why = self._why(name, depth)
         if why is not None:
             return self._hidden(why)
@@ -68,18 +80,22 @@ class Masker:
         return self._single(name, value, depth + 1)
 
     def _why(self, name: str, depth: int) -> Why | None:
+        if self._budget.is_spent:  # Names take time, too.
+            return Why.SIZE
         if self._names.is_secret(name):
             return Why.NAME
-        if self._values_left < 0:
-            return Why.SIZE
         return Why.DEPTH if depth > DEEPEST else None
 
-    def key(self, key: Any) -> Any:
-        """A name for people to see: there may be a token in it."""
+    def _key(self, key: Any) -> Any:
+        if self._budget.is_spent:
+            return self._hidden(Why.SIZE)
         if not isinstance(key, str) or isinstance(key, Masked):
             return self._single("", key, 0)
         text = _plain(key)
-        return text if self._names.is_unmasked(text) else self._checked(text, secrets_in)
+        if not self._names.is_unmasked(text):
+            return self._checked(text, secrets_in)
+        self._budget.spend(characters=len(text))
+        return text
 
     def _hidden(self, why: Why) -> str:
         return f"{self._nonce}{_WHYS.index(why):02}"
@@ -88,15 +104,15 @@ class Masker:
         named = self._named_value(value)
         found: dict[Any, Any] = {}
         for key, held in value.items():
-            if self._values_left < 0:
+            if self._budget.is_spent:
                 return found | {self._hidden(Why.SIZE): self._hidden(Why.SIZE)}
-            shown = self.key(key)
+            shown = self._key(key)
             if shown in found:
                 shown = f"{shown} ({len(found) + 1})"
             if key in named:
                 found[shown] = named[key]
             else:
-                found[shown] = self.masked(key if isinstance(key, str) else name, held, depth)
+                found[shown] = self._masked(key if isinstance(key, str) else name, held, depth)
         return found
 
     def _named_value(self, value: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -114,15 +130,15 @@ class Masker:
     def _list(self, name: str, value: Iterable[Any], depth: int) -> Any:
         items = list(value)
         if len(items) == 2 and isinstance(items[0], str) and self._names.is_secret(items[0]):
-            found = [_plain(items[0]), self._named(items[1])]
+            found = [self._key(items[0]), self._named(items[1])]
         else:
             found = list(self._items(name, items, depth))
         return tuple(found) if isinstance(value, tuple) else found
 
     def _items(self, name: str, items: list[Any], depth: int) -> Iterator[Any]:
         for item in items:
-            yield self.masked(name, item, depth)
-            if self._values_left < 0:
+            yield self._masked(name, item, depth)
+            if self._budget.is_spent:
                 return
 
     def _named(self, value: Any) -> Any:
@@ -141,7 +157,7 @@ class Masker:
         return value if isinstance(value, (*_PLAIN, type(None))) else class_of(value)
 
     def _text(self, name: str, text: str, depth: int) -> str:
-        if _JSON.match(text) and len(text) <= self._json_left:
+        if _JSON.match(text) and len(text) <= self._budget.json:
             found = self._json(name, text, depth)
             if found is not None:
                 return found
@@ -155,8 +171,8 @@ class Masker:
             value = json.loads(text, object_pairs_hook=_unique)
         except (ValueError, RecursionError):
             return None
-        self._json_left -= len(text)
-        found = self.masked(name, value, depth)
+        self._budget.spend(json=len(text))
+        found = self._masked(name, value, depth)
         masked = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
         return _printable(masked) if self._nonce in masked else text
 
@@ -164,8 +180,8 @@ class Masker:
         return named_secrets_in(text, self._names.is_secret)
 
     def _checked(self, text: str, *finders: Finder) -> str:
-        left = max(0, self._characters_left)
-        self._characters_left -= len(text)
+        left = max(0, self._budget.characters)
+        self._budget.spend(characters=len(text))
         parts = [part for finder in finders for part in finder(text[:left])]
         if len(text) > left:
             parts.append(Part(max(0, left - _MARGIN), len(text), Why.SIZE))

@@ -13,7 +13,8 @@ from functools import cached_property, lru_cache
 SECRET_WORDS = frozenset(
     {
         "apikey", "authorization", "bearer", "ccv", "cookie", "cred", "credential", "csc", "cvc",
-        "cvn", "cvv", "hotp", "jwe", "jws", "jwt", "mnemonic", "nonce", "otp", "pass", "passcode",
+        "cvn", "cvv", "dbpass", "hmac", "hotp", "jwe", "jws", "jwt", "mfa", "mnemonic", "nonce", "otp",
+        "pass", "passcode", "pincode", "sig",
         "passphrase", "passwd", "password", "pin", "puk", "pw", "pwd", "salt", "secret", "sid",
         "signature", "ssn", "token", "totp", "contraseña", "contrasena", "kennwort", "passwort",
         "senha", "wachtwoord", "пароль",
@@ -50,7 +51,7 @@ HARMLESS_WORDS = frozenset(
     {
         "accepted", "age", "attempt", "banner", "changed", "consent", "count", "created", "date",
         "device", "enabled", "expiration", "expired", "expires", "expiry", "format", "length",
-        "lifetime", "limit", "method", "name", "notice", "policy", "preference", "required",
+        "lifetime", "limit", "method", "name", "notice", "policy", "preference", "rate", "required",
         "retries", "scope", "status", "strength", "time", "timeout", "ttl", "type", "updated",
         "used", "valid", "verified",
     }
