@@ -24,7 +24,9 @@ DEEPEST = 50
 _MARGIN = 2_000
 
 # Of an object such as {"name": "password", "value": "…"}: where the name is, and the value.
-NAME_KEYS = frozenset({"field", "header", "id", "key", "label", "name", "param", "parameter", "type"})
+NAME_KEYS = frozenset(
+    {"field", "header", "id", "key", "label", "name", "param", "parameter", "type"}
+)
 VALUE_KEYS = frozenset({"content", "data", "default", "initial", "text", "val", "value", "values"})
 
 _PLAIN = (float, Decimal, UUID, dt.date, dt.time, dt.timedelta)

@@ -13,9 +13,9 @@ from functools import cached_property, lru_cache
 SECRET_WORDS = frozenset(
     {
         "apikey", "authorization", "bearer", "ccv", "cookie", "cred", "credential", "csc", "cvc",
-        "cvn", "cvv", "dbpass", "hmac", "hotp", "jwe", "jws", "jwt", "mfa", "mnemonic", "nonce", "otp",
-        "pass", "passcode", "pincode", "sig",
-        "passphrase", "passwd", "password", "pin", "puk", "pw", "pwd", "salt", "secret", "sid",
+        "cvn", "cvv", "dbpass", "hmac", "hotp", "jwe", "jws", "jwt", "mfa", "mnemonic", "nonce",
+        "otp", "pass", "passcode", "passphrase", "passwd", "password", "pin", "pincode", "puk",
+        "pw", "pwd", "salt", "secret", "sid", "sig",
         "signature", "ssn", "token", "totp", "contraseña", "contrasena", "kennwort", "passwort",
         "senha", "wachtwoord", "пароль",
     }
