@@ -228,7 +228,12 @@ class Holder:
     entries: Any
 
 
-dispatched = functools.singledispatch(type)  # what it does with all that is not a dict
+@functools.singledispatch
+def dispatched(value):
+    """The type of all that is not a dictionary."""
+    return type(value)
+
+
 dispatched.register(dict, sorted)
 
 
