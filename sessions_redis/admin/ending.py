@@ -2,8 +2,8 @@
 Ending sessions in the admin: one, those selected, all of a user.
 
 Each way asks first, checks the permission to delete, writes to the admin's log and says what was
-done. Staff who end their own session are asked twice, and are signed out properly. Staff who
-may end sessions, and not look at them, are asked about a session's ID, and see nothing else of it.
+done. Staff who end their own session are asked twice, and are signed out properly. Staff
+without the permission to view sessions see a session's ID, and nothing else of it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A session in words. ``page``: its address, ``""`` for people who may not look at it."""
+    """A session in words. ``page``: its address, ``""`` if the viewer may not see it."""
 
     session: Session
     page: str

@@ -1,7 +1,7 @@
 """
 Finding a session: by a search of the list, and by the session's key.
 
-Staff who may end sessions, and not look at them, have a page in place of the list. It takes a key
+Staff who may end sessions but not view them have a page in place of the list. It takes a key
 or an ID, and leads to the question whether to end that session.
 """
 
@@ -103,7 +103,7 @@ class FindingAdmin(WaysAdmin):
         return redirect(self._list_url(request))
 
     def ending_page(self, request: HttpRequest) -> HttpResponse:
-        """The page in place of the list, for staff who may end sessions and not look at them."""
+        """The page in place of the list, for staff who may end sessions but not view them."""
         request.current_app = self.admin_site.name
         title = _("End a session")
         context = {
