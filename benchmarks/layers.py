@@ -137,7 +137,8 @@ async def _async(bench: Bench, session: Any, samples: Samples) -> None:
 
 def _named(session: Any) -> tuple[str, Any]:
     """The session's name in Redis, and the engine's command that loads it."""
-    from sessions_redis import commands, conf
+    from sessions_redis import conf
+    from sessions_redis.storage import commands
 
     id = commands.session_id(session.session_key)
     keyspace = conf.current().keyspace

@@ -115,7 +115,7 @@ def _signed_in(engine: Engine, index: int) -> Session:
 
 def _name(session: Session, prefix: str) -> str:
     """Under which a session lies in Redis."""
-    from sessions_redis.commands import session_id
+    from sessions_redis.storage.commands import session_id
 
     before = f"{prefix}:" if prefix else ""
     if session.__module__ == OURS.module:

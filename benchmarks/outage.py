@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.bench import Bench, Table
 from benchmarks.engines import ENGINES, Engine, require
 from benchmarks.sites import started
-from sessions_redis import embedded
+from sessions_redis.clients import embedded
 
 USERS = 100
 SECONDS = 2.0

@@ -136,7 +136,7 @@ def _engine(action: Action) -> Timed:
 
 
 def _bare(place: Place) -> float:
-    from sessions_redis.commands import Keyspace, session_id
+    from sessions_redis.storage.commands import Keyspace, session_id
 
     session = made(OURS.store, SIGNED_IN["small"])
     name = Keyspace(place.key_prefix).session(session_id(session.session_key))

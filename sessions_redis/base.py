@@ -5,13 +5,14 @@ from typing import Any, TypeVar
 
 from django.contrib.sessions.backends.base import SessionBase
 
-from sessions_redis import commands, conf, logs
+from sessions_redis import conf, logs
 from sessions_redis.calls import PASSED_ON, Call, Outcome, StoreSteps
-from sessions_redis.changes import UNKNOWN, Changes, Known
 from sessions_redis.clients import arun, run
-from sessions_redis.commands import session_id
-from sessions_redis.entries import Entries, entries_in
-from sessions_redis.fields import NOTHING
+from sessions_redis.storage import commands
+from sessions_redis.storage.changes import UNKNOWN, Changes, Known
+from sessions_redis.storage.commands import session_id
+from sessions_redis.storage.entries import NOTHING
+from sessions_redis.storage.lazy_entries import Entries, entries_in
 
 T = TypeVar("T")
 

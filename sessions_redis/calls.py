@@ -8,7 +8,7 @@ from django.contrib.sessions.backends.base import CreateError
 
 if TYPE_CHECKING:
     from sessions_redis.base import StoreBase
-    from sessions_redis.commands import Command
+    from sessions_redis.storage.commands import Command
 
 T = TypeVar("T")
 

@@ -32,12 +32,13 @@ from django.core.checks.security import sessions as cookies
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from sessions_redis import conf, indexes, locations
+from sessions_redis import conf, locations
 from sessions_redis.clients import pools, run_quietly
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
-from sessions_redis.indexes import Eviction
 from sessions_redis.serializers import executes_code
+from sessions_redis.storage import listings
+from sessions_redis.storage.listings import Eviction
 
 ENGINE = "sessions_redis.engine"
 
@@ -70,7 +71,7 @@ def check_eviction(**kwargs: Any) -> list[CheckMessage]:
     if conf.current().scheme in DEVELOPMENT:
         return []
     try:
-        eviction = run_quietly(indexes.eviction())
+        eviction = run_quietly(listings.eviction())
     except (ImproperlyConfigured, SessionStoreUnavailable):
         return []
     return [_evicting(eviction)] if eviction and eviction.policy != "noeviction" else []

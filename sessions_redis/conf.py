@@ -19,7 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from sessions_redis import locations
-from sessions_redis.commands import Keyspace
+from sessions_redis.storage.commands import Keyspace
 
 # Django's module of the test environment. A site that serves visitors does not import it.
 _TEST_UTILS = "django.test.utils"

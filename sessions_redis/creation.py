@@ -2,12 +2,13 @@
 
 from django.contrib.sessions.backends.base import CreateError
 
-from sessions_redis import commands, conf
+from sessions_redis import conf
 from sessions_redis.base import StoreBase
 from sessions_redis.calls import Call, StoreSteps
-from sessions_redis.changes import whole
 from sessions_redis.exceptions import GONE, SessionGone
 from sessions_redis.keys import Key, random_key
+from sessions_redis.storage import commands
+from sessions_redis.storage.changes import whole
 
 # New keys tried before giving up. Two of 36**32 do not meet by chance, but a creation that is
 # repeated because its reply was lost finds its own key taken.

@@ -11,10 +11,10 @@ from typing import Any, TypeVar, cast
 
 from sessions_redis import registry
 from sessions_redis.calls import Call, twin
-from sessions_redis.commands import StoredSession, session_id
-from sessions_redis.entries import Entries
 from sessions_redis.scope import Scope
 from sessions_redis.steps import SteppedStore
+from sessions_redis.storage.commands import StoredSession, session_id
+from sessions_redis.storage.lazy_entries import Entries
 
 Method = TypeVar("Method", bound=Callable[..., Coroutine[Any, Any, Any]])
 

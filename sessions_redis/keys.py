@@ -4,7 +4,7 @@ import secrets
 
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS
 
-from sessions_redis.commands import session_id
+from sessions_redis.storage.commands import session_id
 
 # Characters of a new session key, as many as SessionBase gives it.
 KEY_LENGTH = 32

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from itertools import chain
 from operator import itemgetter
 
-from sessions_redis import indexes, live
+from sessions_redis import live
 from sessions_redis.clients import Steps
-from sessions_redis.indexes import Page, is_short_start, is_start
 from sessions_redis.live import LiveSession, Selection, Started, drop, indexed, read
+from sessions_redis.storage import listings
+from sessions_redis.storage.listings import Page, is_short_start, is_start
 
 # How often a part is read again because some of its sessions turned out to be gone.
 REREADS = 2
@@ -26,7 +27,7 @@ SEARCHED = 500_000
 def count(selection: Selection) -> Steps[int]:
     names, total = _indexes(selection), 0
     for start in range(0, len(names), live.AT_ONCE):
-        counts = yield indexes.count(names[start : start + live.AT_ONCE], selection.bounds)
+        counts = yield listings.count(names[start : start + live.AT_ONCE], selection.bounds)
         total += sum(number for (number,) in counts)
     return total
 
@@ -50,7 +51,7 @@ def _part(
 ) -> Steps[tuple[int, list[LiveSession]]]:
     """Live sessions of an index, read again where some turned out to be gone; and the total."""
     for _ in range(1 + REREADS):
-        page = yield indexes.page(
+        page = yield listings.page(
             index,
             selection.bounds,
             start=start,
@@ -74,10 +75,11 @@ def _of_users(
     Of each user's index this reads the members up to ``stop``, and then the sessions asked for.
     """
     for _ in range(1 + REREADS):
-        now = yield indexes.now()
+        now = yield listings.now()
         bounds = now, now + selection.bounds[1]
         of_each = yield [
-            indexes.first(name, bounds, stop, latest_first=selection.latest_first) for name in names
+            listings.first(name, bounds, stop, latest_first=selection.latest_first)
+            for name in names
         ]
         # One that changed hands may be in two of them.
         pairs = dict(chain(*of_each)).items()
@@ -102,7 +104,7 @@ def of_user(user_pk: str, start: int, stop: int | None) -> Steps[list[LiveSessio
     found: list[LiveSession] = []
     parts: list[tuple[Page, list[LiveSession]]] = []
     while stop is None or first + len(found) < stop:
-        page = yield indexes.page(index, start=at, stop=at + live.AT_ONCE, trim=True)
+        page = yield listings.page(index, start=at, stop=at + live.AT_ONCE, trim=True)
         part = yield from read(page.ids)
         own = [session for session in part if session.user_pk == user_pk]
         found += sorted(own, key=lambda session: session.created, reverse=True)
@@ -127,8 +129,8 @@ def starting_with(digits: str) -> Steps[Started]:
     if not is_start(digits):
         return Started(())
     cursor, ids = 0, dict[str, None]()
-    for _ in range(0, SEARCHED, indexes.AT_ONCE):
-        cursor, found = yield indexes.starting_with(index, digits, cursor)
+    for _ in range(0, SEARCHED, listings.AT_ONCE):
+        cursor, found = yield listings.starting_with(index, digits, cursor)
         # A server may return a member twice.
         ids |= dict.fromkeys(found)
         if not cursor:

@@ -13,12 +13,13 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from sessions_redis import commands, conf, indexes
+from sessions_redis import conf
 from sessions_redis.clients import Steps, aperform, perform
-from sessions_redis.commands import Command, Keyspace
-from sessions_redis.fields import StoredEntry, stored_entries, unread_entries
-from sessions_redis.indexes import ANY, Bounds, Ended, Metadata, Page, is_id
 from sessions_redis.serializers import executes_code
+from sessions_redis.storage import commands, listings
+from sessions_redis.storage.commands import Command, Keyspace
+from sessions_redis.storage.entries import StoredEntry, stored_entries, unread_entries
+from sessions_redis.storage.listings import ANY, Bounds, Ended, Metadata, Page, is_id
 
 # Sessions that are read in one round trip.
 AT_ONCE = 1000
@@ -132,9 +133,9 @@ def end(id: str) -> Steps[str | None]:
 
 def end_many(ids: Sequence[str]) -> Endings:
     wanted = list(dict.fromkeys(id for id in ids if is_id(id)))
-    for start in range(0, len(wanted), indexes.END_MANY_AT_ONCE):
-        batch = wanted[start : start + indexes.END_MANY_AT_ONCE]
-        yield indexes.end_many(conf.current().keyspace, batch)
+    for start in range(0, len(wanted), listings.END_MANY_AT_ONCE):
+        batch = wanted[start : start + listings.END_MANY_AT_ONCE]
+        yield listings.end_many(conf.current().keyspace, batch)
 
 
 def end_all_of(user_pk: str, spared_id: str) -> Endings:
@@ -146,13 +147,13 @@ def end_all_of(user_pk: str, spared_id: str) -> Endings:
     """
     more = True
     while more:
-        ended = yield indexes.end_all(indexed(), user_pk, spared_id)
+        ended = yield listings.end_all(indexed(), user_pk, spared_id)
         spared_id, more = ended.spared, ended.more
 
 
 def by_time_left(bounds: Sequence[float]) -> Steps[list[list[int]]]:
     keyspace = indexed()
-    counts: list[list[int]] = yield indexes.count([keyspace.signed_in, keyspace.anonymous], bounds)
+    counts: list[list[int]] = yield listings.count([keyspace.signed_in, keyspace.anonymous], bounds)
     return counts
 
 
@@ -162,9 +163,9 @@ def trim() -> Steps[int]:
         return 0
     total = 0
     for index in (keyspace.index, keyspace.signed_in, keyspace.anonymous):
-        removed = indexes.AT_ONCE
-        while removed == indexes.AT_ONCE:
-            removed = yield indexes.trim(index)
+        removed = listings.AT_ONCE
+        while removed == listings.AT_ONCE:
+            removed = yield listings.trim(index)
             total += removed
     return total
 
@@ -175,8 +176,8 @@ def read(ids: Sequence[str]) -> Steps[list[LiveSession]]:
     found: list[LiveSession] = []
     for start in range(0, len(ids), AT_ONCE):
         part = ids[start : start + AT_ONCE]
-        asked = [ask(keyspace, id) for id in part for ask in (indexes.metadata, indexes.ttl)]
-        now, *answers = yield [indexes.now(), *asked]
+        asked = [ask(keyspace, id) for id in part for ask in (listings.metadata, listings.ttl)]
+        now, *answers = yield [listings.now(), *asked]
         read = zip(part, answers[::2], answers[1::2], strict=True)
         found += [session_of(id, held, now + ttl) for id, held, ttl in read if held and ttl > 0]
     return found
@@ -188,9 +189,9 @@ def drop(page: Page, found: Sequence[LiveSession], *more: str) -> Steps[None]:
     keyspace = conf.current().keyspace
     names = [keyspace.index, keyspace.signed_in, keyspace.anonymous, *more]
     gone: list[str | bytes] = [*page.strays, *(id for id in page.ids if id not in live)]
-    at_once = indexes.AT_ONCE - len(names)
+    at_once = listings.AT_ONCE - len(names)
     for start in range(0, len(gone), at_once):
-        yield indexes.drop(keyspace, names, gone[start : start + at_once])
+        yield listings.drop(keyspace, names, gone[start : start + at_once])
 
 
 def entries(id: str) -> Steps[list[StoredEntry]]:

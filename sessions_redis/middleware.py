@@ -17,12 +17,12 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
 
 from sessions_redis import logs, stand_ins
-from sessions_redis import unavailable as outage
 from sessions_redis.clients.outages import last_met
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
-from sessions_redis.unavailable import unavailable
-from sessions_redis.visitors import Visitor
+from sessions_redis.web import unavailable as outage
+from sessions_redis.web.unavailable import unavailable
+from sessions_redis.web.visitors import Visitor
 
 log = logs.named("sessions_redis")
 

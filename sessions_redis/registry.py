@@ -22,11 +22,11 @@ from typing import Any
 
 from sessions_redis import lists, live
 from sessions_redis.clients import aperform, arun, perform, run
-from sessions_redis.commands import session_id
 from sessions_redis.exceptions import SessionStoreUnavailable
-from sessions_redis.indexes import is_id, is_short_start, is_start
 from sessions_redis.live import ALL, Endings, LiveSession, Selection, Started, user_pk_of
 from sessions_redis.signals import session_ended
+from sessions_redis.storage.commands import session_id
+from sessions_redis.storage.listings import is_id, is_short_start, is_start
 
 __all__ = [
     "ALL",

@@ -40,9 +40,9 @@ from django.test.utils import _TestState
 
 from sessions_redis import leftovers
 from sessions_redis.clients import sweeps
-from sessions_redis.commands import Keyspace
 from sessions_redis.conf import Conf, is_testing
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.storage.commands import Keyspace
 
 # The test environment holds the run under this name.
 _KEY = "sessions_redis"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from sessions_redis.entries import keys_starting_with
+from sessions_redis.storage.lazy_entries import keys_starting_with
 
 if TYPE_CHECKING:
     from sessions_redis.engine import SessionStore

@@ -16,7 +16,7 @@ from secrets import token_hex
 from typing import Any
 from uuid import UUID
 
-from sessions_redis.fields import Serializer
+from sessions_redis.storage.entries import Serializer
 
 # Of each probe that is under way: whether code in it was executed.
 _executed: dict[str, bool] = {}

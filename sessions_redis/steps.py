@@ -8,14 +8,15 @@ has carried out by `_perform` and its asynchronous twin by `_aperform`.
 from django.contrib.sessions.backends.base import CreateError
 from django.core.exceptions import ImproperlyConfigured
 
-from sessions_redis import commands, conf
+from sessions_redis import conf
 from sessions_redis.calls import Call, StoreSteps
-from sessions_redis.changes import Changes
-from sessions_redis.commands import StoredSession
 from sessions_redis.creation import CreatingStore, Leaving
 from sessions_redis.exceptions import GONE, SessionGone
-from sessions_redis.fields import field_of
 from sessions_redis.keys import Key
+from sessions_redis.storage import commands
+from sessions_redis.storage.changes import Changes
+from sessions_redis.storage.commands import StoredSession
+from sessions_redis.storage.entries import field_of
 
 
 class SteppedStore(CreatingStore):

@@ -6,7 +6,7 @@ They need ``django.contrib.auth``, a ``LOGIN_URL``, and a template engine with `
 
 from django.urls import path
 
-from sessions_redis import views
+from sessions_redis.web import views
 
 app_name = "sessions_redis"
 urlpatterns = [

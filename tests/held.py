@@ -4,10 +4,10 @@ import hypothesis
 from django.contrib.sessions.serializers import JSONSerializer
 from hypothesis import strategies as st
 
-from sessions_redis import fields
-from sessions_redis.changes import UNKNOWN, Changes, Known, whole
-from sessions_redis.entries import Entries, entries_in, keys_starting_with
-from sessions_redis.fields import NOTHING, field_of
+from sessions_redis.storage import entries as fields
+from sessions_redis.storage.changes import UNKNOWN, Changes, Known, whole
+from sessions_redis.storage.entries import NOTHING, field_of
+from sessions_redis.storage.lazy_entries import Entries, entries_in, keys_starting_with
 
 # Any text that Python knows, lone surrogates too, and often the characters that mean something.
 texts = st.text(st.characters() | st.sampled_from("@:%\ud800\udfff"))

@@ -11,9 +11,9 @@ from django.test import Client
 from django.urls import reverse
 
 from sessions_redis.admin.log import Ending
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
-from sessions_redis.fields import AGENT, IP
+from sessions_redis.storage.commands import session_id
+from sessions_redis.storage.entries import AGENT, IP
 from tests.site import FIREFOX, KEPT, site_settings
 
 

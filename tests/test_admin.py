@@ -8,9 +8,9 @@ from django.core.management import call_command
 from django.test import Client
 from django.views.debug import ExceptionReporter
 
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 from sessions_redis.models import Session
+from sessions_redis.storage.commands import session_id
 from tests.pickling import Trap
 from tests.proxy import Proxy
 from tests.section import FIREFOX, listed, own_id, signed_in, staff, text_of, url, use_section

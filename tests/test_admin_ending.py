@@ -9,7 +9,7 @@ from django.db import DatabaseError
 from sessions_redis import registry
 from sessions_redis.engine import SessionStore
 from tests.section import own_id, said_by, signed_in, staff, text_of, url, use_section
-from tests.test_indexes import members
+from tests.test_storage_listings import members
 
 pytestmark = pytest.mark.django_db
 

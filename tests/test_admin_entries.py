@@ -9,8 +9,8 @@ from django.contrib.sessions.serializers import JSONSerializer
 from django.utils.html import conditional_escape
 
 from sessions_redis.admin.entries import shown
-from sessions_redis.fields import StoredEntry, stored_entries, unread_entries
 from sessions_redis.masking import Why
+from sessions_redis.storage.entries import StoredEntry, stored_entries, unread_entries
 
 TOKEN = "ghp_" + "a1B2" * 9
 

@@ -4,11 +4,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.contrib.messages import get_messages
 
-from sessions_redis import commands, conf, lists, registry
-from sessions_redis.changes import Changes
+from sessions_redis import conf, lists, registry
 from sessions_redis.clients import run
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
+from sessions_redis.storage import commands
+from sessions_redis.storage.changes import Changes
+from sessions_redis.storage.commands import session_id
 from tests.proxy import Proxy
 from tests.section import listed, signed_in, staff, text_of, url, use_section
 

@@ -11,11 +11,11 @@ from django.http import HttpResponse
 from django.test import AsyncRequestFactory
 
 from sessions_redis import registry
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.middleware import SessionMiddleware
 from sessions_redis.registry import LiveSession
+from sessions_redis.storage.commands import session_id
 from tests.proxy import Proxy
 from tests.test_round_trips import exercise
 

@@ -17,8 +17,9 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.test.utils import _TestState
 
-from sessions_redis import checks, engine, indexes
-from sessions_redis.commands import Keyspace
+from sessions_redis import checks, engine
+from sessions_redis.storage import listings
+from sessions_redis.storage.commands import Keyspace
 from tests.pickling import PickleSerializer
 from tests.servers import Server, free_port
 
@@ -477,8 +478,8 @@ def test_the_server_of_another_engine(deploying, settings, evicting):
 
 def test_a_reply_without_a_policy():
     """A server that tells nothing of it, as some that speak Redis' protocol, may do as it likes."""
-    assert indexes.eviction().read(b"# Memory\r\nused_memory:1\r\n") is None
-    assert indexes.eviction().read(b"maxmemory_policy:noeviction\r\n").limit == 0
+    assert listings.eviction().read(b"# Memory\r\nused_memory:1\r\n") is None
+    assert listings.eviction().read(b"maxmemory_policy:noeviction\r\n").limit == 0
 
 
 # W011, and Django's own about cookies

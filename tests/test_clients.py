@@ -27,13 +27,14 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from sessions_redis import clients, commands, conf, embedded, registry
-from sessions_redis.changes import Changes
-from sessions_redis.clients import pools
+from sessions_redis import clients, conf, registry
+from sessions_redis.clients import embedded, pools
 from sessions_redis.clients.exchange import is_of_replica
-from sessions_redis.commands import Command, Keyspace
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.storage import commands
+from sessions_redis.storage.changes import Changes
+from sessions_redis.storage.commands import Command, Keyspace
 from tests.servers import Server, free_port, is_marker, required, wait_until
 
 ROOT = Path(__file__).parent.parent
@@ -256,7 +257,7 @@ from django.conf import settings
 
 settings.configure(SESSION_REDIS=json.loads(sys.argv[1]))
 from sessions_redis import clients
-from sessions_redis.commands import Command
+from sessions_redis.storage.commands import Command
 
 CLIENT_ID = Command(("CLIENT", "ID"), int)
 

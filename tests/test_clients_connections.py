@@ -14,12 +14,13 @@ import pytest
 import trustme
 from redis._parsers import _AsyncRESP2Parser, _AsyncRESP3Parser, _RESP2Parser, _RESP3Parser
 
-from sessions_redis import clients, commands
+from sessions_redis import clients
 from sessions_redis.clients import connections, pools
 from sessions_redis.clients.pipelines import AT_ONCE
-from sessions_redis.commands import Command, Keyspace
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.storage import commands
+from sessions_redis.storage.commands import Command, Keyspace
 from tests.proxy import Relay
 from tests.servers import Server, required
 

@@ -11,12 +11,12 @@ import pytest
 import redis
 import redis.asyncio
 
-from sessions_redis import replies
 from sessions_redis.clients import leases
 from sessions_redis.clients.connections import checked
 from sessions_redis.clients.exchange import aexchange, packed
 from sessions_redis.clients.leases import AsyncLeases, Leases
 from sessions_redis.engine import SessionStore
+from sessions_redis.storage import replies
 from tests.servers import Server, wait_until
 
 WAIT = 20

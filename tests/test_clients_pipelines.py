@@ -5,12 +5,13 @@ import asyncio
 import pytest
 import redis
 
-from sessions_redis import clients, commands
+from sessions_redis import clients
 from sessions_redis.clients import pools
 from sessions_redis.clients.pipelines import AT_ONCE
-from sessions_redis.commands import Command, Keyspace
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.storage import commands
+from sessions_redis.storage.commands import Command, Keyspace
 from tests.proxy import Proxy
 
 MANY = 40

@@ -9,8 +9,8 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 
 from sessions_redis import registry
-from sessions_redis.commands import session_id
 from sessions_redis.signals import session_ended
+from sessions_redis.storage.commands import session_id
 from tests.people.models import Employee, Person
 from tests.servers import free_port
 from tests.test_registry import ids, put_in_index, started

@@ -17,8 +17,8 @@ from django.test import Client
 from config.documents import paragraphs
 from config.environment import REQUIRED
 from config.environment import session_redis as read_from_url
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
+from sessions_redis.storage.commands import session_id
 from tests.servers import Server
 from tests.site import ROOT, VARIABLES, site_settings, use_site
 

@@ -6,8 +6,8 @@ from django.http import HttpResponse
 from django.test import RequestFactory
 from hypothesis import HealthCheck, given, settings, strategies
 
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
+from sessions_redis.storage.commands import session_id
 
 # The fixtures of a test serve all its examples: no example leaves anything behind.
 examples = settings(

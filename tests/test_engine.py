@@ -14,8 +14,8 @@ from django.contrib.sessions.backends.base import (
 )
 from django.core.exceptions import ImproperlyConfigured
 
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
+from sessions_redis.storage.commands import session_id
 from tests.contract import SECURITY_LOG, EngineContract
 
 

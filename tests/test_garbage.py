@@ -26,13 +26,14 @@ from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 from redis.retry import Retry
 
-from sessions_redis import commands, conf, registry, statistics
+from sessions_redis import conf, registry, statistics
 from sessions_redis.clients import run_all
-from sessions_redis.commands import StoredSession, session_id
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.registry import LiveSession
 from sessions_redis.statistics import Statistics
+from sessions_redis.storage import commands
+from sessions_redis.storage.commands import StoredSession, session_id
 from tests.garbler import GREETINGS, Garbler
 
 # What fits no command: whole as a reply, with any parser that can parse it.

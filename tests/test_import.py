@@ -9,17 +9,16 @@ from pathlib import Path
 import pytest
 
 import sessions_redis
-from sessions_redis import scripts
+from sessions_redis.storage import scripts
 
 PACKAGE = Path(sessions_redis.__file__).parent
-LUA = sorted((PACKAGE / "scripts").glob("*.lua"))
+LUA = sorted((PACKAGE / "storage" / "scripts").glob("*.lua"))
 
 # Put in front of others, so they have no KEYS, ARGV and result of their own.
 SHARED = {"calls", "index", "write"}
 
-# Modules without I/O, settings and clock, and what they must not import for that, nor any other
-# module of ours.
-PURE = ["changes", "commands", "entries", "fields", "indexes", "replies", "scripts"]
+# What modules without I/O, settings and clock must not import, nor any module of ours beside them.
+PURE = sorted((PACKAGE / "storage").rglob("*.py"))
 IMPURE = {"asyncio", "datetime", "django", "logging", "os", "random", "redis", "socket", "time"}
 
 # A site that has the engine, and not the app.
@@ -86,25 +85,23 @@ def root(name):
 
 
 def test_redis_is_spoken_in_one_place():
-    """Only the clients, and the server that comes along, import redis-py."""
+    """Only the modules in clients/ import redis-py."""
     modules = PACKAGE.rglob("*.py")
     speakers = {
         path.relative_to(PACKAGE).parts[0]
         for path in modules
         if "redis" in map(root, imported_by(path))
     }
-    assert "clients" in speakers
-    assert speakers <= {"clients", "embedded.py"}
+    assert speakers == {"clients"}
 
 
-@pytest.mark.parametrize("module", PURE)
-def test_a_pure_module(module):
-    """What is pure imports nothing that does I/O or knows settings and time."""
-    path = PACKAGE / f"{module}.py"
-    names = imported_by(path if path.exists() else PACKAGE / module / "__init__.py")
+@pytest.mark.parametrize("path", PURE, ids=lambda path: path.stem)
+def test_a_pure_module(path):
+    """What is stored in Redis is described without I/O, settings and time."""
+    names = imported_by(path)
     assert not set(map(root, names)) & IMPURE
-    ours = {name.split(".")[1] for name in names if name.startswith("sessions_redis.")}
-    assert ours <= set(PURE)
+    ours = {name for name in names if root(name) == "sessions_redis"}
+    assert all(name.startswith("sessions_redis.storage") for name in ours)
 
 
 @pytest.mark.parametrize("path", LUA, ids=lambda path: path.stem)

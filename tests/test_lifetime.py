@@ -6,8 +6,8 @@ import pytest
 from django.contrib.sessions.backends.base import UpdateError
 from django.utils import timezone
 
-from sessions_redis.commands import MAX_TTL, session_id
 from sessions_redis.engine import SessionStore
+from sessions_redis.storage.commands import MAX_TTL, session_id
 
 # Seconds that may pass between a call and the look at what it left.
 SLACK = 60

@@ -17,8 +17,8 @@ from django.contrib.sessions.backends import db
 from django.template import engines
 from django.test import RequestFactory
 
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
+from sessions_redis.storage.commands import session_id
 from tests.idioms import ENTRIES, IDIOMS, METHODS
 from tests.side_by_side import comparable, kind_of, outcome
 

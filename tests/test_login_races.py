@@ -7,10 +7,10 @@ from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 
 from sessions_redis import conf, registry
-from sessions_redis.changes import Changes
 from sessions_redis.clients import run
-from sessions_redis.commands import create_beside, session_id
 from sessions_redis.engine import SessionStore
+from sessions_redis.storage.changes import Changes
+from sessions_redis.storage.commands import create_beside, session_id
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -14,8 +14,8 @@ from django.test import AsyncClient, Client
 from django.urls import path
 
 from sessions_redis import registry
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
+from sessions_redis.storage.commands import session_id
 
 MIDDLEWARES = [
     "sessions_redis.middleware.SessionMiddleware",

@@ -16,9 +16,9 @@ from django.urls import re_path
 
 import sessions_redis
 from sessions_redis import logs, registry
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.storage.commands import session_id
 from tests.servers import free_port
 
 PACKAGE = Path(sessions_redis.__file__).parent

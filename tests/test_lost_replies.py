@@ -7,10 +7,11 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.core.management import CommandError
 
-from sessions_redis import conf, indexes, registry, scripts
+from sessions_redis import conf, registry
 from sessions_redis.clients import pools
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.signals import session_ended
+from sessions_redis.storage import listings, scripts
 from tests.proxy import Proxy
 from tests.section import own_id, said_by, signed_in, text_of, url, use_section
 from tests.servers import Server, free_port
@@ -302,7 +303,7 @@ def test_the_command_that_only_looked(proxy, three):
 
 def test_the_command_of_a_user_with_very_many(proxy, three, ada, monkeypatch):
     """Of the steps before the one whose reply was lost it says how many sessions they ended."""
-    monkeypatch.setattr(indexes, "END_ALL_AT_ONCE", 2)
+    monkeypatch.setattr(listings, "END_ALL_AT_ONCE", 2)
     for _ in range(5):
         signed_in(ada)
     lose(proxy, spared=1)
@@ -316,7 +317,7 @@ def test_the_command_of_a_user_with_very_many(proxy, three, ada, monkeypatch):
 
 def test_the_command_that_stopped_between_two_steps(own_server, three, ada, monkeypatch):
     """Where the server was gone before the next step, that one ended nothing."""
-    monkeypatch.setattr(indexes, "END_ALL_AT_ONCE", 2)
+    monkeypatch.setattr(listings, "END_ALL_AT_ONCE", 2)
     for _ in range(3):
         signed_in(ada)
 
@@ -367,7 +368,7 @@ def test_no_connection_is_free(settings, session_redis, server):
     """Where the command had to wait for a connection in vain, it was not sent."""
     options = {"max_connections": 1, "timeout": 0.01}
     settings.SESSION_REDIS = {**session_redis, "OPTIONS": options}
-    command = [indexes.end_many(conf.current().keyspace, ["0" * 32])]
+    command = [listings.end_many(conf.current().keyspace, ["0" * 32])]
 
     async def all_in_use():
         leases = (await pools.current().of_loop(command)).leases

@@ -11,9 +11,9 @@ from django.http import HttpResponse
 from django.test import AsyncRequestFactory, RequestFactory
 
 from sessions_redis import registry
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 from sessions_redis.middleware import SessionMiddleware
+from sessions_redis.storage.commands import session_id
 from tests.servers import Server
 
 HERE = {"REMOTE_ADDR": "198.51.100.7", "HTTP_USER_AGENT": "Firefox"}

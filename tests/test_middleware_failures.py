@@ -15,9 +15,9 @@ from django.urls import path
 from django.utils.functional import SimpleLazyObject
 
 from sessions_redis import registry
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionGone, SessionStoreUnavailable
+from sessions_redis.storage.commands import session_id
 from tests.visits import Mortal, visit
 
 OURS = "sessions_redis.middleware.SessionMiddleware"

@@ -25,10 +25,11 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from sessions_redis import commands, conf, registry
+from sessions_redis import conf, registry
 from sessions_redis.clients.outages import Outages
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.storage import commands
 from tests.servers import Server
 from tests.site import use_site
 from tests.visits import visit

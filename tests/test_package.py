@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 
-from sessions_redis.commands import session_id
+from sessions_redis.storage.commands import session_id
 from tests.sites import Browser, Site
 from tests.test_readme import README, ROOT, blocks, section
 
@@ -58,7 +58,7 @@ def test_the_wheel_holds_the_package_alone(wheel):
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert set(names) == expected
-    assert {"sessions_redis/py.typed", "sessions_redis/scripts/save.lua"} <= expected
+    assert {"sessions_redis/py.typed", "sessions_redis/storage/scripts/save.lua"} <= expected
 
 
 def test_the_oldest_versions_are_the_same_everywhere():

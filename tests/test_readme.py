@@ -10,8 +10,8 @@ from django.test import RequestFactory
 
 from config.environment import REQUIRED
 from sessions_redis import checks, conf, locations, registry, statistics
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
+from sessions_redis.storage.commands import session_id
 from tests.servers import Server
 from tests.test_round_trips import OPERATIONS, exercise
 

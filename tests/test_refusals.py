@@ -8,10 +8,10 @@ import pytest
 import redis
 
 from sessions_redis import registry, statistics
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
-from sessions_redis.fields import IP
+from sessions_redis.storage.commands import session_id
+from sessions_redis.storage.entries import IP
 from tests.servers import Server, wait_until
 
 DOCS = (Path(__file__).parent.parent / "docs" / "redis.md").read_text()

@@ -13,10 +13,10 @@ from django.core.management import call_command
 from django.utils.functional import SimpleLazyObject
 
 from sessions_redis import registry
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.registry import ALL, Selection
+from sessions_redis.storage.commands import session_id
 from tests.people.models import Employee, Member, Person
 from tests.servers import free_port
 

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from sessions_redis import indexes, live, registry
+from sessions_redis import live, registry
+from sessions_redis.storage import listings
 from tests.proxy import Proxy
 from tests.section import signed_in
 
@@ -33,7 +34,7 @@ def test_ending_many(settings, session_redis, raw, prefix, ended, indexed):
 def test_round_trips(settings, session_redis, server, monkeypatch):
     """One for each thousand that are read, and one for each step that ends some."""
     monkeypatch.setattr(live, "AT_ONCE", 3)
-    monkeypatch.setattr(indexes, "END_MANY_AT_ONCE", 3)
+    monkeypatch.setattr(listings, "END_MANY_AT_ONCE", 3)
     ids = [signed_in("1") for _ in range(7)]
     with Proxy(server.port) as proxy:
         settings.SESSION_REDIS = {**session_redis, "LOCATION": proxy.url}

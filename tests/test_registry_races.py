@@ -8,9 +8,9 @@ from django.http import HttpResponse
 from django.test import RequestFactory
 
 from sessions_redis import registry
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 from sessions_redis.middleware import SessionMiddleware
+from sessions_redis.storage.commands import session_id
 from tests.site import use_site
 from tests.test_races import keys_of, run
 

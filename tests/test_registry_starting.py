@@ -5,12 +5,13 @@ import asyncio
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from sessions_redis import commands, conf, lists, registry
-from sessions_redis.changes import Changes
+from sessions_redis import conf, lists, registry
 from sessions_redis.clients import run_all
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 from sessions_redis.registry import Started
+from sessions_redis.storage import commands
+from sessions_redis.storage.changes import Changes
+from sessions_redis.storage.commands import session_id
 from tests.proxy import Proxy
 from tests.test_registry import commands_of
 

@@ -5,13 +5,14 @@ from contextlib import contextmanager
 
 import pytest
 
-from sessions_redis import commands, conf, indexes, live, registry
-from sessions_redis.changes import Changes
+from sessions_redis import conf, live, registry
 from sessions_redis.clients import run, run_all
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.signals import session_ended
+from sessions_redis.storage import commands, listings
+from sessions_redis.storage.changes import Changes
+from sessions_redis.storage.commands import session_id
 from tests.servers import Server, wait_until
 from tests.workers import Worker
 
@@ -99,7 +100,7 @@ def test_ending_all_of_a_user(own, prefix):
         after = client.info("cpu")
         assert sorted(ended) == sorted(ids)
         assert client.dbsize() == 0
-    assert len(scripts) == MANY // indexes.END_ALL_AT_ONCE + 1
+    assert len(scripts) == MANY // listings.END_ALL_AT_ONCE + 1
     expect_bounded(scripts, prefix)
     # What others wait for at worst, were the server never interrupted.
     spent = sum(after[name] - before[name] for name in ("used_cpu_user", "used_cpu_sys"))
@@ -140,10 +141,10 @@ def test_dropping(own, prefix):
 def test_the_last_step_sees_the_whole_index(prefix):
     """Steps go on until one has looked at fewer than it may."""
     keyspace = conf.current().keyspace
-    ids = started(indexes.END_ALL_AT_ONCE)
-    first = run(indexes.end_all(keyspace, "7"))
+    ids = started(listings.END_ALL_AT_ONCE)
+    first = run(listings.end_all(keyspace, "7"))
     assert (len(first.sessions), first.more) == (len(ids), True)
-    assert run(indexes.end_all(keyspace, "7")) == indexes.Ended(())
+    assert run(listings.end_all(keyspace, "7")) == listings.Ended(())
 
 
 # What is ended when Redis fails midway
@@ -163,7 +164,7 @@ def test_redis_goes_away_midway(own, call, ended):
             call("end_all_of", "7", reason="tests")
     finally:
         session_ended.disconnect(go_away)
-    assert len(caught.value.ended) == indexes.END_ALL_AT_ONCE
+    assert len(caught.value.ended) == listings.END_ALL_AT_ONCE
     assert set(caught.value.ended) < ids
     assert ended == [(id, "7", "tests") for id in caught.value.ended]
 
@@ -182,8 +183,8 @@ def test_redis_goes_away_while_many_are_ended(own, call, ended):
             call("end_many", ids)
     finally:
         session_ended.disconnect(go_away)
-    assert caught.value.ended == ids[: indexes.END_MANY_AT_ONCE]
-    assert [id for id, _, _ in ended] == ids[: indexes.END_MANY_AT_ONCE]
+    assert caught.value.ended == ids[: listings.END_MANY_AT_ONCE]
+    assert [id for id, _, _ in ended] == ids[: listings.END_MANY_AT_ONCE]
     with pytest.raises(SessionStoreUnavailable) as caught:
         call("end_many", ids)
     assert list(caught.value.ended) == []
@@ -297,7 +298,7 @@ def test_nothing_slips_away(session_redis, server, prefix, raw):
 def test_what_is_dropped_from_the_indexes_of_many_users():
     """The indexes count, too: no command names more than a thousand keys."""
     users = [f"user-{number}" for number in range(51)]
-    gone = indexes.Page(MANY, tuple(f"{number:032x}" for number in range(MANY)))
+    gone = listings.Page(MANY, tuple(f"{number:032x}" for number in range(MANY)))
     asked = list(live.drop(gone, [], *users))
     named = [(command.parts[2], len(command.parts) - 4 - command.parts[2]) for command in asked]
     assert sum(members for _, members in named) == MANY

@@ -24,7 +24,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 import sessions_redis
-from sessions_redis.commands import session_id
+from sessions_redis.storage.commands import session_id
 from tests.servers import DEADLINE, free_port, wait_until
 from tests.site import ROOT, VARIABLES
 

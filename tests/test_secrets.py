@@ -16,12 +16,13 @@ from django.views.debug import ExceptionReporter
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from sessions_redis import account, conf, registry
+from sessions_redis import conf, registry
 from sessions_redis.clients import pools
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.middleware import SessionMiddleware
+from sessions_redis.storage.commands import session_id
+from sessions_redis.web import own_sessions
 from tests.proxy import Proxy
 from tests.servers import Server
 
@@ -124,10 +125,10 @@ OPERATIONS = {
     "aend_all_of": lambda s: registry.aend_all_of("7", s.session_key),
     "end_each_of": lambda s: registry.end_each_of("7", except_session_key=s.session_key),
     "aend_each_of": lambda s: registry.aend_each_of("7", except_session_key=s.session_key),
-    "own sessions": lambda s: account.sessions_of(request_of(s)),
-    "overview": lambda s: account.overview_of(request_of(s)),
-    "own session": lambda s: account.session_of(request_of(s), session_id(s.session_key)),
-    "end others": lambda s: account.end_others(request_of(s)),
+    "own sessions": lambda s: own_sessions.sessions_of(request_of(s)),
+    "overview": lambda s: own_sessions.overview_of(request_of(s)),
+    "own session": lambda s: own_sessions.session_of(request_of(s), session_id(s.session_key)),
+    "end others": lambda s: own_sessions.end_others(request_of(s)),
 }
 
 

@@ -11,14 +11,14 @@ from django.urls import reverse
 from django.utils import translation
 
 from sessions_redis import registry
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 from sessions_redis.signals import session_ended
+from sessions_redis.storage.commands import session_id
 from tests.people.models import Member, Person
 from tests.servers import Server
 from tests.site import id_of, signed_in_browser, use_site
-from tests.test_devices import IPHONE
 from tests.test_registry import started
+from tests.test_web_devices import IPHONE
 
 PAGE = "/account/sessions/"
 OTHERS = f"{PAGE}others/end/"

@@ -8,8 +8,8 @@ from playwright.sync_api import expect, sync_playwright
 from sessions_redis import registry
 from tests.browsers import CHROMIUM, LOOKS, sticks_out, too_faint
 from tests.servers import Server, required
-from tests.test_devices import FIREFOX, IPHONE
 from tests.test_runserver import Project, running
+from tests.test_web_devices import FIREFOX, IPHONE
 
 PAGE = "/account/sessions/"
 PHONE = f"{IPHONE} AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1"

@@ -9,10 +9,10 @@ import pytest
 from django.contrib.sessions.serializers import JSONSerializer
 
 from sessions_redis import registry, serializers
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
-from sessions_redis.fields import StoredEntry
 from sessions_redis.serializers import executes_code, record
+from sessions_redis.storage.commands import session_id
+from sessions_redis.storage.entries import StoredEntry
 from tests import pickling
 from tests.pickling import Trap
 

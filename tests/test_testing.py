@@ -11,8 +11,8 @@ import pytest
 from django.test import SimpleTestCase
 from fakeredis import FakeRedis
 
-from sessions_redis import conf, embedded, leftovers, registry, runs
-from sessions_redis.clients import pools
+from sessions_redis import conf, leftovers, registry, runs
+from sessions_redis.clients import embedded, pools
 from sessions_redis.conf import Conf
 from sessions_redis.engine import SessionStore
 from sessions_redis.test import FreshSessionsMixin, fresh_sessions, key_prefix

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
+from sessions_redis.storage.commands import session_id
 from tests.servers import Server, free_port, wait_until
 from tests.site import use_site
 

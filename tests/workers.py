@@ -135,7 +135,7 @@ def end_when_told(session_keys: list[str], turns: str, url: str) -> int:
     import redis
 
     from sessions_redis import registry
-    from sessions_redis.commands import session_id
+    from sessions_redis.storage.commands import session_id
 
     with redis.Redis.from_url(url) as client:
         for session_key in session_keys:

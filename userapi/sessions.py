@@ -11,8 +11,8 @@ from django.middleware.csrf import get_token
 from django.views.decorators.cache import cache_control
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
-from sessions_redis import account
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.web import own_sessions
 from userapi.views import answer
 
 View = Callable[..., JsonResponse]
@@ -37,7 +37,7 @@ def for_users(*methods: str) -> Callable[[View], View]:
                     return answer(401, error="Sign in first.")
                 return in_json(csrf_protect(view)(request, **captured))
             except SessionStoreUnavailable as error:  # The session middleware logs it.
-                told = LOST if isinstance(error, account.MayHaveEnded) else AWAY
+                told = LOST if isinstance(error, own_sessions.MayHaveEnded) else AWAY
                 return answer(503, {"Retry-After": "5"}, error=told)
 
         return answered
@@ -60,7 +60,7 @@ def sessions(request: HttpRequest) -> JsonResponse:
         return page(request)
     if request.GET.get("others") != "1":
         return answer(400, error="Say ?others=1 to end all sessions but this one.")
-    return answer(ended=account.end_others(request))
+    return answer(ended=own_sessions.end_others(request))
 
 
 def page(request: HttpRequest) -> JsonResponse:
@@ -68,13 +68,13 @@ def page(request: HttpRequest) -> JsonResponse:
     offset = request.GET.get("offset", "0")
     if not re.fullmatch("[0-9]{1,9}", offset):
         return answer(400, error="The offset must be a whole number, such as ?offset=100.")
-    own = account.sessions_of(request, int(offset))
+    own = own_sessions.sessions_of(request, int(offset))
     end = int(offset) + len(own.sessions)
     following = f"{request.path}?offset={end}" if own.sessions and end < own.total else None
     return answer(sessions=list(map(shown, own.sessions)), total=own.total, next=following)
 
 
-def shown(session: account.OwnSession) -> dict[str, Any]:
+def shown(session: own_sessions.OwnSession) -> dict[str, Any]:
     """The session with all times in whole seconds, as ``created`` and ``updated`` are in Redis."""
     fields = asdict(session)
     times = {
@@ -86,7 +86,7 @@ def shown(session: account.OwnSession) -> dict[str, Any]:
 @for_users("DELETE")
 def session(request: HttpRequest, session_id: str) -> JsonResponse:
     """The end of one session; somebody else's is as absent as one that never was."""
-    own = account.session_of(request, session_id)
-    if own is None or not account.end(request, own):
+    own = own_sessions.session_of(request, session_id)
+    if own is None or not own_sessions.end(request, own):
         return answer(404, error="You have no such session.")
     return answer(ended=1)

@@ -29,9 +29,9 @@ from sessions_redis.admin.columns import exactly
 from sessions_redis.admin.history import HistoryAdmin
 from sessions_redis.admin.outage import away, says_so
 from sessions_redis.admin.viewers import Viewer, own_session_id
-from sessions_redis.devices import device_of
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.models import Session
+from sessions_redis.web.devices import device_of
 
 # Sessions named one by one where they are about to be ended.
 SHOWN = 100

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from django.utils.translation import gettext, gettext_lazy
 
 from sessions_redis import masking
-from sessions_redis.fields import StoredEntry
 from sessions_redis.masking import Masked
+from sessions_redis.storage.entries import StoredEntry
 
 # What is stored, in words; anything else goes by the name of its class.
 KINDS = {

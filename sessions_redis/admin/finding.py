@@ -23,8 +23,8 @@ from sessions_redis import lists, registry
 from sessions_redis.admin.outage import says_so
 from sessions_redis.admin.viewers import Viewer
 from sessions_redis.admin.ways import WaysAdmin
-from sessions_redis.commands import session_id
 from sessions_redis.registry import LiveSession, Started
+from sessions_redis.storage.commands import session_id
 
 BY_NAME = gettext_lazy(
     "A user name or e-mail address, a user's primary key, or 6 or more of the first characters "

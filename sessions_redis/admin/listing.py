@@ -11,9 +11,9 @@ from django.db import NotSupportedError
 from django.db.models import Q
 
 from sessions_redis import registry
-from sessions_redis.indexes import END_MANY_AT_ONCE
 from sessions_redis.models import Session
 from sessions_redis.registry import ALL, LiveSession, Started
+from sessions_redis.storage.listings import END_MANY_AT_ONCE
 
 # Sessions that are read at a time where all of a listing are wanted.
 AT_ONCE = 1000

@@ -19,9 +19,9 @@ from django.utils.translation import gettext as _
 
 from sessions_redis.admin import users
 from sessions_redis.admin.viewers import Viewer
-from sessions_redis.devices import device_of
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.models import LONGEST_PK, Session, readable_pk
+from sessions_redis.web.devices import device_of
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet

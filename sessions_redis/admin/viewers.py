@@ -11,8 +11,8 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from sessions_redis.admin import users
-from sessions_redis.commands import session_id
 from sessions_redis.models import Session, readable_pk
+from sessions_redis.storage.commands import session_id
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin

@@ -19,7 +19,7 @@ from sessions_redis.clients.exchange import Request, exchange, is_of_replica, pa
 from sessions_redis.clients.failures import failure
 from sessions_redis.clients.outages import anoticed, noticed
 from sessions_redis.clients.reports import without_arguments, without_frames
-from sessions_redis.commands import Command
+from sessions_redis.storage.commands import Command
 
 T = TypeVar("T")
 

@@ -24,8 +24,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from sessions_redis.clients.directories import owner_of_server
 from sessions_redis.clients.garbage import UNREADABLE
-from sessions_redis.directories import owner_of_server
 
 # Seconds after which a load balancer may have dropped an idle connection without a word.
 IDLE = 1.0

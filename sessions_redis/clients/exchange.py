@@ -16,7 +16,7 @@ from sessions_redis.clients.connections import LOST, SurplusError, aready, lost,
 from sessions_redis.clients.garbage import UNREADABLE, Read, answers, garbage
 from sessions_redis.clients.leases import NOT_SENT, AsyncLeases, Leases
 from sessions_redis.clients.reports import without_frames
-from sessions_redis.commands import Argument
+from sessions_redis.storage.commands import Argument
 
 Request = tuple[Argument, ...]
 

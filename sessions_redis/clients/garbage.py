@@ -13,7 +13,7 @@ from typing import Any
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, ResponseError
 
-from sessions_redis.replies import WrongShape
+from sessions_redis.storage.replies import WrongShape
 
 # A note on an error that came before the first command.
 SIGNING_IN = "This was while redis-py signed in on a new connection."

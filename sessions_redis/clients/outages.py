@@ -17,8 +17,8 @@ from django.core.signals import setting_changed
 from redis.exceptions import AuthenticationError, ResponseError
 
 from sessions_redis import logs
-from sessions_redis.commands import Command
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.storage.commands import Command
 
 Commands = Sequence[Command[Any]]
 RunAll = Callable[[Commands], list[Any]]

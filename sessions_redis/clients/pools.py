@@ -31,8 +31,8 @@ from sessions_redis.clients.garbage import agreet, greet
 from sessions_redis.clients.leases import AsyncLeases, Leases
 from sessions_redis.clients.pipelines import Pipeline
 from sessions_redis.clients.reports import without_frames
-from sessions_redis.commands import Command
 from sessions_redis.conf import Conf
+from sessions_redis.storage.commands import Command
 
 # Seconds. A session is read before the page is made: better a quick 503 than a worker that hangs.
 TIMEOUTS = {"socket_connect_timeout": 1.0, "socket_timeout": 1.0}
@@ -240,7 +240,7 @@ def _require_seconds(name: str, seconds: Any, least: float = 0) -> None:
 def _embedded() -> ModuleType:
     """The server that comes along. Imported when needed: it takes what only Unix has."""
     try:
-        from sessions_redis import embedded  # noqa: PLC0415
+        from sessions_redis.clients import embedded  # noqa: PLC0415
     except ImportError as error:
         raise ImproperlyConfigured(
             f"embedded:// works on Linux and macOS only ({error}). "

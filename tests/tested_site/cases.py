@@ -27,9 +27,9 @@ from django.test import (
 )
 
 from sessions_redis import conf, registry
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
 from sessions_redis.middleware import SessionMiddleware
+from sessions_redis.storage.commands import session_id
 from sessions_redis.test import FreshSessionsMixin, key_prefix
 from tests.tested_site.forks import in_a_fork
 

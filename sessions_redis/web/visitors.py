@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 from sessions_redis import conf
-from sessions_redis.fields import AGENT, IP
+from sessions_redis.storage.entries import AGENT, IP
 
 # Bytes kept of what a client says of itself: longer values cost a hash its compact form in Redis
 # (hash-max-listpack-value), and a client may send kilobytes.

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessions_redis import commands, indexes
-from sessions_redis.changes import Changes
 from sessions_redis.clients import run
-from sessions_redis.commands import Command, Keyspace, StoredSession, WrongType, session_id
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.storage import commands, listings
+from sessions_redis.storage.changes import Changes
+from sessions_redis.storage.commands import Command, Keyspace, StoredSession, WrongType, session_id
 
 # Lua's unpack() fails near 8,000 values.
 MANY = 10_000
@@ -785,7 +785,7 @@ def test_who_reads_an_index_of_the_wrong_type_is_told(indexed, raw, prefix, inde
     run(commands.create(indexed, "a", TTL, Changes(user="7")))
     raw.set(f"{prefix}:{index}", "text", ex=60)
     with pytest.raises(SessionStoreUnavailable, match=f"TYPE.*{prefix}:"):
-        run(indexes.page(f"{prefix}:{index}", start=0, stop=1))
+        run(listings.page(f"{prefix}:{index}", start=0, stop=1))
 
 
 def test_a_command_of_ones_own():

@@ -5,8 +5,8 @@ import random
 import pytest
 
 from sessions_redis import registry
-from sessions_redis.commands import session_id
 from sessions_redis.engine import SessionStore
+from sessions_redis.storage.commands import session_id
 
 USERS = ["1", "8f14e45f-ceea-467f-a0e6-1d5f0c5b7f1e", "a:b", "with spaces", "index", "é\n*"]
 

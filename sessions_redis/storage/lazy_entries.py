@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
-from sessions_redis.fields import (
+from sessions_redis.storage.entries import (
     DAMAGED,
     NOTHING,
     Serializer,
@@ -16,7 +16,7 @@ from sessions_redis.fields import (
 )
 
 if TYPE_CHECKING:
-    from sessions_redis.changes import Known
+    from sessions_redis.storage.changes import Known
 
 
 class NotDecodedYet:

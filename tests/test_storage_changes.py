@@ -8,8 +8,8 @@ from django.contrib.sessions.serializers import JSONSerializer
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sessions_redis import fields
-from sessions_redis.changes import Changes
+from sessions_redis.storage import entries as fields
+from sessions_redis.storage.changes import Changes
 from tests.held import USER, Held, keys, stored_as, texts, unhurried, values
 from tests.pickling import PickleSerializer
 

@@ -26,7 +26,7 @@ from threading import Lock
 
 from django.core.exceptions import ImproperlyConfigured
 
-from sessions_redis.directories import (
+from sessions_redis.clients.directories import (
     made_private,
     opened,
     require_own_server,

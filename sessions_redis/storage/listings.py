@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from sessions_redis import replies, scripts
-from sessions_redis.commands import GONE, Command, Keyspace, script_command
-from sessions_redis.fields import AGENT, CREATED, IP, UPDATED, USER
+from sessions_redis.storage import replies, scripts
+from sessions_redis.storage.commands import GONE, Command, Keyspace, script_command
+from sessions_redis.storage.entries import AGENT, CREATED, IP, UPDATED, USER
 
 Bounds = tuple[float, float]
 

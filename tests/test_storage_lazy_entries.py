@@ -2,9 +2,9 @@
 
 import pytest
 
-from sessions_redis import fields
-from sessions_redis.changes import Changes
-from sessions_redis.fields import is_metadata
+from sessions_redis.storage import entries as fields
+from sessions_redis.storage.changes import Changes
+from sessions_redis.storage.entries import is_metadata
 from tests.held import Held, Point, stored_as
 from tests.pickling import PickleSerializer
 

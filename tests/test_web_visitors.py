@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from sessions_redis import conf
-from sessions_redis.visitors import MAX_AGENT, address_of, client_ip, metadata_of
+from sessions_redis.web.visitors import MAX_AGENT, address_of, client_ip, metadata_of
 
 PROXIES = ("10.0.0.0/8", "192.0.2.1", "2001:db8::/32")
 UNIX = ("unix", "10.0.0.0/8")

@@ -18,7 +18,7 @@ import pytest
 import redis
 from django.core.exceptions import ImproperlyConfigured
 
-from sessions_redis import embedded
+from sessions_redis.clients import embedded
 from sessions_redis.exceptions import SessionStoreUnavailable
 
 ROOT = Path(__file__).parent.parent
@@ -36,7 +36,7 @@ import signal, sys
 from select import select
 from pathlib import Path
 import redis
-from sessions_redis import embedded
+from sessions_redis.clients import embedded
 
 if "exits on SIGTERM" in sys.argv:
     signal.signal(signal.SIGTERM, lambda *received: sys.exit())
@@ -373,7 +373,7 @@ FORKS = """
 import os, sys
 from pathlib import Path
 import redis
-from sessions_redis import embedded
+from sessions_redis.clients import embedded
 
 def server():
     with redis.Redis(unix_socket_path=str(embedded.ensure(Path(sys.argv[1])))) as client:

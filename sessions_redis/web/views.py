@@ -20,8 +20,9 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_http_methods, require_safe
 
-from sessions_redis import account, logs
+from sessions_redis import logs
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.web import own_sessions as own
 
 log = logs.named("sessions_redis")
 
@@ -41,7 +42,7 @@ def for_users(view: View) -> View:
             return protected(request, **captured)
         except SessionStoreUnavailable as error:
             log.warning("A page about the user's sessions cannot be shown. %s", error)
-            return logs.logged(_unavailable(may_have_ended=isinstance(error, account.MayHaveEnded)))
+            return logs.logged(_unavailable(may_have_ended=isinstance(error, own.MayHaveEnded)))
 
     return cache_control(no_store=True)(answer)
 
@@ -60,7 +61,7 @@ def own_sessions(request: HttpRequest) -> HttpResponse:
 
     ``others`` are the newest; ``more`` says how many there are beside those.
     """
-    overview = account.overview_of(request)
+    overview = own.overview_of(request)
     context = {
         "current": overview.current,
         "others": overview.others,
@@ -75,12 +76,12 @@ def own_sessions(request: HttpRequest) -> HttpResponse:
 @for_users
 def end(request: HttpRequest, session_id: str) -> HttpResponse:
     """End one session, or ask first. 404 if there is none any more, or it is somebody else's."""
-    session = account.session_of(request, session_id)
+    session = own.session_of(request, session_id)
     if session is None:
         return render(request, "sessions_redis/gone.html", status=404)
     if request.method != "POST":
         return render(request, "sessions_redis/confirm_end.html", {"session": session})
-    account.end(request, session)
+    own.end(request, session)
     if session.current:
         return redirect(settings.LOGOUT_REDIRECT_URL or "sessions_redis:list")
     said = _("Signed out: %(device)s") % {"device": session.device}
@@ -92,11 +93,11 @@ def end(request: HttpRequest, session_id: str) -> HttpResponse:
 def end_others(request: HttpRequest) -> HttpResponse:
     """End all sessions but the one that asks, or ask first."""
     if request.method != "POST":
-        overview = account.overview_of(request)
+        overview = own.overview_of(request)
         others, more = overview.others, overview.more
         context = {"others": others, "more": more, "total": len(others) + more}
         return render(request, "sessions_redis/confirm_end_others.html", context)
-    ended = account.end_others(request)
+    ended = own.end_others(request)
     said = ngettext(
         "Signed out on %(count)d other device.", "Signed out on %(count)d other devices.", ended
     ) % {"count": ended}

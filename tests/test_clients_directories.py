@@ -13,9 +13,9 @@ import pytest
 import redis
 from django.core.exceptions import ImproperlyConfigured
 
-from sessions_redis import conf, embedded
-from sessions_redis.clients import pools
-from sessions_redis.directories import made_private, opened, require_private
+from sessions_redis import conf
+from sessions_redis.clients import embedded, pools
+from sessions_redis.clients.directories import made_private, opened, require_private
 from sessions_redis.engine import SessionStore
 from tests.servers import unavailable
 

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.exceptions import ResponseError
 
-from sessions_redis import commands, indexes, replies
-from sessions_redis.changes import Changes
-from sessions_redis.commands import Keyspace, StoredSession
-from sessions_redis.indexes import LAST_CURSOR, Ended, Eviction, Metadata, Page
-from sessions_redis.replies import LEAST, MOST, WrongShape
+from sessions_redis.storage import commands, listings, replies
+from sessions_redis.storage.changes import Changes
+from sessions_redis.storage.commands import Keyspace, StoredSession
+from sessions_redis.storage.listings import LAST_CURSOR, Ended, Eviction, Metadata, Page
+from sessions_redis.storage.replies import LEAST, MOST, WrongShape
 
 KEYSPACE = Keyspace("p")
 ID = b"0123456789abcdef0123456789abcdef"
@@ -51,39 +51,39 @@ ANSWERS = {
         ],
     ),
     "page": (
-        indexes.page("i", start=0, stop=9),
+        listings.page("i", start=0, stop=9),
         [([0, []], Page(0, ())), ([7, [ID, b"\xff"]], Page(7, (ID.decode(),), (b"\xff",)))],
     ),
     "count": (
-        indexes.count(["i", "j"], (0, 1, 2)),
+        listings.count(["i", "j"], (0, 1, 2)),
         [([[0, 1], [2, 3]], [[0, 1], [2, 3]])],
     ),
-    "count nothing": (indexes.count(["i"], ()), [([[]], [[]])]),
-    "drop": (indexes.drop(KEYSPACE, ["i"], ["a"]), [(0, 0), (7, 7)]),
-    "trim": (indexes.trim("i"), [(0, 0), (7, 7)]),
+    "count nothing": (listings.count(["i"], ()), [([[]], [[]])]),
+    "drop": (listings.drop(KEYSPACE, ["i"], ["a"]), [(0, 0), (7, 7)]),
+    "trim": (listings.trim("i"), [(0, 0), (7, 7)]),
     "end_all": (
-        indexes.end_all(KEYSPACE, "7"),
+        listings.end_all(KEYSPACE, "7"),
         [
             ([[], b"", 0], Ended(())),
             ([[b"a", b"b"], b"c", 1], Ended((("a", "7"), ("b", "7")), "c", more=True)),
         ],
     ),
     "end_many": (
-        indexes.end_many(KEYSPACE, ["a"]),
+        listings.end_many(KEYSPACE, ["a"]),
         [([], Ended(())), ([b"a", b"7", b"b", b""], Ended((("a", "7"), ("b", ""))))],
     ),
-    "now": (indexes.now(), [([b"17", b"500000"], 17.5), ([b"0", b"0"], 0)]),
+    "now": (listings.now(), [([b"17", b"500000"], 17.5), ([b"0", b"0"], 0)]),
     "metadata": (
-        indexes.metadata(KEYSPACE, "a"),
+        listings.metadata(KEYSPACE, "a"),
         [
             ([b"1", b"x", b"7", None, None], Metadata(1, 1, "7", None, None)),
             ([None] * 5, None),
             ([None, b"1", b"7", None, None], None),
         ],
     ),
-    "ttl": (indexes.ttl(KEYSPACE, "a"), [(1500, 1.5), (-1, float("inf")), (-2, -0.002)]),
+    "ttl": (listings.ttl(KEYSPACE, "a"), [(1500, 1.5), (-1, float("inf")), (-2, -0.002)]),
     "sample": (
-        indexes.sample("i", 5),
+        listings.sample("i", 5),
         [
             ([], []),
             ([b"a", b"1.5", b"b", b"inf"], [("a", 1.5), ("b", float("inf"))]),
@@ -91,11 +91,11 @@ ANSWERS = {
         ],
     ),
     "first": (
-        indexes.first("i", (0, 9), 5, latest_first=True),
+        listings.first("i", (0, 9), 5, latest_first=True),
         [([], []), ([b"a", b"1.5"], [(b"a", 1.5)]), ([[b"a", 1.5]], [(b"a", 1.5)])],
     ),
     "starting_with": (
-        indexes.starting_with("i", "0123ab", 0),
+        listings.starting_with("i", "0123ab", 0),
         [
             ([b"0", []], (0, [])),
             ([b"%d" % LAST_CURSOR, [ID, b"1.5", b"x", b"2"]], (LAST_CURSOR, [ID.decode()])),
@@ -103,7 +103,7 @@ ANSWERS = {
         ],
     ),
     "eviction": (
-        indexes.eviction(),
+        listings.eviction(),
         [
             (
                 b"# Memory\r\nmaxmemory:7\r\nmaxmemory_policy:noeviction\r\n",
@@ -112,7 +112,7 @@ ANSWERS = {
             (b"# Memory\r\n", None),
         ],
     ),
-    "memory": (indexes.memory(KEYSPACE, "a"), [(144, 144), (None, None)]),
+    "memory": (listings.memory(KEYSPACE, "a"), [(144, 144), (None, None)]),
 }
 
 each_command = pytest.mark.parametrize("name", ANSWERS)

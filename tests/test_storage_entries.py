@@ -4,8 +4,8 @@ import pytest
 from django.contrib.sessions.serializers import JSONSerializer
 from hypothesis import example, given
 
-from sessions_redis import fields
-from sessions_redis.fields import (
+from sessions_redis.storage import entries as fields
+from sessions_redis.storage.entries import (
     StoredEntry,
     field_of,
     is_metadata,

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sessions_redis.entries import NOT_DECODED, Entries
-from sessions_redis.fields import (
+from sessions_redis.storage.entries import (
     DAMAGED,
     METADATA,
     NOTHING,
@@ -16,6 +15,7 @@ from sessions_redis.fields import (
     field_of,
     is_key,
 )
+from sessions_redis.storage.lazy_entries import NOT_DECODED, Entries
 
 USER_FIELD = field_of(USER_KEY)
 

@@ -15,11 +15,11 @@ from django.http import HttpRequest
 from django.utils.timezone import localtime
 
 from sessions_redis import registry
-from sessions_redis.commands import session_id
-from sessions_redis.devices import device_of
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.live import NOT_KNOWN
 from sessions_redis.registry import LiveSession, Selection
+from sessions_redis.storage.commands import session_id
+from sessions_redis.web.devices import device_of
 
 # Sessions that a page or an answer has at most.
 SHOWN = 100

@@ -5,8 +5,8 @@ import sys
 import pytest
 from django.utils import translation
 
-from sessions_redis import devices
-from sessions_redis.devices import device_of
+from sessions_redis.web import devices
+from sessions_redis.web.devices import device_of
 from tests.site import FIREFOX
 
 WEBKIT = "AppleWebKit/537.36 (KHTML, like Gecko)"

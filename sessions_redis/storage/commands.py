@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from sessions_redis import replies, scripts
-from sessions_redis.changes import Changes
-from sessions_redis.fields import CREATED
-from sessions_redis.replies import WrongShape
-from sessions_redis.scripts import Script
+from sessions_redis.storage import replies, scripts
+from sessions_redis.storage.changes import Changes
+from sessions_redis.storage.entries import CREATED
+from sessions_redis.storage.replies import WrongShape
+from sessions_redis.storage.scripts import Script
 
 T = TypeVar("T")
 
