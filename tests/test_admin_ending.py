@@ -168,7 +168,7 @@ def test_nothing_selected(admin_client):
 @pytest.mark.parametrize("query", ["", "signed_in=no", "expires=day", "o=7"])
 def test_all_across_pages(admin_client, ended, monkeypatch, query):
     """All that the filters leave are ended, in batches; the page names the first of them."""
-    monkeypatch.setattr("sessions_redis.admin.listing.BATCH", 50)
+    monkeypatch.setattr("sessions_redis.admin.listing.END_MANY_BATCH_SIZE", 50)
     ids = {signed_in(seconds=1000 + number) for number in range(120)}
     own, address = own_id(admin_client), f"{url()}?{query}"
     total = 121 if query in {"", "o=7"} else 120
@@ -188,7 +188,7 @@ def test_all_across_pages(admin_client, ended, monkeypatch, query):
 
 def test_across_pages_ends_what_comes_up_meanwhile_no_more_than_once(admin_client, monkeypatch):
     """Sessions that are made while all are ended cannot keep it busy for ever."""
-    monkeypatch.setattr("sessions_redis.admin.listing.BATCH", 5)
+    monkeypatch.setattr("sessions_redis.admin.listing.END_MANY_BATCH_SIZE", 5)
     for _ in range(9):
         signed_in()
     end = registry.end_many

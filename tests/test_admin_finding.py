@@ -4,7 +4,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.contrib.messages import get_messages
 
-from sessions_redis import conf, lists, registry
+from sessions_redis import conf, registry
 from sessions_redis.clients import run
 from sessions_redis.engine import SessionStore
 from sessions_redis.storage import commands
@@ -128,7 +128,7 @@ def test_selecting_all_that_were_found(admin_client, ada):
 
 def test_a_search_that_did_not_look_at_all(admin_client, monkeypatch):
     """The page says how far it looked."""
-    monkeypatch.setattr(lists, "SEARCHED", 1000)
+    monkeypatch.setattr("sessions_redis.registry.finding.SEARCHED", 1000)
     id = signed_in()
     for number in range(2100):
         session_with(session_id(str(number)))
@@ -223,7 +223,7 @@ def test_digits_of_several_sessions(ender, admin_client, ada):
 
 def test_digits_that_were_not_looked_for_everywhere(ender, monkeypatch):
     """It says how far the search went, and what to enter."""
-    monkeypatch.setattr(lists, "SEARCHED", 1000)
+    monkeypatch.setattr("sessions_redis.registry.finding.SEARCHED", 1000)
     for number in range(2100):
         session_with(session_id(str(number)))
     (message,) = said(ender.post(url("find"), {"session_key": "abcdef"}))

@@ -99,7 +99,7 @@ def test_nothing_is_read_before_it_is_looked_at(proxy):
 
 def test_long_ones_are_read_in_parts(monkeypatch):
     """All sessions of a long listing come, a bounded number at a time."""
-    monkeypatch.setattr(module, "AT_ONCE", 2)
+    monkeypatch.setattr(module, "BATCH_SIZE", 2)
     created = [signed_in(seconds=1000 - number) for number in range(5)]
     assert ids(Listing()) == created
 
@@ -111,7 +111,7 @@ def sizes_and_ids(batches):
 
 def test_batches(monkeypatch):
     """All of them in batches, by whatever they were chosen, for who ends each before the next."""
-    monkeypatch.setattr(module, "BATCH", 2)
+    monkeypatch.setattr(module, "END_MANY_BATCH_SIZE", 2)
     created = {signed_in("1") for _ in range(5)}
     assert sizes_and_ids(Listing().of_ids(created).batches()) == ([2, 2, 1], created)
     registry.end_many(list(created))

@@ -82,7 +82,7 @@ def test_permissions_come_first(client, away):
 
 def test_redis_goes_away_meanwhile(admin_client, monkeypatch):
     """What was ended before is logged and stays ended; what was not, is not logged."""
-    monkeypatch.setattr("sessions_redis.admin.listing.BATCH", 2)
+    monkeypatch.setattr("sessions_redis.admin.listing.END_MANY_BATCH_SIZE", 2)
     ids = [signed_in(seconds=100 + number) for number in range(4)]
     end = registry.end_many
 

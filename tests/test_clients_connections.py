@@ -16,7 +16,7 @@ from redis._parsers import _AsyncRESP2Parser, _AsyncRESP3Parser, _RESP2Parser, _
 
 from sessions_redis import clients
 from sessions_redis.clients import connections, pools
-from sessions_redis.clients.pipelines import AT_ONCE
+from sessions_redis.clients.pipelines import PIPELINE_LIMIT
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage import commands
@@ -309,7 +309,7 @@ def test_connections_that_were_reset(execute, runner, redis_at, relay, noticed):
 @pytest.mark.parametrize("world", ["asyncio", "uvloop"])
 def test_connections_of_many_tasks_that_were_reset(runner, redis_at, relay, noticed):
     """None of the tasks that would have shared it is lost with it."""
-    words = [f"word-{number:03}" for number in range(AT_ONCE + 1)]
+    words = [f"word-{number:03}" for number in range(PIPELINE_LIMIT + 1)]
 
     async def together():
         return await asyncio.gather(*(clients.arun(echo(word)) for word in words))

@@ -7,7 +7,7 @@ import redis
 
 from sessions_redis import clients
 from sessions_redis.clients import pools
-from sessions_redis.clients.pipelines import AT_ONCE
+from sessions_redis.clients.pipelines import PIPELINE_LIMIT
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage import commands
@@ -64,10 +64,11 @@ def trips(at, server):
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"), [(0, 1), (1, 2), (AT_ONCE, 2), (AT_ONCE + 1, 3), (3 * AT_ONCE, 4)]
+    ("asked", "expected"),
+    [(0, 1), (1, 2), (PIPELINE_LIMIT, 2), (PIPELINE_LIMIT + 1, 3), (3 * PIPELINE_LIMIT, 4)],
 )
 def test_who_asks_at_the_same_time_shares_a_round_trip(trips, asked, expected):
-    """Up to ``AT_ONCE`` of them, beside the one that was alone when it asked."""
+    """Up to ``PIPELINE_LIMIT`` of them, beside the one that was alone when it asked."""
     assert trips(lambda: together(*[echo("word")] * asked)) == expected
 
 
@@ -121,7 +122,7 @@ def test_few_connections_serve_many(at, server, raw, prefix):
     """Who shares an exchange shares its connection."""
 
     async def ask():
-        await together(*[echo("word")] * AT_ONCE)
+        await together(*[echo("word")] * PIPELINE_LIMIT)
         return sum(client["name"] == prefix for client in raw.client_list())
 
     at(server.url, client_name=prefix)

@@ -10,11 +10,11 @@ from django.contrib.auth.models import User
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sessions_redis import live, registry
-from sessions_redis.live import NEVER
+from sessions_redis import registry
 from sessions_redis.models import Session
 from sessions_redis.registry import Selection
-from sessions_redis.statistics import measure
+from sessions_redis.registry.live_sessions import NEVER, session_of
+from sessions_redis.registry.statistics import measure
 from sessions_redis.storage import listings
 from sessions_redis.storage.commands import Keyspace
 from tests.section import listed, own_id, signed_in, text_of, url, use_section
@@ -290,7 +290,7 @@ def test_any_metadata(values, pttl, now):
     metadata = listings.metadata(asked, "0" * 32).read(values)
     assert (metadata is None) == (values[0] is None)
     if metadata is not None:
-        found = live.session_of("0" * 32, metadata, now + listings.ttl(asked, "0" * 32).read(pttl))
+        found = session_of("0" * 32, metadata, now + listings.ttl(asked, "0" * 32).read(pttl))
         for moment in (found.created, found.updated, found.expires):
             assert moment.astimezone(timezone(timedelta(hours=14))).year >= 1970
         assert str(Session.of(found)).isprintable()

@@ -26,12 +26,12 @@ from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 from redis.retry import Retry
 
-from sessions_redis import conf, registry, statistics
+from sessions_redis import conf, registry
 from sessions_redis.clients import run_all
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
-from sessions_redis.registry import LiveSession
-from sessions_redis.statistics import Statistics
+from sessions_redis.registry import LiveSession, statistics
+from sessions_redis.registry.statistics import Statistics
 from sessions_redis.storage import commands
 from sessions_redis.storage.commands import StoredSession, session_id
 from tests.garbler import GREETINGS, Garbler

@@ -89,7 +89,7 @@ def test_selected(admin_client, proxy, ada):
 
 def test_across_pages(admin_client, proxy, monkeypatch):
     """Batches that were ended before are logged as that; those that follow are left."""
-    monkeypatch.setattr("sessions_redis.admin.listing.BATCH", 2)
+    monkeypatch.setattr("sessions_redis.admin.listing.END_MANY_BATCH_SIZE", 2)
     ids = [signed_in(seconds=1000 - number) for number in range(5)]
     form = {**SELECTED, "select_across": "1"}
     text = lost(admin_client, proxy, f"{url()}?signed_in=no", form, spared=1)
@@ -102,7 +102,7 @@ def test_across_pages(admin_client, proxy, monkeypatch):
 
 def test_all_of_a_user(admin_client, proxy, ada, monkeypatch):
     """The same, where a user has more than are ended at once."""
-    monkeypatch.setattr("sessions_redis.admin.listing.BATCH", 2)
+    monkeypatch.setattr("sessions_redis.admin.listing.END_MANY_BATCH_SIZE", 2)
     ids = [signed_in(ada, seconds=1000 - number) for number in range(5)]
     text = lost(admin_client, proxy, url("end_all", ada.pk), spared=1)
     assert "2 sessions were ended." in text
@@ -202,7 +202,7 @@ def test_the_server_refuses(own_server, admin_client):
 
 def test_across_pages_without_an_answer(own_server, admin_client, monkeypatch):
     """Where the server goes away between two batches, the page says how many were ended."""
-    monkeypatch.setattr("sessions_redis.admin.listing.BATCH", 2)
+    monkeypatch.setattr("sessions_redis.admin.listing.END_MANY_BATCH_SIZE", 2)
     ids = [signed_in(seconds=1000 - number) for number in range(4)]
     end_many = registry.end_many
 
@@ -303,7 +303,7 @@ def test_the_command_that_only_looked(proxy, three):
 
 def test_the_command_of_a_user_with_very_many(proxy, three, ada, monkeypatch):
     """Of the steps before the one whose reply was lost it says how many sessions they ended."""
-    monkeypatch.setattr(listings, "END_ALL_AT_ONCE", 2)
+    monkeypatch.setattr(listings, "END_ALL_BATCH_SIZE", 2)
     for _ in range(5):
         signed_in(ada)
     lose(proxy, spared=1)
@@ -317,7 +317,7 @@ def test_the_command_of_a_user_with_very_many(proxy, three, ada, monkeypatch):
 
 def test_the_command_that_stopped_between_two_steps(own_server, three, ada, monkeypatch):
     """Where the server was gone before the next step, that one ended nothing."""
-    monkeypatch.setattr(listings, "END_ALL_AT_ONCE", 2)
+    monkeypatch.setattr(listings, "END_ALL_BATCH_SIZE", 2)
     for _ in range(3):
         signed_in(ada)
 

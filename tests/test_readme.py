@@ -9,8 +9,9 @@ from asgiref.sync import async_to_sync
 from django.test import RequestFactory
 
 from config.environment import REQUIRED
-from sessions_redis import checks, conf, locations, registry, statistics
+from sessions_redis import checks, conf, locations, registry
 from sessions_redis.engine import SessionStore
+from sessions_redis.registry import statistics
 from sessions_redis.storage.commands import session_id
 from tests.servers import Server
 from tests.test_round_trips import OPERATIONS, exercise

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from sessions_redis import registry, statistics
+from sessions_redis import registry
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.registry import statistics
 from sessions_redis.storage.commands import session_id
 from sessions_redis.storage.entries import IP
 from tests.servers import Server, wait_until

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from sessions_redis import live, registry
+from sessions_redis import registry
 from sessions_redis.registry import Selection
 from tests.test_registry import call, commands_of, ids, nobodys, put_in_index, started  # noqa: F401
 
@@ -35,7 +35,7 @@ def test_the_newest(call, created, part):  # noqa: F811
 @pytest.mark.parametrize("part", PARTS)
 def test_the_newest_of_very_many(call, created, monkeypatch, part):  # noqa: F811
     """With more sessions than are read at once, those that expire last come first."""
-    monkeypatch.setattr(live, "AT_ONCE", 4)
+    monkeypatch.setattr("sessions_redis.registry.listing.BATCH_SIZE", 4)
     # By thousands, here by fours: those that expire last, and the newest of them first.
     expected = [*created[3:7], *created[:3], *created[7:]]
     expected = [*expected[:4], *sorted(expected[4:8], key=created.index), *expected[8:]]
@@ -47,7 +47,7 @@ def test_the_newest_of_very_many(call, created, monkeypatch, part):  # noqa: F81
 @pytest.mark.parametrize("first", [0, 4])
 def test_a_part_that_met_dead_ids(call, created, raw, prefix, monkeypatch, first):  # noqa: F811
     """A part is filled up from what follows those that are gone, which are dropped."""
-    monkeypatch.setattr(live, "AT_ONCE", 4)
+    monkeypatch.setattr("sessions_redis.registry.listing.BATCH_SIZE", 4)
     put_in_index(raw, f"{prefix}:user:1", nobodys(4), time.time() + 9000)
     raw.zadd(f"{prefix}:user:1", {b"\xff": time.time() + 9000})
     found = ids(call("of_user", "1", 0, 3))
@@ -125,7 +125,7 @@ def test_nobody_signed_in_of_a_user(call, created):  # noqa: F811
 
 def test_a_long_list_is_read_in_parts(call, created, monkeypatch):  # noqa: F811
     """However much is asked for, a bounded number of sessions is read in a round trip."""
-    monkeypatch.setattr(live, "AT_ONCE", 4)
+    monkeypatch.setattr("sessions_redis.registry.listing.BATCH_SIZE", 4)
     expected = [*created[6::-1], *created[7:]]
     assert ids(call("latest", 0, 10**9)) == expected
     assert ids(call("latest", 3, 8)) == expected[3:8]

@@ -8,7 +8,7 @@ import pytest
 from sessions_redis import registry
 from sessions_redis.engine import SessionStore
 from sessions_redis.registry import Selection
-from sessions_redis.statistics import ameasure, measure
+from sessions_redis.registry.statistics import ameasure, measure
 from sessions_redis.storage.commands import session_id
 from tests.proxy import Proxy
 

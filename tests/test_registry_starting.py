@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from sessions_redis import conf, lists, registry
+from sessions_redis import conf, registry
 from sessions_redis.clients import run_all
 from sessions_redis.engine import SessionStore
 from sessions_redis.registry import Started
@@ -110,7 +110,7 @@ def test_it_looks_at_a_bounded_number(settings, session_redis, server, monkeypat
         steps = proxy.counted(registry.starting_with, wanted)
         assert 4 <= steps <= 9
         assert registry.starting_with(wanted).is_complete
-        monkeypatch.setattr(lists, "SEARCHED", 2000)
+        monkeypatch.setattr("sessions_redis.registry.finding.SEARCHED", 2000)
         assert proxy.counted(registry.starting_with, wanted) == 2
         assert not registry.starting_with(wanted).is_complete
 

@@ -5,10 +5,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from sessions_redis import conf, live, registry
+from sessions_redis import conf, registry
 from sessions_redis.clients import run, run_all
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.registry import listing
 from sessions_redis.signals import session_ended
 from sessions_redis.storage import commands, listings
 from sessions_redis.storage.changes import Changes
@@ -100,7 +101,7 @@ def test_ending_all_of_a_user(own, prefix):
         after = client.info("cpu")
         assert sorted(ended) == sorted(ids)
         assert client.dbsize() == 0
-    assert len(scripts) == MANY // listings.END_ALL_AT_ONCE + 1
+    assert len(scripts) == MANY // listings.END_ALL_BATCH_SIZE + 1
     expect_bounded(scripts, prefix)
     # What others wait for at worst, were the server never interrupted.
     spent = sum(after[name] - before[name] for name in ("used_cpu_user", "used_cpu_sys"))
@@ -141,7 +142,7 @@ def test_dropping(own, prefix):
 def test_the_last_step_sees_the_whole_index(prefix):
     """Steps go on until one has looked at fewer than it may."""
     keyspace = conf.current().keyspace
-    ids = started(listings.END_ALL_AT_ONCE)
+    ids = started(listings.END_ALL_BATCH_SIZE)
     first = run(listings.end_all(keyspace, "7"))
     assert (len(first.sessions), first.more) == (len(ids), True)
     assert run(listings.end_all(keyspace, "7")) == listings.Ended(())
@@ -164,7 +165,7 @@ def test_redis_goes_away_midway(own, call, ended):
             call("end_all_of", "7", reason="tests")
     finally:
         session_ended.disconnect(go_away)
-    assert len(caught.value.ended) == listings.END_ALL_AT_ONCE
+    assert len(caught.value.ended) == listings.END_ALL_BATCH_SIZE
     assert set(caught.value.ended) < ids
     assert ended == [(id, "7", "tests") for id in caught.value.ended]
 
@@ -183,8 +184,8 @@ def test_redis_goes_away_while_many_are_ended(own, call, ended):
             call("end_many", ids)
     finally:
         session_ended.disconnect(go_away)
-    assert caught.value.ended == ids[: listings.END_MANY_AT_ONCE]
-    assert [id for id, _, _ in ended] == ids[: listings.END_MANY_AT_ONCE]
+    assert caught.value.ended == ids[: listings.END_MANY_BATCH_SIZE]
+    assert [id for id, _, _ in ended] == ids[: listings.END_MANY_BATCH_SIZE]
     with pytest.raises(SessionStoreUnavailable) as caught:
         call("end_many", ids)
     assert list(caught.value.ended) == []
@@ -299,7 +300,7 @@ def test_what_is_dropped_from_the_indexes_of_many_users():
     """The indexes count, too: no command names more than a thousand keys."""
     users = [f"user-{number}" for number in range(51)]
     gone = listings.Page(MANY, tuple(f"{number:032x}" for number in range(MANY)))
-    asked = list(live.drop(gone, [], *users))
+    asked = list(listing._drop(gone, [], *users))
     named = [(command.parts[2], len(command.parts) - 4 - command.parts[2]) for command in asked]
     assert sum(members for _, members in named) == MANY
     assert all(keys == 54 and keys + members <= AT_MOST for keys, members in named)

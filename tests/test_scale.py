@@ -7,7 +7,7 @@ import pytest
 from sessions_redis import registry
 from sessions_redis.engine import SessionStore
 from sessions_redis.registry import Selection
-from sessions_redis.statistics import measure
+from sessions_redis.registry.statistics import measure
 from tests.proxy import Proxy
 from tests.servers import Server
 

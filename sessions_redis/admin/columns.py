@@ -14,8 +14,8 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from sessions_redis.live import NEVER, NOT_KNOWN
 from sessions_redis.models import Session
+from sessions_redis.registry.live_sessions import NEVER, NOT_KNOWN
 from sessions_redis.web.devices import device_of
 
 MINUTE = timedelta(minutes=1)

@@ -19,11 +19,11 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
-from sessions_redis import lists, registry
+from sessions_redis import registry
 from sessions_redis.admin.outage import says_so
 from sessions_redis.admin.viewers import Viewer
 from sessions_redis.admin.ways import WaysAdmin
-from sessions_redis.registry import LiveSession, Started
+from sessions_redis.registry import LiveSession, Started, finding
 from sessions_redis.storage.commands import session_id
 
 BY_NAME = gettext_lazy(
@@ -139,7 +139,7 @@ def _not_found(started: Started, digits: str) -> str:
         return _(
             "This search looked at about %(count)d sessions, and found none whose ID starts with "
             "these characters. There are more sessions: enter all 32 characters."
-        ) % {"count": lists.SEARCHED}
+        ) % {"count": finding.SEARCHED}
     if digits and registry.is_short_start(digits):
         return _(
             "No live session has this key. To find a session by its ID, enter 6 or more of the "

@@ -13,14 +13,10 @@ from django.db.models import Q
 from sessions_redis import registry
 from sessions_redis.models import Session
 from sessions_redis.registry import ALL, LiveSession, Started
-from sessions_redis.storage.listings import END_MANY_AT_ONCE
-
-# Sessions that are read at a time where all of a listing are wanted.
-AT_ONCE = 1000
+from sessions_redis.storage.listings import BATCH_SIZE, END_MANY_BATCH_SIZE
 
 # Sessions that are ended at a time: as many as one command ends, so that the log says of no others
 # that they may have been ended, where the reply to that is lost.
-BATCH = END_MANY_AT_ONCE
 
 # Sessions that a listing of several users has. To find those further down would take reading as
 # many members of each user's index.
@@ -188,11 +184,14 @@ class Listing:
         """
         if self.ids is not None:
             rows = self._read()
-            yield from (rows[at : at + BATCH] for at in range(0, len(rows), BATCH))
+            yield from (
+                rows[at : at + END_MANY_BATCH_SIZE]
+                for at in range(0, len(rows), END_MANY_BATCH_SIZE)
+            )
             return
-        for _ in range(0, self.count(), BATCH):
+        for _ in range(0, self.count(), END_MANY_BATCH_SIZE):
             # Always the first ones: those before them have been ended.
-            yield self._dressed(registry.latest(0, BATCH, self.selection))
+            yield self._dressed(registry.latest(0, END_MANY_BATCH_SIZE, self.selection))
 
     def _read(self) -> list[Session]:
         if self._rows is None:
@@ -221,8 +220,8 @@ class Listing:
         if self._is_of_several:
             end = min(end, MOST)
         found: list[LiveSession] = []
-        for at in range(start, end, AT_ONCE):
-            found += registry.latest(at, min(at + AT_ONCE, end), self.selection)
+        for at in range(start, end, BATCH_SIZE):
+            found += registry.latest(at, min(at + BATCH_SIZE, end), self.selection)
         return found
 
     def _fits(self, live: LiveSession) -> bool:

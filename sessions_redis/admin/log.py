@@ -21,13 +21,11 @@ from sessions_redis.admin import users
 from sessions_redis.admin.viewers import Viewer
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.models import LONGEST_PK, Session, readable_pk
+from sessions_redis.storage.listings import BATCH_SIZE
 from sessions_redis.web.devices import device_of
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
-
-# Entries that are written in one query.
-AT_ONCE = 1000
 
 # How a session was ended: by itself, with others that were selected, with all of its user.
 ALONE, SELECTED, ALL_OF_USER = WAYS = ("alone", "selected", "all of user")
@@ -158,7 +156,7 @@ class Recorder:
         if len(entries) == 1:
             entries[0].save()  # this sends signals, as Django's own log does then
         else:
-            LogEntry.objects.bulk_create(entries, batch_size=AT_ONCE)
+            LogEntry.objects.bulk_create(entries, batch_size=BATCH_SIZE)
 
     def _entry(self, id: str, ending: Ending) -> LogEntry:
         pk = ending.user_pk

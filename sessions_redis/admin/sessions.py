@@ -10,7 +10,6 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 
-from sessions_redis import lists
 from sessions_redis.admin import entries, users
 from sessions_redis.admin.columns import ColumnsAdmin
 from sessions_redis.admin.ending import EndingAdmin
@@ -21,6 +20,7 @@ from sessions_redis.admin.listing import MOST, Listing
 from sessions_redis.admin.outage import says_so
 from sessions_redis.admin.viewers import Viewer
 from sessions_redis.models import Session
+from sessions_redis.registry import finding
 
 Context = dict[str, Any]
 
@@ -96,7 +96,7 @@ class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin):
             context["histogram"] = histogram()
             context["cap"] = users.CAP if listing.capped else None
             context["cut"] = MOST if listing.is_cut else None
-            context["searched"] = None if listing.is_complete else lists.SEARCHED
+            context["searched"] = None if listing.is_complete else finding.SEARCHED
             context["is_short"] = self.is_short(context["cl"].query)
             context["cl"].search_help_text = self.search_help(request)
             context["find_url"] = self._url("find")

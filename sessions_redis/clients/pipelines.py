@@ -16,7 +16,7 @@ from sessions_redis.clients.leases import AsyncLeases
 
 # Requests that share an exchange. With more the first would wait longer for the last one's reply,
 # and there is nothing left to gain.
-AT_ONCE = 32
+PIPELINE_LIMIT = 32
 
 
 class _Asked(NamedTuple):
@@ -63,8 +63,8 @@ class Pipeline:
         # Without who was cancelled meanwhile.
         asked = [one for one in self._asked if not one.reply.done()]
         self._asked.clear()
-        for start in range(0, len(asked), AT_ONCE):
-            together = asked[start : start + AT_ONCE]
+        for start in range(0, len(asked), PIPELINE_LIMIT):
+            together = asked[start : start + PIPELINE_LIMIT]
             sent = b"".join(one.sent for one in together)
             reads = [one.read for one in together]
             exchange = asyncio.create_task(aexchange(self.leases, sent, reads))

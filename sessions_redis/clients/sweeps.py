@@ -15,9 +15,7 @@ from sessions_redis.clients import pools
 from sessions_redis.clients.failures import failure
 from sessions_redis.clients.reports import without_frames
 from sessions_redis.conf import Conf
-
-# Keys that one call looks at, and about as many that one call deletes.
-AT_ONCE = 1000
+from sessions_redis.storage.listings import BATCH_SIZE
 
 
 def remove(settings: Conf, start: str, is_wanted: Callable[[str], bool]) -> None:
@@ -40,7 +38,7 @@ def _remove(client: Any, start: str, is_wanted: Callable[[str], bool]) -> None:
     pattern = re.sub(r"[*?\[\]\\]", r"\\\g<0>", start) + "*"
     cursor = None
     while cursor != 0:
-        cursor, keys = client.scan(cursor or 0, match=pattern, count=AT_ONCE)
+        cursor, keys = client.scan(cursor or 0, match=pattern, count=BATCH_SIZE)
         rest = len(start.encode())
         left = [key for key in keys if is_wanted(key[rest:].decode(errors="replace"))]
         if left:

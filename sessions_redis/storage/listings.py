@@ -33,9 +33,9 @@ PERSISTENT = -1
 # A script holds up all other clients, so none works on more than a thousand members or keys. Where
 # sessions end or are dropped, these are the sessions, the indexes that they are in (three, and one
 # for each user), and up to a hundred names that a session to spare had before.
-AT_ONCE = 1000
-END_ALL_AT_ONCE = AT_ONCE - 4 - 100
-END_MANY_AT_ONCE = (AT_ONCE - 3) // 2
+BATCH_SIZE = 1000
+END_ALL_BATCH_SIZE = BATCH_SIZE - 4 - 100
+END_MANY_BATCH_SIZE = (BATCH_SIZE - 3) // 2
 
 # Bytes that are read of an address and of a user agent. The middleware writes fewer.
 MAX_SHOWN = 1000
@@ -132,7 +132,7 @@ def page(
         start,
         stop - start,
         int(latest_first),
-        AT_ONCE if trim else 0,
+        BATCH_SIZE if trim else 0,
     )
     return script_command(scripts.PAGE, (index,), arguments, _page)
 
@@ -155,7 +155,7 @@ def first(
 
 def starting_with(index: str, digits: str, cursor: int) -> Command[tuple[int, list[str]]]:
     """
-    Look at the next members, about `AT_ONCE`, for ids that start with ``digits``.
+    Look at the next members, about `BATCH_SIZE`, for ids that start with ``digits``.
 
     Returns the cursor to go on from, 0 at the end, and the ids that were found. A member that stays
     in the index from the first call to the last one is found, even if its time changes meanwhile.
@@ -166,7 +166,7 @@ def starting_with(index: str, digits: str, cursor: int) -> Command[tuple[int, li
         members = [replies.text(member) for member, _ in _pairs(found)]
         return replies.decimal(following, most=LAST_CURSOR), [*filter(is_id, members)]
 
-    words = ("ZSCAN", index, cursor, "MATCH", f"{digits}*", "COUNT", AT_ONCE)
+    words = ("ZSCAN", index, cursor, "MATCH", f"{digits}*", "COUNT", BATCH_SIZE)
     return Command(words, read)
 
 
@@ -186,7 +186,7 @@ def drop(
     """
     Remove those of ``members`` that are no ids or whose session is gone: the server looks.
 
-    At most `AT_ONCE` members and indexes together.
+    At most `BATCH_SIZE` members and indexes together.
     """
     arguments = (keyspace.session(""), *members)
     return script_command(scripts.DROP, tuple(indexes), arguments, replies.number)
@@ -194,7 +194,7 @@ def drop(
 
 def trim(index: str) -> Command[int]:
     """Remove some members that have expired; ask again until there are none."""
-    return script_command(scripts.TRIM, (index,), (AT_ONCE,), replies.number)
+    return script_command(scripts.TRIM, (index,), (BATCH_SIZE,), replies.number)
 
 
 def end_all(keyspace: Keyspace, user_pk: str, spared_id: str = "") -> Command[Ended]:
@@ -212,14 +212,14 @@ def end_all(keyspace: Keyspace, user_pk: str, spared_id: str = "") -> Command[En
     return script_command(
         scripts.END_ALL,
         (keyspace.user(user_pk), keyspace.index),
-        (keyspace.session(""), user_pk, spared_id, END_ALL_AT_ONCE),
+        (keyspace.session(""), user_pk, spared_id, END_ALL_BATCH_SIZE),
         read,
         repeatable=False,  # again, it would find nothing
     )
 
 
 def end_many(keyspace: Keyspace, ids: Sequence[str]) -> Command[Ended]:
-    """End these sessions, all different and at most `END_MANY_AT_ONCE`, in one step."""
+    """End these sessions, all different and at most `END_MANY_BATCH_SIZE`, in one step."""
 
     def read(reply: Any) -> Ended:
         ended = ((replies.text(id), replies.text(user)) for id, user in replies.pairs(reply))

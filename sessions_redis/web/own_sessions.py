@@ -16,8 +16,8 @@ from django.utils.timezone import localtime
 
 from sessions_redis import registry
 from sessions_redis.exceptions import SessionStoreUnavailable
-from sessions_redis.live import NOT_KNOWN
 from sessions_redis.registry import LiveSession, Selection
+from sessions_redis.registry.live_sessions import NOT_KNOWN
 from sessions_redis.storage.commands import session_id
 from sessions_redis.web.devices import device_of
 

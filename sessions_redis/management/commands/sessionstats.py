@@ -7,7 +7,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from sessions_redis.exceptions import SessionStoreUnavailable
-from sessions_redis.statistics import Statistics, measure
+from sessions_redis.registry.statistics import Statistics, measure
 
 
 class Command(BaseCommand):

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sessions_redis import live
 from sessions_redis.clients import Steps, aperform, perform
+from sessions_redis.registry.selections import indexed
 from sessions_redis.storage import commands, listings
-from sessions_redis.storage.listings import is_id
+from sessions_redis.storage.listings import BATCH_SIZE, is_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +43,15 @@ async def ameasure(sample: int) -> Statistics:
 
 
 def _measure(sample: int) -> Steps[Statistics]:
-    keyspace = live.indexed()
+    keyspace = indexed()
     names = [keyspace.index, keyspace.signed_in, keyspace.anonymous]
     counts = yield listings.count(names, (listings.EVER, *listings.ANY))
     (expired, total), (_, signed_in), (_, anonymous) = counts
     now, members = yield [listings.now(), listings.sample(keyspace.index, sample)]
     ids = [id for id, expires in members if expires > now]
     sizes: list[int] = []
-    for start in range(0, len(ids), live.AT_ONCE):
-        sizes += yield from _sizes(ids[start : start + live.AT_ONCE])
+    for start in range(0, len(ids), BATCH_SIZE):
+        sizes += yield from _sizes(ids[start : start + BATCH_SIZE])
     return Statistics(
         total,
         signed_in,
@@ -65,7 +65,7 @@ def _measure(sample: int) -> Steps[Statistics]:
 
 def _sizes(ids: Sequence[str]) -> Steps[list[int]]:
     """What those of ``ids`` that are live take in Redis."""
-    keyspace = live.indexed()
+    keyspace = indexed()
     asked = (commands.exists, listings.memory)
     answers = yield [ask(keyspace, id) for id in ids if is_id(id) for ask in asked]
     return [size for live, size in zip(answers[::2], answers[1::2], strict=True) if live and size]

@@ -1,0 +1,87 @@
+"""
+Sessions as a list: count, list, find and end them. Each function has an ``a…`` twin.
+
+The registry reads the indexes and checks each session before it returns it, because an index can
+list a session shortly after it expired. It removes the members that it finds dead. A page takes two
+round trips, whatever the number of sessions; a page with dead members is read again, at most twice,
+which takes three more each time. Nothing here needs the session keys, and nothing reveals them.
+
+A command that ends sessions is sent once. If its reply is lost, the function raises
+`SessionStoreUnavailable`: the sessions may have ended, and no signal is sent for them. Many
+sessions end in steps of at most a thousand keys, so that other visitors never wait long. The
+signals of a step are sent before the next step begins. If Redis fails then, the error's ``ended``
+holds the ids of the sessions that earlier steps ended.
+
+Functions that need the indexes raise ``ImproperlyConfigured`` if ``INDEX`` is off. All functions
+raise `SessionStoreUnavailable` if Redis is away.
+"""
+
+from sessions_redis.registry.ending import (
+    aend,
+    aend_all_of,
+    aend_each_of,
+    aend_many,
+    end,
+    end_all_of,
+    end_each_of,
+    end_many,
+)
+from sessions_redis.registry.finding import (
+    Started,
+    afind,
+    afind_many,
+    astarting_with,
+    find,
+    find_many,
+    starting_with,
+)
+from sessions_redis.registry.listing import (
+    aby_time_left,
+    acount,
+    alatest,
+    aof_user,
+    atrim,
+    by_time_left,
+    count,
+    latest,
+    of_user,
+    trim,
+)
+from sessions_redis.registry.live_sessions import LiveSession, user_pk_of
+from sessions_redis.registry.selections import ALL, Selection
+from sessions_redis.storage.listings import is_id, is_short_start, is_start
+
+__all__ = [
+    "ALL",
+    "LiveSession",
+    "Selection",
+    "Started",
+    "aby_time_left",
+    "acount",
+    "aend",
+    "aend_all_of",
+    "aend_each_of",
+    "aend_many",
+    "afind",
+    "afind_many",
+    "alatest",
+    "aof_user",
+    "astarting_with",
+    "atrim",
+    "by_time_left",
+    "count",
+    "end",
+    "end_all_of",
+    "end_each_of",
+    "end_many",
+    "find",
+    "find_many",
+    "is_id",
+    "is_short_start",
+    "is_start",
+    "latest",
+    "of_user",
+    "starting_with",
+    "trim",
+    "user_pk_of",
+]

@@ -1,0 +1,212 @@
+"""Count and list sessions, and remove expired members from the indexes."""
+
+from collections.abc import Sequence
+from itertools import chain
+from operator import itemgetter
+from typing import Any
+
+from sessions_redis import conf
+from sessions_redis.clients import Steps, aperform, perform
+from sessions_redis.registry.live_sessions import LiveSession, read, user_pk_of
+from sessions_redis.registry.selections import ALL, Selection, indexed, indexes_of
+from sessions_redis.storage import listings
+from sessions_redis.storage.listings import BATCH_SIZE, Page
+
+# How often a part of a list is read again because some of its members were dead.
+REREADS = 2
+
+
+def _count(selection: Selection) -> Steps[int]:
+    names, total = indexes_of(selection), 0
+    for start in range(0, len(names), BATCH_SIZE):
+        counts = yield listings.count(names[start : start + BATCH_SIZE], selection.bounds)
+        total += sum(number for (number,) in counts)
+    return total
+
+
+def count(selection: Selection = ALL) -> int:
+    """
+    Count the sessions that have not expired, by the index and the server's clock.
+
+    Takes one round trip, and one for each further thousand of users that the selection names.
+    """
+    return perform(_count(selection))
+
+
+async def acount(selection: Selection = ALL) -> int:
+    return await aperform(_count(selection))
+
+
+def _by_time_left(bounds: Sequence[float]) -> Steps[tuple[list[int], list[int]]]:
+    keyspace = indexed()
+    signed_in, anonymous = yield listings.count([keyspace.signed_in, keyspace.anonymous], bounds)
+    return signed_in, anonymous
+
+
+def by_time_left(bounds: Sequence[float]) -> tuple[list[int], list[int]]:
+    """
+    Count the sessions between each bound and the next: those with a user, and those without.
+
+    ``bounds``: seconds left, rising. Takes one round trip.
+    """
+    return perform(_by_time_left(bounds))
+
+
+async def aby_time_left(bounds: Sequence[float]) -> tuple[list[int], list[int]]:
+    return await aperform(_by_time_left(bounds))
+
+
+def _latest(start: int, stop: int, selection: Selection) -> Steps[list[LiveSession]]:
+    names = indexes_of(selection)
+    if len(names) > 1:
+        return (yield from _of_users(names, start, stop, selection))
+    found: list[LiveSession] = []
+    for name in names:
+        for at in range(start, stop, BATCH_SIZE):
+            total, part = yield from _part(name, at, min(at + BATCH_SIZE, stop), selection)
+            found += part
+            if at + BATCH_SIZE >= total:
+                break
+    return _fitting(found, selection)
+
+
+def latest(start: int = 0, stop: int = 50, selection: Selection = ALL) -> list[LiveSession]:
+    """
+    List the live sessions from ``start`` up to, not with, ``stop``: the last to expire come first.
+
+    If the selection names several users, this reads ``stop`` members of each user's index.
+    """
+    return perform(_latest(start, stop, selection))
+
+
+async def alatest(start: int = 0, stop: int = 50, selection: Selection = ALL) -> list[LiveSession]:
+    return await aperform(_latest(start, stop, selection))
+
+
+def _of_user(user: Any, start: int, stop: int | None) -> Steps[list[LiveSession]]:
+    user_pk = user_pk_of(user)
+    index = indexed().user(user_pk)
+    first = at = start - start % BATCH_SIZE
+    found: list[LiveSession] = []
+    parts: list[tuple[Page, list[LiveSession]]] = []
+    while stop is None or first + len(found) < stop:
+        page = yield listings.page(index, start=at, stop=at + BATCH_SIZE, trim=True)
+        part = yield from read(page.ids)
+        own = [session for session in part if session.user_pk == user_pk]
+        found += sorted(own, key=lambda session: session.created, reverse=True)
+        parts.append((page, part))
+        at += BATCH_SIZE
+        if at >= page.total:
+            break
+    # Not before all are read: removing members moves those that follow.
+    for page, part in parts:
+        if len(part) < page.members:
+            yield from _drop(page, part, index)
+    return found[start - first : None if stop is None else stop - first]
+
+
+def of_user(user: Any, start: int = 0, stop: int | None = None) -> list[LiveSession]:
+    """
+    List the sessions of ``user``, a user or a primary key, from ``start`` up to ``stop``.
+
+    ``stop`` itself is not included.
+
+    The newest comes first: the session that was created last. This order is exact for a user with
+    up to 1,000 sessions. Of more sessions, the 1,000 that expire last come first, the newest of
+    them first; then the next 1,000, and so on. A part of the list is found by reading the thousands
+    that it is in, with two round trips each.
+    """
+    return perform(_of_user(user, start, stop))
+
+
+async def aof_user(user: Any, start: int = 0, stop: int | None = None) -> list[LiveSession]:
+    return await aperform(_of_user(user, start, stop))
+
+
+def _part(
+    index: str, start: int, stop: int, selection: Selection
+) -> Steps[tuple[int, list[LiveSession]]]:
+    """Live sessions of an index, read again if some members were dead; and the total."""
+    for _ in range(1 + REREADS):
+        page = yield listings.page(
+            index,
+            selection.bounds,
+            start=start,
+            stop=stop,
+            latest_first=selection.latest_first,
+            trim=selection.users is not None,
+        )
+        found = yield from read(page.ids)
+        if len(found) == page.members:
+            break
+        yield from _drop(page, found, index)
+    return page.total, found
+
+
+def _of_users(
+    names: Sequence[str], start: int, stop: int, selection: Selection
+) -> Steps[list[LiveSession]]:
+    """
+    Sessions of several users in one order.
+
+    This reads the members up to ``stop`` of each user's index, and then the sessions asked for.
+    """
+    for _ in range(1 + REREADS):
+        now = yield listings.now()
+        bounds = now, now + selection.bounds[1]
+        of_each = yield [
+            listings.first(name, bounds, stop, latest_first=selection.latest_first)
+            for name in names
+        ]
+        # A session that changed its user may be in two of them.
+        pairs = dict(chain(*of_each)).items()
+        ranked = sorted(pairs, key=itemgetter(1), reverse=selection.latest_first)
+        page = Page.of(len(ranked), [member for member, _ in ranked[start:stop]])
+        found = yield from read(page.ids)
+        if len(found) == page.members:
+            break
+        yield from _drop(page, found, *names)
+    return _fitting(found, selection)
+
+
+def _fitting(found: list[LiveSession], selection: Selection) -> list[LiveSession]:
+    # A user's index may list a session that has another user by now.
+    users = selection.users
+    return found if users is None else [one for one in found if one.user_pk in users]
+
+
+def _drop(page: Page, found: Sequence[LiveSession], *more: str) -> Steps[None]:
+    """Remove the members of ``page`` that were not found from the indexes of all, and ``more``."""
+    live = {session.id for session in found}
+    keyspace = conf.current().keyspace
+    names = [keyspace.index, keyspace.signed_in, keyspace.anonymous, *more]
+    gone: list[str | bytes] = [*page.strays, *(id for id in page.ids if id not in live)]
+    size = listings.BATCH_SIZE - len(names)
+    for start in range(0, len(gone), size):
+        yield listings.drop(keyspace, names, gone[start : start + size])
+
+
+def _trim() -> Steps[int]:
+    keyspace = conf.current().keyspace
+    if not keyspace.indexed:
+        return 0
+    total = 0
+    for index in (keyspace.index, keyspace.signed_in, keyspace.anonymous):
+        removed = BATCH_SIZE
+        while removed == BATCH_SIZE:
+            removed = yield listings.trim(index)
+            total += removed
+    return total
+
+
+def trim() -> int:
+    """
+    Remove expired members from the indexes of all sessions, and return how many there were.
+
+    Removes a bounded number in each round trip, so that nobody waits long. Without indexes: 0.
+    """
+    return perform(_trim())
+
+
+async def atrim() -> int:
+    return await aperform(_trim())

@@ -1,0 +1,104 @@
+"""A live session as the registry shows it, and how it is read from Redis."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from sessions_redis import conf
+from sessions_redis.clients import Steps, aperform, perform
+from sessions_redis.serializers import executes_code
+from sessions_redis.storage import commands, listings
+from sessions_redis.storage.entries import StoredEntry, stored_entries, unread_entries
+from sessions_redis.storage.listings import BATCH_SIZE, Metadata
+
+# Stands for a time that is damaged in Redis.
+NOT_KNOWN = datetime.fromtimestamp(0, UTC)
+
+# Stands for an expiry that is missing, or later than this. One more year, or a time zone other than
+# UTC, would be more than ``datetime`` holds.
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSession:
+    """
+    A session as it was when the registry read it.
+
+    ``id``: the session ID, 32 hex digits, the digest of the session key. ``user_pk``: the primary
+    key of the signed-in user, as text, or ``None``. ``created``, ``updated``, ``expires``: aware,
+    in UTC, by the server's clock. If they are damaged in Redis, the first two are `NOT_KNOWN` and
+    the last one is `NEVER`. ``ip`` and ``user_agent``: as the session middleware last saw them.
+    They are ``None`` without that middleware, or with ``METADATA`` off.
+    """
+
+    id: str
+    user_pk: str | None
+    created: datetime
+    updated: datetime
+    expires: datetime
+    ip: str | None = None
+    user_agent: str | None = None
+
+    def _entries(self) -> Steps[list[StoredEntry]]:
+        stored = yield commands.load(conf.current().keyspace, self.id)
+        if stored is None or isinstance(stored, commands.WrongType):
+            return []
+        serializer = import_string(settings.SESSION_SERIALIZER)
+        if executes_code(serializer):
+            return unread_entries(stored)
+        return stored_entries(serializer(), stored)
+
+    def entries(self) -> list[StoredEntry]:
+        """
+        Return the session's entries as they are now, by name; none if it has ended since.
+
+        Values are not decoded if the serializer can execute code, as pickle does.
+        """
+        return perform(self._entries())
+
+    async def aentries(self) -> list[StoredEntry]:
+        return await aperform(self._entries())
+
+
+def user_pk_of(user: Any) -> str:
+    """Return a user's primary key in the text that Django's login stores. Text stays as it is."""
+    if hasattr(user, "_meta"):
+        text: str = user._meta.pk.value_to_string(user)
+        return text
+    return str(user)
+
+
+def read(ids: Sequence[str]) -> Steps[list[LiveSession]]:
+    """Read the sessions of these ids that are live: one round trip for each thousand."""
+    keyspace = conf.current().keyspace
+    found: list[LiveSession] = []
+    for start in range(0, len(ids), BATCH_SIZE):
+        part = ids[start : start + BATCH_SIZE]
+        asked = [ask(keyspace, id) for id in part for ask in (listings.metadata, listings.ttl)]
+        now, *answers = yield [listings.now(), *asked]
+        rows = zip(part, answers[::2], answers[1::2], strict=True)
+        found += [session_of(id, held, now + ttl) for id, held, ttl in rows if held and ttl > 0]
+    return found
+
+
+def session_of(id: str, metadata: Metadata, expires: float) -> LiveSession:
+    """``expires``: epoch seconds, of any size."""
+    # A session that was last saved before METADATA was turned off still has some.
+    is_shown = conf.current().metadata
+    return LiveSession(
+        id,
+        metadata.user_pk,
+        _moment(metadata.created),
+        _moment(metadata.updated),
+        _moment(expires),
+        metadata.ip if is_shown else None,
+        metadata.user_agent if is_shown else None,
+    )
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC) if seconds < NEVER.timestamp() else NEVER

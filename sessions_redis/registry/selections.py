@@ -1,0 +1,55 @@
+"""Which sessions to list, and the indexes that list them."""
+
+from dataclasses import dataclass
+
+from django.core.exceptions import ImproperlyConfigured
+
+from sessions_redis import conf
+from sessions_redis.storage.commands import Keyspace
+from sessions_redis.storage.listings import ANY, Bounds
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """
+    Which sessions to list, and in which order.
+
+    ``signed_in``: only sessions with a user, only those without, or all (``None``). ``within``:
+    only sessions that expire within this many seconds. ``users``: only sessions of users with these
+    primary keys, as text. ``latest_first``: by expiry, the latest or the soonest first.
+    """
+
+    signed_in: bool | None = None
+    within: float | None = None
+    users: tuple[str, ...] | None = None
+    latest_first: bool = True
+
+    @property
+    def bounds(self) -> Bounds:
+        return ANY if self.within is None else (0, self.within)
+
+
+ALL = Selection()
+
+
+def indexed() -> Keyspace:
+    """The names in Redis. Raises ``ImproperlyConfigured`` if no indexes are kept."""
+    keyspace = conf.current().keyspace
+    if not keyspace.indexed:
+        raise ImproperlyConfigured(
+            'Sessions cannot be listed: SESSION_REDIS["INDEX"] is False. Set it to True; sessions '
+            "enter the index when they are next saved."
+        )
+    return keyspace
+
+
+def indexes_of(selection: Selection) -> list[str]:
+    """The indexes that list the sessions of ``selection``: each user's, or one."""
+    keyspace = indexed()
+    if selection.users is not None:
+        # Sessions without a user are nobody's.
+        users = dict.fromkeys(selection.users if selection.signed_in is not False else ())
+        return [keyspace.user(user_pk) for user_pk in users]
+    if selection.signed_in is None:
+        return [keyspace.index]
+    return [keyspace.signed_in if selection.signed_in else keyspace.anonymous]
