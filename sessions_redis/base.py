@@ -1,17 +1,15 @@
-"""The base of a session store: it keeps the session's entries and carries out steps."""
+"""The base of a session store: it holds the session's entries and carries out steps."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from django.contrib.sessions.backends.base import SessionBase
 
-from sessions_redis import conf, logs
+from sessions_redis import logs
 from sessions_redis.calls import PASSED_ON, Call, Outcome, StoreSteps
 from sessions_redis.clients import arun, run
-from sessions_redis.storage import commands
 from sessions_redis.storage.changes import UNKNOWN, Changes, Known
 from sessions_redis.storage.commands import session_id
-from sessions_redis.storage.entries import NOTHING
 from sessions_redis.storage.lazy_entries import Entries, entries_in
 
 T = TypeVar("T")
@@ -20,16 +18,16 @@ log = logs.named("django.security.SuspiciousSession")
 
 
 class StoreBase(SessionBase):
-    """A session store that knows which of its entries Redis holds."""
+    """A session store that knows which of its entries are in Redis."""
 
-    # Where the session's metadata beside its times comes from; the session middleware sets it.
+    # Returns metadata fields other than times. The session middleware sets it.
     metadata_source: Callable[[], Mapping[bytes, bytes]] = dict
 
     # The fields that Redis is known to hold for the entries in `_session_cache`.
     _known: Known = UNKNOWN
 
-    # Marks the entries that this store has loaded since it last wrote. A save compares only those
-    # with Redis: entries of another store, or from before a save, replace everything.
+    # Marks the entries that this store has loaded since it last wrote. A save compares only these
+    # with Redis. Entries of another store, or from before a save, replace everything.
     _mark: object = None
 
     # The fields that Redis held when this store last loaded the session.
@@ -59,8 +57,7 @@ class StoreBase(SessionBase):
     def _session_cache(self) -> None:
         del self._entries
 
-    # As in SessionBase. Another task of the request may have loaded the session meanwhile, and have
-    # changed it.
+    # As in SessionBase. Another task of the request may load and change the session meanwhile.
 
     def _get_session(self, no_load: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         self.accessed = True
@@ -95,11 +92,11 @@ class StoreBase(SessionBase):
         self._session_cache = entries
         loaded = self._last_loaded
         if self._known.replaces and loaded and loaded is not before and loaded.id == self._id:
-            # An overridden load() has made another dictionary of the engine's.
+            # An overridden load() has copied the engine's entries to another dictionary.
             self._known = loaded
 
-    # Every operation marks the session as accessed before it reaches Redis, so also if it raises:
-    # the answer depends on the visitor's session, and no cache may give it to another visitor.
+    # Every operation marks the session as accessed before it reaches Redis, even if it then raises:
+    # the response depends on the visitor's session, and no cache may give it to another visitor.
 
     def _perform(self, steps: StoreSteps[T]) -> T:
         self.accessed = True
@@ -145,35 +142,17 @@ class StoreBase(SessionBase):
 
     @property
     def _id(self) -> str | None:
-        """The id of the session's key; ``None`` if it has no key."""
+        """The session ID; ``None`` if the session has no key."""
         return None if self.session_key is None else session_id(self.session_key)
 
     def _known_of(self, id: str) -> Known:
-        """The fields known to be in the session ``id``. None are if its key was set by hand."""
+        """The fields known to be in the session ``id``: none if its key was set by hand."""
         return self._known if self._known.id == id else UNKNOWN
 
-    def _settle(self, id: str, changes: Changes, former_id: str | None = None) -> None:
-        """Take ``changes`` as written: later changes are those against them."""
+    def _record_written(self, id: str, changes: Changes, former_id: str | None = None) -> None:
+        """Note that Redis holds ``changes``, so that a later save compares with them."""
         self._known = self._known_of(former_id or id).after(changes, id)
         self._mark = None
-
-    def _loading(self) -> StoreSteps[Entries]:
-        id = self._id
-        if id is None:
-            return self._entries_in(NOTHING)
-        stored = yield commands.load(conf.current().keyspace, id)
-        if isinstance(stored, commands.WrongType):
-            log.warning("Session %s is not stored as a hash and is ignored.", id)
-        elif stored is not None:
-            if self._mark is None:
-                self._mark = object()
-            entries = self._entries_in(stored, id)
-            entries.known = self._last_loaded = Known(id, stored)
-            entries.mark = self._mark
-            return entries
-        if self._id == id:  # another task of the request may have cycled it meanwhile
-            self._session_key = None
-        return self._entries_in(NOTHING)
 
     def _entries_in(self, fields: Mapping[bytes, bytes], id: str = "") -> Entries:
         def report(name: bytes) -> None:

@@ -1,30 +1,31 @@
 """Calls of a session store's own methods, some of which a subclass may have overridden."""
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.contrib.sessions.backends.base import CreateError
 
-if TYPE_CHECKING:
-    from sessions_redis.base import StoreBase
-    from sessions_redis.storage.commands import Command
+from sessions_redis.storage.commands import Command
 
 T = TypeVar("T")
 
-# `StoreBase._perform` carries them out: commands, and calls of the store's own methods.
-StoreSteps = Generator["Command[Any] | Call", Any, T]
-
-# Exceptions of a called method that the steps receive. A StopIteration that left a method would
-# look like the end of the steps.
+# Exceptions of a called method that the steps receive. A StopIteration would otherwise look like
+# the end of the steps.
 PASSED_ON = (CreateError, StopIteration)
+
+
+class Store(Protocol):
+    """A session store that knows which of its methods a subclass overrides."""
+
+    def _is_overridden(self, *names: str) -> bool: ...
 
 
 class Call:
     """
-    A call of one of the store's own methods, which steps yield: a subclass may have overridden it.
+    A call of one of the store's own methods, which a subclass may override. Steps yield it.
 
-    Async code calls the method's ``a…`` twin.
+    Asynchronous code calls the method's ``a…`` twin.
     """
 
     __slots__ = ("args", "name", "options")
@@ -34,29 +35,34 @@ class Call:
         self.args = args
         self.options = options
 
-    def of(self, store: "StoreBase") -> Any:
+    def of(self, store: Store) -> Any:
         return getattr(store, self.name)(*self.args, **self.options)
 
-    async def aof(self, store: "StoreBase") -> Any:
+    async def aof(self, store: Store) -> Any:
         """
-        As `of`, by the method's twin.
+        As `of`, but call the method's twin.
 
-        If a subclass overrides the synchronous method alone, that runs, in a thread: so a rule
-        that it enforces applies in asynchronous code as well.
+        If a subclass overrides only the plain method, this runs it in a thread, so that a rule
+        which it enforces applies in asynchronous code as well.
         """
         if store._is_overridden(self.name) and not store._is_overridden(twin(self.name)):
             return await sync_to_async(self._in_thread)(store)
         return await getattr(store, twin(self.name))(*self.args, **self.options)
 
-    def _in_thread(self, store: "StoreBase") -> Any:
+    def _in_thread(self, store: Store) -> Any:
         try:
             return self.of(store)
-        except StopIteration as error:  # which no future takes: the caller would wait forever
+        except StopIteration as error:  # no future accepts it: the caller would wait forever
             raise RuntimeError(f"{self.name}() raised StopIteration") from error
 
 
+# Steps of a store's method: commands, and calls of the store's own methods. `StoreBase._perform`
+# carries them out.
+StoreSteps = Generator[Command[Any] | Call, Any, T]
+
+
 class Outcome:
-    """The result or exception of a call. It hides a session's entries from error reports."""
+    """The result or exception of a call. It keeps a session's entries out of error reports."""
 
     __slots__ = ("error", "value")
 

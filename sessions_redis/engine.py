@@ -1,26 +1,41 @@
 """
 The session engine: ``SESSION_ENGINE = "sessions_redis.engine"``.
 
-Django's contract and the methods beyond it, sync and async. `steps` has the steps of each method,
-written once.
+Each method that needs Redis is written once, as a generator of steps. The two methods below it, the
+plain one and its asynchronous twin, carry the steps out. `base` holds the session's entries,
+`creation` begins a session in Redis, and `storage` has the commands.
 """
 
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-from sessions_redis import registry
-from sessions_redis.calls import Call, twin
+from django.contrib.sessions.backends.base import CreateError
+from django.core.exceptions import ImproperlyConfigured
+
+from sessions_redis import conf, logs, registry
+from sessions_redis.calls import Call, StoreSteps, twin
+from sessions_redis.creation import CreatingStore, Predecessor
+from sessions_redis.exceptions import GONE, SessionGone
+from sessions_redis.keys import Key
 from sessions_redis.scope import Scope
-from sessions_redis.steps import SteppedStore
+from sessions_redis.storage import commands
+from sessions_redis.storage.changes import Changes, Known
 from sessions_redis.storage.commands import StoredSession, session_id
+from sessions_redis.storage.entries import NOTHING, field_of
 from sessions_redis.storage.lazy_entries import Entries
 
 Method = TypeVar("Method", bound=Callable[..., Coroutine[Any, Any, Any]])
 
+# New keys that creation tries before it gives up. Two of 36**32 keys are never the same by chance,
+# but a creation that is sent again because its reply was lost finds its own key taken.
+CREATE_ATTEMPTS = 3
+
+log = logs.named("django.security.SuspiciousSession")
+
 
 def _after_override(method: Method) -> Method:
-    """Run the synchronous method if a subclass overrides that alone: see `Call.aof`."""
+    """Run the plain method instead if a subclass overrides only that one: see `Call.aof`."""
     own = method.__name__
     name = own.removeprefix("a")
 
@@ -36,29 +51,53 @@ def _after_override(method: Method) -> Method:
     return cast("Method", called)
 
 
-class SessionStore(SteppedStore):
+class SessionStore(CreatingStore):
     """
     A session in one Redis hash.
 
-    Every method that needs Redis raises `SessionStoreUnavailable` when it is away; nothing is
+    Every method that needs Redis raises `SessionStoreUnavailable` if Redis is away; nothing is
     half-written then. Saving or incrementing a session that was ended or has expired raises
     `SessionGone`, which is an ``UpdateError``, and writes nothing.
     """
 
     # Django's contract
 
+    def _loading(self) -> StoreSteps[Entries]:
+        id = self._id
+        if id is None:
+            return self._entries_in(NOTHING)
+        stored = yield commands.load(conf.current().keyspace, id)
+        if isinstance(stored, commands.WrongType):
+            log.warning("Session %s is not stored as a hash and is ignored.", id)
+        elif stored is not None:
+            if self._mark is None:
+                self._mark = object()
+            entries = self._entries_in(stored, id)
+            entries.known = self._last_loaded = Known(id, stored)
+            entries.mark = self._mark
+            return entries
+        if self._id == id:  # another task of the request may have cycled it meanwhile
+            self._session_key = None
+        return self._entries_in(NOTHING)
+
     def load(self) -> Entries:
         """
-        The session's entries, decoded as they are touched.
+        Return the session's entries. Each value is decoded when it is first read.
 
-        Without such a session: no entries, and the key becomes ``None``, so that a key nobody
-        gave out is never adopted.
+        If there is no such session, return no entries and set the key to ``None``, so that a key
+        that this site did not give out is never adopted.
         """
         return self._perform(self._loading())
 
     @_after_override
     async def aload(self) -> Entries:
         return await self._aperform(self._loading())
+
+    def _existing(self, id: str | None) -> StoreSteps[bool]:
+        if id is None:
+            return False
+        exists: bool = yield commands.exists(conf.current().keyspace, id)
+        return exists
 
     def exists(self, session_key: str | None) -> bool:
         steps = self._existing(_id_of(session_key))
@@ -71,6 +110,18 @@ class SessionStore(SteppedStore):
         del session_key
         return await self._aperform(steps)
 
+    def _creating(self, predecessor: Predecessor | None = None) -> StoreSteps[None]:
+        yield from self._loaded(no_load=True)
+        for _ in range(CREATE_ATTEMPTS):
+            new: Key = yield Call("_new_key")
+            if (yield from self._created(new, predecessor or self._predecessor)):
+                self.modified = True
+                return
+        raise RuntimeError(
+            f"{CREATE_ATTEMPTS} new session keys in a row were taken. Is the system's source of "
+            "randomness broken?"
+        )
+
     def create(self) -> None:
         """Create the session in Redis under a new key, even if it is empty."""
         self._perform(self._creating())
@@ -79,14 +130,32 @@ class SessionStore(SteppedStore):
     async def acreate(self) -> None:
         await self._aperform(self._creating())
 
+    def _saving(self, *, must_create: bool) -> StoreSteps[None]:
+        if self.session_key is None:
+            yield Call("create")
+            return
+        entries = yield from self._loaded(no_load=must_create)
+        id = self._id
+        if id is None:
+            raise SessionGone(GONE)
+        if must_create:
+            if not (yield from self._beginning(id, self._predecessor)):
+                raise CreateError
+            return
+        age = yield from self._age()
+        changes = self._known_of(id).changes(entries, self.serializer(), self.metadata_source())
+        if not (yield commands.save(conf.current().keyspace, id, age, changes)):
+            raise SessionGone(GONE)
+        self._record_written(id, changes)
+
     def save(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002 - Django's signature
         """
-        Write what changed; entries that other requests wrote meanwhile stay.
+        Write the entries that changed. Entries that other requests wrote meanwhile stay.
 
-        After ``clear()`` what the session holds replaces everything. With no key this is
-        ``create()``. Raises ``SessionGone`` if the session is gone, also when nothing changed;
-        with ``must_create``, ``CreateError`` if the key is taken. A value that the serializer
-        refuses raises before anything is written.
+        After ``clear()`` the session's entries replace everything in Redis. Without a key this is
+        ``create()``. Raises `SessionGone` if the session is gone, even if nothing changed; with
+        ``must_create``, ``CreateError`` if the key is taken. A value that the serializer refuses
+        raises before anything is written.
         """
         self._perform(self._saving(must_create=must_create))
 
@@ -94,8 +163,14 @@ class SessionStore(SteppedStore):
     async def asave(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002
         await self._aperform(self._saving(must_create=must_create))
 
+    def _deleting(self, id: str | None) -> StoreSteps[None]:
+        id = id or self._id
+        former = self._predecessor
+        if id is not None and not (former and former.is_replaced and former.id == id):
+            yield commands.delete(conf.current().keyspace, id)
+
     def delete(self, session_key: str | None = None) -> None:
-        """Delete this session, or the one of ``session_key``. Silent if there is none."""
+        """Delete this session, or that of ``session_key``. Silent if there is none."""
         steps = self._deleting(_id_of(session_key))
         del session_key
         self._perform(steps)
@@ -106,15 +181,33 @@ class SessionStore(SteppedStore):
         del session_key
         await self._aperform(steps)
 
+    def _cycling(self) -> StoreSteps[None]:
+        yield from self._loaded()
+        if self.session_key is None:
+            yield Call("create")
+            return
+        old = Key(self.session_key)
+        if not self._is_overridden("create", "acreate", "save", "asave", "delete", "adelete"):
+            yield from self._creating(Predecessor(old.id))
+            return
+        # Overridden methods are called as Django calls them. Between them the new session replaces
+        # the old one in one step all the same.
+        self._predecessor = Predecessor(old.id)
+        try:
+            yield Call("create")
+            yield Call("delete", old.session_key)
+        finally:
+            self._predecessor = None
+
     def cycle_key(self) -> None:
         """
-        Move the session to a new key; the old one is dead at once.
+        Move the session to a new key. The old key is dead at once.
 
-        Entries that other requests wrote before go along. If the session is gone, and had no user
-        when this request loaded it, what was loaded becomes a session of its own. So it does if
-        another request has cycled the session meanwhile and it is still alive with the same user,
-        as when a visitor clicks "Log in" twice. Otherwise the session was ended or has expired:
-        raises ``SessionGone``.
+        Entries that other requests wrote before move as well. If the session is gone, and had no
+        user when this request loaded it, the loaded entries become a session of their own. The
+        same happens if another request has cycled the session meanwhile, and it is still alive
+        with the same user, as when a visitor clicks "Log in" twice. Otherwise the session was ended
+        or has expired: raises `SessionGone`.
         """
         self._perform(self._cycling())
 
@@ -123,7 +216,7 @@ class SessionStore(SteppedStore):
 
     @classmethod
     def clear_expired(cls) -> None:
-        """Drop what has expired from the indexes; the sessions themselves Redis drops alone."""
+        """Remove expired members from the indexes. Redis removes expired sessions by itself."""
         registry.trim()
 
     @classmethod
@@ -137,41 +230,105 @@ class SessionStore(SteppedStore):
     # Beyond Django's contract
 
     def scope(self, name: str) -> Scope:
-        """The part of the session that belongs to ``name``, as a mapping."""
+        """Return the part of the session that belongs to ``name``, as a mapping."""
         return Scope(self, name)
+
+    def _incrementing(self, key: str, by: int) -> StoreSteps[int]:
+        if not _is_integer(by):
+            raise TypeError(f"An entry is incremented by an integer, not by {by!r}.")
+        if not isinstance(key, str):
+            raise TypeError(f"The key of an entry to increment is a string, not {key!r}.")
+        self._require_decimal_serializer()
+        if self._is_overridden("load", "aload"):
+            yield from self._loaded()  # which may refuse
+        loaded, id = hasattr(self, "_entries"), self._id
+        if id is None or (
+            loaded and self._known_of(id).is_changed(key, self._entries, self.serializer())
+        ):
+            return self._increment_here(key, by)
+        _require_64_bits(key, by)
+        value = yield commands.increment(conf.current().keyspace, id, field_of(key), by)
+        if value is None:
+            if not loaded:
+                # As after loading: the middleware removes the cookie.
+                self._session_key, self._session_cache = None, {}
+            raise SessionGone(GONE)
+        if isinstance(value, commands.NotAnInteger):
+            raise TypeError(_not_an_integer(key))
+        if isinstance(value, commands.TooLarge):
+            raise OverflowError(f"The session entry {key!r} would leave 64 bits by adding {by}.")
+        if loaded:
+            self._entries[key] = value
+            self._record_written(id, Changes({field_of(key): self.serializer().dumps(value)}))
+        self.modified = True
+        result: int = value
+        return result
 
     def increment(self, key: str, by: int = 1) -> int:
         """
         Add ``by`` to the entry ``key`` on the server at once, and return the sum.
 
-        A missing entry counts as 0. Raises ``TypeError`` if the entry holds no integer,
-        ``OverflowError`` if the sum leaves 64 bits, `SessionGone` if the session is gone. If the
-        cookie may have expired, read an entry first. If the
-        reply is lost `SessionStoreUnavailable` is raised and the addition may have been made; it
-        is never made twice. An entry with a change that is not saved yet, and one of a session
-        that has no key yet, is added to here and written by the save that follows. The session's
-        lifetime is extended by that save, not by this call.
+        A missing entry counts as 0. Raises ``TypeError`` if the entry is not an integer,
+        ``OverflowError`` if the sum needs more than 64 bits, `SessionGone` if the session is gone.
+        If the cookie may have expired, read an entry first. If the reply is lost, raises
+        `SessionStoreUnavailable`: the addition may have been made, and is never made twice. If the
+        entry has an unsaved change, or the session has no key yet, this adds to the entry here, and
+        the next save writes it. The next save extends the session's lifetime; this call does not.
         """
         return self._perform(self._incrementing(key, by))
 
     async def aincrement(self, key: str, by: int = 1) -> int:
         return await self._aperform(self._incrementing(key, by))
 
+    def _increment_here(self, key: str, by: int) -> int:
+        value = self.get(key, 0)
+        if not _is_integer(value):
+            raise TypeError(_not_an_integer(key))
+        total: int = value + by
+        _require_64_bits(key, total)
+        self[key] = total
+        return total
+
+    def _require_decimal_serializer(self) -> None:
+        if self.serializer().dumps(-12) != b"-12":
+            raise ImproperlyConfigured(
+                "increment() adds on the server, which needs a SESSION_SERIALIZER that writes "
+                f"integers as decimal text; {self.serializer.__qualname__} does not. "
+                "Django's JSONSerializer does."
+            )
+
+    def _inspecting(self) -> StoreSteps[StoredSession | None]:
+        if self._is_overridden("load", "aload"):
+            yield from self._loaded()  # which may refuse
+        id = self._id
+        if id is None:
+            return None
+        stored: StoredSession | None = yield commands.inspect(conf.current().keyspace, id)
+        return stored
+
     def inspect(self) -> StoredSession | None:
         """
-        The session as stored in Redis now, without unsaved changes, for people to look at.
+        Return the session as stored in Redis now, without unsaved changes, for people to look at.
 
-        ``None`` if it is not there. Values are shown as stored; before people see them, give the
-        fields to `sessions_redis.masking.mask_fields`, which hides secrets.
+        ``None`` if it is not there. Values are shown as stored. Before you show them to people,
+        give the fields to `sessions_redis.masking.mask_fields`, which hides secrets.
         """
         return self._perform(self._inspecting())
 
     async def ainspect(self) -> StoredSession | None:
         return await self._aperform(self._inspecting())
 
+    def _noting_metadata(self) -> StoreSteps[None]:
+        id = self._id
+        if id is None or not hasattr(self, "_entries"):
+            return
+        metadata = self._known_of(id).new_metadata(self.metadata_source())
+        if metadata and (yield commands.note(conf.current().keyspace, id, metadata)):
+            self._record_written(id, Changes(metadata))
+
     def note_metadata(self) -> None:
         """
-        Write what ``metadata_source`` tells, if the session was loaded and holds something else.
+        Write the metadata that ``metadata_source`` returns, if the session was loaded without it.
 
         The session's lifetime stays as it is. Silent if the session is gone.
         """
@@ -181,7 +338,7 @@ class SessionStore(SteppedStore):
         await self._aperform(self._noting_metadata())
 
 
-# Methods that others call, as this class has them.
+# Methods that other methods call, as this class has them.
 _OWN = {
     name: getattr(SessionStore, name)
     for method in ("load", "exists", "create", "save", "delete", "get_expiry_age", "_new_key")
@@ -191,3 +348,16 @@ _OWN = {
 
 def _id_of(session_key: str | None) -> str | None:
     return session_id(session_key) if session_key else None
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _not_an_integer(key: str) -> str:
+    return f"The session entry {key!r} is not an integer and cannot be incremented."
+
+
+def _require_64_bits(key: str, value: int) -> None:
+    if not -(2**63) <= value < 2**63:
+        raise OverflowError(f"The session entry {key!r} can only hold 64 bits; {value} has more.")

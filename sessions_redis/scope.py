@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from sessions_redis.storage.lazy_entries import keys_starting_with
 
 if TYPE_CHECKING:
-    from sessions_redis.engine import SessionStore
+    from sessions_redis.base import StoreBase
 
 _MISSING = object()
 
@@ -15,13 +15,13 @@ class Scope(MutableMapping[str, Any]):
     """
     A mapping over the entries of a session that belong to ``name``, each a field of its own.
 
-    Any text will do for a name and for a key. The entry ``key`` of the scope ``name`` is the
+    A name and a key can be any text. The entry ``key`` of the scope ``name`` is the
     session's entry ``scope:<name>:<key>``, where ``%`` and ``:`` in the name are percent-encoded,
     so that no two scopes share an entry. Reading and writing load the session and mark it as
     accessed and modified, as reading and writing the session itself do.
     """
 
-    def __init__(self, session: "SessionStore", name: str) -> None:
+    def __init__(self, session: "StoreBase", name: str) -> None:
         if not isinstance(name, str):
             raise TypeError(f"A scope's name is a string, not {type(name).__name__}.")
         self._session = session
@@ -68,7 +68,7 @@ class Scope(MutableMapping[str, Any]):
         found = keys_starting_with(self._session._get_session(), self._prefix)
         return (key.removeprefix(self._prefix) for key in found)
 
-    # The same for asynchronous code, by the names that Django gave them in SessionBase
+    # The same for asynchronous code, under the names of SessionBase
 
     async def aget(self, key: str, default: Any = None) -> Any:
         return await self._session.aget(self._entry(key), default)

@@ -384,12 +384,12 @@ def test_increment_of_a_key_that_is_no_string(live, increment, key):
 def test_increment_of_what_is_no_integer(live, increment, value):
     """It raises TypeError, saved or not, and the entry stays."""
     live["color"] = value
-    with pytest.raises(TypeError, match="'color' holds no integer"):
+    with pytest.raises(TypeError, match="'color' is not an integer"):
         increment(live, "color")
     live.save()
-    with pytest.raises(TypeError, match="'color' holds no integer"):
+    with pytest.raises(TypeError, match="'color' is not an integer"):
         increment(live, "color")
-    with pytest.raises(TypeError, match="'color' holds no integer"):
+    with pytest.raises(TypeError, match="'color' is not an integer"):
         increment(reopened(live), "color")
     assert reopened(live)["color"] == value
 
