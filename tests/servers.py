@@ -4,7 +4,9 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
 import time
+from itertools import count
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,11 +36,26 @@ def unavailable(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+# Below the ports that the system gives to clients (from 32768 on), as are the ports 10,000 above
+# them, where nodes of a cluster listen. Each worker of pytest-xdist has ports of its own.
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
+PORTS = (11_000 + number % 1000 * 10 + WORKER for number in count(os.getpid()))
+ONE_AT_A_TIME = threading.Lock()
+
+
+def is_free(port: int) -> bool:
+    """Whether nothing listens there."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) != 0
+
+
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """
+    A port that nothing uses. It stays free until the test uses it: no other test gets it, and no
+    client's connection takes it, as happens to a port that the system chooses.
+    """
+    with ONE_AT_A_TIME:
+        return next(port for port in PORTS if is_free(port))
 
 
 def wait_until(condition, what: str, deadline: float = DEADLINE) -> None:

@@ -21,7 +21,7 @@ from sessions_redis import checks, engine
 from sessions_redis.storage import listings
 from sessions_redis.storage.commands import Keyspace
 from tests.pickling import PickleSerializer
-from tests.servers import Server, free_port
+from tests.servers import Server
 
 ROOT = Path(__file__).parent.parent
 
@@ -116,7 +116,7 @@ def texts(messages):
 @pytest.mark.parametrize(
     "location",
     [
-        f"redis://127.0.0.1:{free_port()}/0",
+        "redis://127.0.0.1:1/0",
         "rediss://user:p%40ss@127.0.0.1:1/0",
         "unix:///no/such.sock",
     ],
@@ -455,7 +455,7 @@ def test_a_server_that_does_not_tell(deploying, evicting, commands):
 @pytest.mark.parametrize(
     "setting",
     [
-        {"LOCATION": f"redis://127.0.0.1:{free_port()}/0"},
+        {"LOCATION": "redis://127.0.0.1:1/0"},
         {"LOCATION": "memory://"},
         {"LOCATION": "embedded:///no/such/directory"},
         {"LOCATION": HERE, "OPTIONS": {"sockettimeout": 1}},
