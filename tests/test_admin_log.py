@@ -108,7 +108,7 @@ def test_other_pages_can_read_the_log(admin_client, ada):
     assert str(entry) == f"Deleted “{whose}.”"
     with translation.override("de"):
         assert f"„{whose}, {DEVICE}, {IP}“" in entry.get_change_message()
-    assert "ada" not in entry.change_message
+    assert "ada" not in entry.change_message.replace(id[:8], "")
 
 
 def test_a_reply_that_was_lost(admin_client, ada):

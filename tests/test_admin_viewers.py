@@ -39,7 +39,7 @@ SEE_USERS = {"view and users", "superuser"}
 SEE_SESSIONS = {role for role, names in ROLES.items() if names is None or "view_session" in names}
 
 # Names and an address of the user whose sessions these are, and of who ended one of them.
-NAMES = ("victoria", "vic.private@corp.example", "Vicky", "Secretname", "marge", "Margery")
+NAMES = ("victoria", "vic.private@corp.example", "Vicky-Jo", "Secretname", "marge-s", "Margery")
 NAME, EMAIL = NAMES[:2]
 KEY, NOBODYS_KEY = 8715309, 9715310
 
@@ -54,7 +54,8 @@ def section(settings):
 @pytest.fixture
 def victoria():
     # Known by a key that is nowhere on a page by chance.
-    return User.objects.create_user(NAME, EMAIL, pk=KEY, first_name="Vicky", last_name="Secretname")
+    names = {"first_name": "Vicky-Jo", "last_name": "Secretname"}
+    return User.objects.create_user(NAME, EMAIL, pk=KEY, **names)
 
 
 def somebody(role):
@@ -75,7 +76,7 @@ def client_of(user):
 
 
 def ended_by_marge(id):
-    marge = User.objects.create_superuser("marge", first_name="Margery")
+    marge = User.objects.create_superuser("marge-s", first_name="Margery")
     client_of(marge).post(url("delete", id), YES)
     return marge
 

@@ -83,7 +83,7 @@ def test_one_session(browser):
 def test_several_sessions(ada, browser):
     """Each is there with what is known of it; this one alone is marked, and can be ended too."""
     phone = signed_in(ada, f"{IPHONE} AppleWebKit/605 Version/17.5 Safari/604", "2001:db8::7")
-    signed_in(User.objects.create_user("bob"), "Bobs", "203.0.113.9")
+    signed_in(User.objects.create_user("bob"), "Bobs-own-browser", "203.0.113.9")
     page = browser.get(PAGE).content.decode()
     this, _, elsewhere = page.partition('id="sr-others"')
     assert "Firefox on Linux" in this
@@ -91,7 +91,7 @@ def test_several_sessions(ada, browser):
     assert "2001:db8::7" in elsewhere
     assert page.count("This device") == 1
     assert KNOW in page
-    assert "Bobs" not in page
+    assert "Bobs-own-browser" not in page
     assert "203.0.113.9" not in page
     for href in (end_of(browser), end_of(phone), OTHERS):
         assert page.count(f'href="{href}"') == 1
