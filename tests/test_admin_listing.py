@@ -29,7 +29,7 @@ def ids(listing):
 
 def test_reading():
     """It is counted, sliced, indexed and iterated over like a queryset."""
-    created = [signed_in(seconds=1000 - number) for number in range(5)]
+    created = [signed_in(seconds=1000 - 100 * number) for number in range(5)]
     listing = Listing()
     assert ids(listing) == ids(listing.iterator()) == ids(listing.all()) == created
     assert ids(listing[1:3]) == created[1:3]
@@ -100,7 +100,7 @@ def test_nothing_is_read_before_it_is_looked_at(proxy):
 def test_long_ones_are_read_in_parts(monkeypatch):
     """All sessions of a long listing come, a bounded number at a time."""
     monkeypatch.setattr(module, "BATCH_SIZE", 2)
-    created = [signed_in(seconds=1000 - number) for number in range(5)]
+    created = [signed_in(seconds=1000 - 100 * number) for number in range(5)]
     assert ids(Listing()) == created
 
 
@@ -129,11 +129,11 @@ def test_batches(monkeypatch):
 def test_several_users(monkeypatch):
     """Of several users it has a bounded number, and says whether there are more."""
     monkeypatch.setattr(module, "MOST", 3)
-    hers = [signed_in("1", seconds=1000 - number) for number in range(2)]
+    hers = [signed_in("1", seconds=1000 - 100 * number) for number in range(2)]
     his = signed_in("2", seconds=500)
     both = Listing().of_users(["1", "2"])
     assert (both.count(), ids(both), both.is_cut) == (3, [*hers, his], False)
-    more = [signed_in("1", seconds=900 - number) for number in range(2)]
+    more = [signed_in("1", seconds=800 - 100 * number) for number in range(2)]
     both = Listing().of_users(["1", "2"])
     assert (both.count(), ids(both), both.is_cut) == (3, [*hers, more[0]], True)
     assert ids(both[1:100]) == [hers[1], more[0]]

@@ -90,7 +90,7 @@ def test_selected(admin_client, proxy, ada):
 def test_across_pages(admin_client, proxy, monkeypatch):
     """Batches that were ended before are logged as that; those that follow are left."""
     monkeypatch.setattr("sessions_redis.admin.listing.END_MANY_BATCH_SIZE", 2)
-    ids = [signed_in(seconds=1000 - number) for number in range(5)]
+    ids = [signed_in(seconds=1000 - 100 * number) for number in range(5)]
     form = {**SELECTED, "select_across": "1"}
     text = lost(admin_client, proxy, f"{url()}?signed_in=no", form, spared=1)
     assert "2 sessions were ended. The log of the admin names them." in text
@@ -103,7 +103,7 @@ def test_across_pages(admin_client, proxy, monkeypatch):
 def test_all_of_a_user(admin_client, proxy, ada, monkeypatch):
     """The same, where a user has more than are ended at once."""
     monkeypatch.setattr("sessions_redis.admin.listing.END_MANY_BATCH_SIZE", 2)
-    ids = [signed_in(ada, seconds=1000 - number) for number in range(5)]
+    ids = [signed_in(ada, seconds=1000 - 100 * number) for number in range(5)]
     text = lost(admin_client, proxy, url("end_all", ada.pk), spared=1)
     assert "2 sessions were ended." in text
     assert "2 sessions may have been ended" in text
@@ -203,7 +203,7 @@ def test_the_server_refuses(own_server, admin_client):
 def test_across_pages_without_an_answer(own_server, admin_client, monkeypatch):
     """Where the server goes away between two batches, the page says how many were ended."""
     monkeypatch.setattr("sessions_redis.admin.listing.END_MANY_BATCH_SIZE", 2)
-    ids = [signed_in(seconds=1000 - number) for number in range(4)]
+    ids = [signed_in(seconds=1000 - 100 * number) for number in range(4)]
     end_many = registry.end_many
 
     def end_and_stop(*args, **kwargs):

@@ -371,7 +371,7 @@ def test_a_user_who_signed_in(call, client):
 
 def test_dead_members_are_dropped(call, raw, prefix):
     """What is gone is not listed, and the page is read again: it is as full as it can be."""
-    lives = [started("1", ttl=500 - n) for n in range(4)]
+    lives = [started("1", ttl=500 - 100 * n) for n in range(4)]
     gone = nobodys(3)
     for name in ("index", "index:signed-in", "user:1"):
         put_in_index(raw, f"{prefix}:{name}", gone, time.time() + 9000)

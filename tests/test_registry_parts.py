@@ -15,8 +15,8 @@ PARTS = [(0, 1), (0, 3), (1, 3), (2, 5), (3, 4), (6, 9), (8, 100), (0, 100)]
 @pytest.fixture
 def created(raw, prefix):
     """Ids of the user 1, the newest first; an older one expires later, but for the last two."""
-    created = [started("1", ttl=1000 + 10 * number) for number in range(7)]
-    created += [started("1", ttl=500 - number) for number in range(2)]
+    created = [started("1", ttl=10_000 + 100 * number) for number in range(7)]
+    created += [started("1", ttl=500 - 100 * number) for number in range(2)]
     for age, id in enumerate(created):
         raw.hset(f"{prefix}:{id}", "@created", 1_700_000_000 - age)
     return created
@@ -48,8 +48,8 @@ def test_the_newest_of_very_many(call, created, monkeypatch, part):  # noqa: F81
 def test_a_part_that_met_dead_ids(call, created, raw, prefix, monkeypatch, first):  # noqa: F811
     """A part is filled up from what follows those that are gone, which are dropped."""
     monkeypatch.setattr("sessions_redis.registry.listing.BATCH_SIZE", 4)
-    put_in_index(raw, f"{prefix}:user:1", nobodys(4), time.time() + 9000)
-    raw.zadd(f"{prefix}:user:1", {b"\xff": time.time() + 9000})
+    put_in_index(raw, f"{prefix}:user:1", nobodys(4), time.time() + 90_000)
+    raw.zadd(f"{prefix}:user:1", {b"\xff": time.time() + 90_000})
     found = ids(call("of_user", "1", 0, 3))
     assert found == created[4:7]
     assert raw.zcard(f"{prefix}:user:1") == len(created)
@@ -59,7 +59,7 @@ def test_a_part_that_met_dead_ids(call, created, raw, prefix, monkeypatch, first
 def test_what_a_part_reads(raw, created):
     """Of many sessions only the thousands that the part is in."""
     for number in range(1100):
-        started("1", ttl=2000 + number)
+        started("1", ttl=20_000 + number)
     for start, stop, read in ((0, 100, 1000), (1000, 1100, 109), (900, 1050, 1109)):
         sent = commands_of(raw, lambda start=start, stop=stop: registry.of_user("1", start, stop))
         assert sent["hmget"] == read
@@ -68,19 +68,19 @@ def test_what_a_part_reads(raw, created):
     assert "hmget" not in commands_of(raw, lambda: registry.count(Selection(users=("1",))))
 
 
-ORDERS = [(within, latest_first) for within in (None, 1015, 1) for latest_first in (True, False)]
+ORDERS = [(within, latest_first) for within in (None, 10_150, 1) for latest_first in (True, False)]
 
 
 @pytest.mark.parametrize(("within", "latest_first"), ORDERS)
 @pytest.mark.parametrize("users", [("1",), ("1", "2", "nobody", "1"), None])
 def test_parts_of_a_selection(call, created, users, within, latest_first):  # noqa: F811
     """Of one user, of several and of all: a part is that of the whole, either way round."""
-    others = [started("2", ttl=1004 + 10 * number) for number in range(3)]
+    others = [started("2", ttl=10_040 + 100 * number) for number in range(3)]
     selection = Selection(users=users, within=within, latest_first=latest_first)
-    left = {id: 1000 + 10 * number for number, id in enumerate(created[:7])}
-    left |= {id: 500 - number for number, id in enumerate(created[7:])}
+    left = {id: 10_000 + 100 * number for number, id in enumerate(created[:7])}
+    left |= {id: 500 - 100 * number for number, id in enumerate(created[7:])}
     if users != ("1",):
-        left |= {id: 1004 + 10 * number for number, id in enumerate(others)}
+        left |= {id: 10_040 + 100 * number for number, id in enumerate(others)}
     expected = [id for id, ttl in left.items() if within is None or ttl <= within]
     expected.sort(key=left.get, reverse=latest_first)
     for start, stop in PARTS:
@@ -91,8 +91,8 @@ def test_parts_of_a_selection(call, created, users, within, latest_first):  # no
 @pytest.mark.parametrize("users", [("1",), ("1", "2")])
 def test_selections_that_met_dead_ids(call, created, raw, prefix, users):  # noqa: F811
     """They are dropped, and the page is read again."""
-    put_in_index(raw, f"{prefix}:user:1", nobodys(3), time.time() + 9000)
-    raw.zadd(f"{prefix}:user:1", {b"\xff": time.time() + 9000})
+    put_in_index(raw, f"{prefix}:user:1", nobodys(3), time.time() + 90_000)
+    raw.zadd(f"{prefix}:user:1", {b"\xff": time.time() + 90_000})
     selection = Selection(users=users)
     assert ids(call("latest", 0, 2, selection)) == [created[6], created[5]]
     assert call("count", selection) == len(created)
@@ -100,7 +100,7 @@ def test_selections_that_met_dead_ids(call, created, raw, prefix, users):  # noq
 
 def test_a_page_of_many_dead(call, created, raw, prefix):  # noqa: F811
     """However many are dead, a page is read three times at most."""
-    put_in_index(raw, f"{prefix}:user:1", nobodys(10), time.time() + 9000)
+    put_in_index(raw, f"{prefix}:user:1", nobodys(10), time.time() + 90_000)
     pages = [ids(call("latest", 0, 3, Selection(users=("1", "2")))) for _ in range(2)]
     assert pages == [[], [created[6], created[5], created[4]]]
 
