@@ -10,6 +10,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import path
 
 from sessions_redis.engine import SessionStore
+from tests.servers import DEADLINE
 from tests.test_async import assert_left_well
 
 # Django leaves the file it keeps a request's body in to the garbage collector.
@@ -74,10 +75,10 @@ def visit(name, session_key):
 async def answer(visitor):
     """The status and the whole body of the answer."""
     await visitor.send_input({"type": "http.request"})
-    status = (await visitor.receive_output(5))["status"]
+    status = (await visitor.receive_output(DEADLINE))["status"]
     body = b""
     while True:
-        message = await visitor.receive_output(5)
+        message = await visitor.receive_output(DEADLINE)
         body += message.get("body", b"")
         if not message.get("more_body"):
             return status, body
@@ -87,11 +88,11 @@ async def go_away(visitor, after, turns):
     """Disconnect when ``after`` messages of the answer are there, and the loop has turned."""
     await visitor.send_input({"type": "http.request"})
     for _ in range(after):
-        await visitor.receive_output(5)
+        await visitor.receive_output(DEADLINE)
     for _ in range(turns):
         await asyncio.sleep(0)
     await visitor.send_input({"type": "http.disconnect"})
-    await visitor.wait(5)
+    await visitor.wait(DEADLINE)
 
 
 def test_a_streamed_answer(live):

@@ -148,7 +148,7 @@ def lossy(server, request):
     """A proxy whose clients find the connection closed, or hear nothing, when a reply is lost."""
     proxy = Lossy(server.port, hangs=request.param)
     # Long enough for a reply on a busy machine, short enough to wait for one that does not come.
-    proxy.patience = {"socket_timeout": 0.4 if request.param else 5}
+    proxy.patience = {"socket_timeout": 1.0 if request.param else 5}
     yield proxy
     proxy.stop()
 

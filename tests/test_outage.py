@@ -31,22 +31,21 @@ CALLS = {
 def mortal(settings, session_redis, tmp_path):
     """A server of the test's own, whose data outlives it."""
     server = Server(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
-    settings.SESSION_REDIS = {
-        **session_redis,
-        "LOCATION": server.url,
-        "OPTIONS": {"socket_timeout": 0.2, "socket_connect_timeout": 0.2},
-    }
+    settings.SESSION_REDIS = {**session_redis, "LOCATION": server.url}
     yield server
     server.process.send_signal(signal.SIGCONT)
     server.stop()
 
 
 @pytest.fixture(params=["stopped", "hanging"])
-def outage(request, mortal):
+def outage(request, settings, mortal):
     """``outage.begin()`` and ``outage.end()``: the server is away, or does not answer."""
+    patience = {"socket_timeout": 0.2, "socket_connect_timeout": 0.2}
 
     class Outage:
         def begin(self):
+            settings.SESSION_REDIS = {**settings.SESSION_REDIS, "OPTIONS": patience}
+            SessionStore().exists("connects" * 4)
             if request.param == "stopped":
                 mortal.stop()
             else:
