@@ -1,5 +1,6 @@
 import uuid
 
+import hypothesis
 import pytest
 
 from sessions_redis.engine import SessionStore
@@ -7,6 +8,10 @@ from sessions_redis.registry import LiveSession
 from sessions_redis.signals import session_ended
 from tests.held import CountingSerializer, Held
 from tests.servers import Server
+
+# The same examples in every run, however slow the machine is. More are for a developer to look for.
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")
@@ -22,17 +27,34 @@ def prefix():
     return f"test-{uuid.uuid4().hex[:12]}"
 
 
+# ARGV: a pattern. Deletes the keys that match, and returns those of them that had no TTL.
+DELETE_ALL = """
+local without_ttl = {}
+for _, key in ipairs(redis.call("KEYS", ARGV[1])) do
+    if redis.call("PTTL", key) == -1 then
+        table.insert(without_ttl, key)
+    end
+    redis.call("UNLINK", key)
+end
+return without_ttl
+"""
+
+
+@pytest.fixture(scope="session")
+def delete_all(server):
+    """Deletes all that is under a prefix, and returns what had no TTL there."""
+    with server.client() as client:
+        script = client.register_script(DELETE_ALL)
+        yield lambda prefix: script(args=[f"{prefix}:*"])
+
+
 @pytest.fixture(autouse=True)
-def session_redis(settings, server, prefix):
+def session_redis(settings, server, prefix, delete_all):
     """``SESSION_REDIS`` on the shared server under a prefix of the test's own."""
     settings.SESSION_REDIS = {"LOCATION": server.url, "KEY_PREFIX": prefix}
     yield settings.SESSION_REDIS
-    with server.client() as client:
-        without_ttl = [key for key in client.scan_iter(f"{prefix}:*") if client.pttl(key) == -1]
-        for key in client.scan_iter(f"{prefix}:*"):
-            client.delete(key)
     # Promise 3, after every test that did not leave something there itself.
-    assert without_ttl == []
+    assert delete_all(prefix) == []
 
 
 @pytest.fixture
