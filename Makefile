@@ -21,9 +21,10 @@ run: $(INSTALLED)
 	$(BIN)/python manage.py demoadmin
 	$(BIN)/python manage.py runserver 127.0.0.1:$(PORT)
 
-# ARGS are those of pytest: ARGS="tests/test_races.py -s" shows the figures of the races.
+# In two processes, each with a server of its own. With ARGS, which are those of pytest, in one:
+# ARGS="tests/test_races.py -s" shows the figures of the races.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist worksteal)
 
 # The same tests, and which lines they reach: takes half as long again. Package and tests are covered
 # whole. On Python 3.11 the report misses a few lines of tests that run after tasks were cancelled,
