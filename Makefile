@@ -31,7 +31,7 @@ test: $(INSTALLED)
 # where that interpreter stops tracing.
 coverage: $(INSTALLED)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest $(or $(ARGS),--numprocesses 2 --dist worksteal)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
