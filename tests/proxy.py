@@ -12,30 +12,31 @@ from math import inf
 from types import TracebackType
 from typing import Any
 
-# Seconds without a word from the client after which it has said all, and waits.
-QUIET = 0.01
-
 # Seconds after which a thread looks whether it is to end.
 TICK = 0.01
 
 
 class Requests:
-    """Says of a client's bytes, as they come, whether they end where a command ends."""
+    """Collects a client's bytes until they end where a command ends."""
 
     def __init__(self) -> None:
+        self._held: list[bytes] = []
         self._rest = b""
         self._arguments = 0  # of the command that has begun, how many are still to come
 
-    def feed(self, sent: bytes) -> None:
-        self._rest += sent
+    def feed(self, received: bytes) -> bytes:
+        """Return all that was collected if it ends with a whole command; else nothing yet."""
+        self._held.append(received)
+        self._rest += received
         at = 0
         while (end := self._end_of_part(at)) is not None:
             at = end
         self._rest = self._rest[at:]
-
-    @property
-    def are_whole(self) -> bool:
-        return not self._rest and not self._arguments
+        if self._rest or self._arguments:
+            return b""
+        whole = b"".join(self._held)
+        self._held.clear()
+        return whole
 
     def _end_of_part(self, at: int) -> int | None:
         """Where the head of a command (``*3``) or an argument (``$5`` and five bytes) ends."""
@@ -58,9 +59,9 @@ class Proxy:
     Passes bytes on to a server on this machine, and counts how often the client waits for it.
 
     ``round_trips`` is exact for a client that sends, then reads: it counts the changes from
-    reading to sending, on all connections together. What a client sends in several pieces, as a
-    pipeline of many commands, is one: replies are held back until its last command is there and it
-    is quiet.
+    reading to sending, on all connections together. A pipeline that the client sends at once is
+    one, even if it arrives in several pieces: the proxy passes it on when its last command is
+    there.
 
     ``last``: how many round trips it serves; it closes the connection of each that follows.
 
@@ -74,7 +75,9 @@ class Proxy:
         self._last = last
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = [self._listener]
+        self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
+        self._is_over = False
         self.port: int = self._listener.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.round_trips = 0
@@ -83,7 +86,7 @@ class Proxy:
         self.spared = 0
 
     def __enter__(self) -> "Proxy":
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._start(self._accept)
         return self
 
     def __exit__(
@@ -93,11 +96,15 @@ class Proxy:
         traceback: TracebackType | None,
     ) -> None:
         with self._lock:
+            self._is_over = True
             for open_socket in self._sockets:
-                # Wakes the thread that waits for it, which closing alone does not.
+                # Wakes the thread that waits for it.
                 with suppress(OSError):
                     open_socket.shutdown(socket.SHUT_RDWR)
-                open_socket.close()
+        for thread in self._threads:
+            thread.join()
+        for open_socket in self._sockets:
+            open_socket.close()
 
     def _accept(self) -> None:
         while True:
@@ -109,36 +116,45 @@ class Proxy:
             with self._lock:
                 self._sockets += [client, server]
                 self.connections += 1
-            turn = {"waits": False, "spoke": 0.0, "requests": Requests(), "loses": False}
-            for source, target in ((client, server), (server, client)):
-                arguments = (source, target, turn, source is client)
-                threading.Thread(target=self._pass_on, args=arguments, daemon=True).start()
-
-    def _pass_on(
-        self, source: socket.socket, target: socket.socket, turn: dict[str, Any], asks: bool
-    ) -> None:
-        with suppress(OSError):  # closed by the test
-            while received := source.recv(65536):
-                if asks and not turn["waits"]:
-                    with self._lock:
-                        self.round_trips += 1
-                    if self.round_trips > self._last:
-                        source.shutdown(socket.SHUT_RDWR)
-                        return
-                if asks:
-                    turn["requests"].feed(received)
-                    turn["spoke"] = time.monotonic()
-                    turn["loses"] = turn["loses"] or self._loses(received)
-                else:
-                    while (
-                        not turn["requests"].are_whole or time.monotonic() < turn["spoke"] + QUIET
-                    ):
-                        time.sleep(QUIET / 10)
-                turn["waits"] = asks
-                if not asks and turn["loses"]:
-                    target.shutdown(socket.SHUT_RDWR)
+                if self._is_over:
                     return
-                target.sendall(received)
+            self._start(self._serve, client, server)
+
+    def _start(self, function: Callable[..., None], *arguments: Any) -> None:
+        thread = threading.Thread(target=function, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _serve(self, client: socket.socket, server: socket.socket) -> None:
+        requests, waits, loses = Requests(), False, False
+        with suppress(OSError):  # closed by the test
+            while True:
+                for source in select.select([client, server], [], [])[0]:
+                    received = source.recv(65536)
+                    if source is server:
+                        if not received or loses:
+                            client.shutdown(socket.SHUT_RDWR)
+                            return
+                        waits = False
+                        client.sendall(received)
+                        continue
+                    if not received:
+                        server.shutdown(socket.SHUT_RDWR)
+                        return
+                    if not waits and not self._is_served():
+                        client.shutdown(socket.SHUT_RDWR)
+                        return
+                    waits = True
+                    loses = loses or self._loses(received)
+                    # The server answers nothing before all of it is there.
+                    sent = requests.feed(received)
+                    if sent:
+                        server.sendall(sent)
+
+    def _is_served(self) -> bool:
+        with self._lock:
+            self.round_trips += 1
+            return self.round_trips <= self._last
 
     def _loses(self, request: bytes) -> bool:
         if not any(word.encode() in request for word in self.losing):
