@@ -1,4 +1,4 @@
-"""The README's steps, taken literally with the built wheel in a site that is not ours."""
+"""The steps of docs/install.md, taken literally with the built wheel in a site that is not ours."""
 
 import os
 import re
@@ -11,8 +11,10 @@ import zipfile
 import pytest
 
 from sessions_redis.storage.commands import session_id
+from tests.documents import ROOT, blocks, section, text_of
 from tests.sites import Browser, Site
-from tests.test_readme import README, ROOT, blocks, section
+
+INSTALL = text_of("docs/install.md")
 
 
 def run(*command, cwd, **environment):
@@ -62,29 +64,27 @@ def test_the_wheel_holds_the_package_alone(wheel):
 
 
 def test_the_oldest_versions_are_the_same_everywhere():
-    """pip, the README and the suite with the oldest versions agree on what these are."""
+    """pip, docs/install.md and the suite with the oldest versions agree on what these are."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     least = dict(re.findall(r"(\w+)(?:\[\w+])?>=([\d.]+)", " ".join(project["dependencies"])))
     assert least.keys() == {"django", "redis"}
     assert project["optional-dependencies"]["hiredis"] == [f"redis[hiredis]>={least['redis']}"]
-    told = " ".join(section(README, "## Put it into your site").split())
+    told = " ".join(INSTALL.split())
     assert f"Django ≥ {least['django']}, redis-py ≥ {least['redis']}" in told
     suites = (ROOT / ".ci" / "run").read_text()
     assert f"django=={least['django']} redis=={least['redis']}.0" in suites
 
 
 class Recipe:
-    """The code blocks of the README's recipe: commands, settings, and what goes into urls.py."""
+    """The code blocks of the recipe: commands, settings, and what goes into urls.py."""
 
     def __init__(self) -> None:
-        steps, _, _ = section(README, "## Put it into your site").partition("\n### ")
+        steps = section(INSTALL, "## Install")
         (self.install,), self.checks = (commands(block) for block in blocks(steps, "console"))
         self.settings, self.urls = blocks(steps, "python")
         # Of a site that has sessions: who is signed in, on the command line.
-        who = section(README, "### Who is signed in")
-        self.management = next(
-            commands(block) for block in blocks(who, "console") if "manage.py" in block
-        )
+        who = section(text_of("docs/who-is-signed-in.md"), "## On the command line")
+        self.management = commands(blocks(who, "console")[0])
 
 
 def commands(block: str) -> list[str]:
@@ -123,7 +123,7 @@ def fresh_site(wheel, tmp_path_factory):
     return FreshSite(tmp_path_factory.mktemp("site"), wheel)
 
 
-def test_the_readme_puts_it_into_a_site(fresh_site, server, raw):
+def test_the_recipe_puts_it_into_a_site(fresh_site, server, raw):
     """Its code blocks and nothing else: all that it promises of them works in a new project."""
     (url,) = re.findall(r"redis://[^\"]+", RECIPE.settings)
     # The one thing a reader changes: where the server is.
@@ -140,7 +140,7 @@ def test_the_readme_puts_it_into_a_site(fresh_site, server, raw):
     site = Site(fresh_site.folder, fresh_site.python, **clean_environment())
     try:
         sign_in_and_out(site.url, raw)
-        # The commands are those of the README, and work on the sessions that are there.
+        # The commands are those of the docs, and work on the sessions that are there.
         Browser().post(f"{site.url}/admin/login/?next=/admin/", **ADMIN)
         said = [fresh_site.shell(command) for command in RECIPE.management]
         assert said[0] == "admin: 0 sessions ended\n"

@@ -16,9 +16,9 @@ from sessions_redis.clients import embedded, pools
 from sessions_redis.conf import Conf
 from sessions_redis.engine import SessionStore
 from sessions_redis.test import FreshSessionsMixin, fresh_sessions, key_prefix
+from tests.documents import blocks, section
 from tests.section import signed_in
 from tests.servers import Server, free_port
-from tests.test_readme import blocks, section
 
 __all__ = ["fresh_sessions"]
 
