@@ -17,13 +17,14 @@ from django.urls import resolve
 import sessions_redis
 from config.environment import REQUIRED
 from sessions_redis import checks, conf, exceptions, locations, registry
-from sessions_redis.clients import pools
+from sessions_redis.clients import pipelines, pools
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.models import Session
-from sessions_redis.registry import statistics
-from sessions_redis.storage import entries
+from sessions_redis.registry import finding, statistics
+from sessions_redis.storage import entries, listings
 from sessions_redis.storage.commands import session_id
+from sessions_redis.web import unavailable, visitors
 from tests.documents import (
     PAGES,
     ROOT,
@@ -38,6 +39,7 @@ from tests.documents import (
 )
 from tests.servers import Server
 from tests.test_round_trips import OPERATIONS, exercise
+from userapi import views
 
 SETTINGS = text_of("docs/settings.md")
 REDIS = text_of("docs/redis.md")
@@ -206,6 +208,22 @@ def test_permissions_are_listed():
     assert {what for what, _ in table} == {
         f"{name} (`{codename}`)" for codename, name in Session._meta.permissions
     }
+
+
+@pytest.mark.parametrize(
+    ("page", "written", "number"),
+    [
+        ("docs/async.md", "up to {} commands at a time", pipelines.PIPELINE_LIMIT),
+        ("docs/demo.md", "takes {} user names a session", views.MAX_NAMES),
+        ("docs/redis.md", "at most {} bytes", visitors.MAX_AGENT),
+        ("docs/redis.md", "no call works on more than {:,} keys", listings.BATCH_SIZE),
+        ("docs/who-is-signed-in.md", "looks at about {:,} sessions at most", finding.SEARCHED),
+        ("docs/outages.md", "503 with `Retry-After: {}`", unavailable.RETRY_AFTER),
+    ],
+)
+def test_numbers(page, written, number):
+    """The limits that the docs name are those of the code."""
+    assert written.format(number) in " ".join(text_of(page).split())
 
 
 # Examples
