@@ -9,7 +9,7 @@ class SessionsRedisConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from sessions_redis.checks import (  # noqa: PLC0415 - apps are loading
+        from sessions_redis.checks import (  # noqa: PLC0415 - needs the app registry
             check_cookies,
             check_eviction,
             check_password,

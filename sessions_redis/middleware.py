@@ -1,6 +1,7 @@
 """
-The session middleware: Django's, native under ASGI as under WSGI, which also keeps where a session
-was last used from, and answers 503 when Redis is away.
+The session middleware: Django's own, without threads under ASGI.
+
+It also saves the visitor's IP address and user agent, and answers 503 while Redis is away.
 """
 
 from collections.abc import Callable
@@ -29,31 +30,33 @@ log = logs.named("sessions_redis")
 
 class SessionMiddleware(middleware.SessionMiddleware):
     """
-    Takes the place of ``django.contrib.sessions.middleware.SessionMiddleware``.
+    Replaces ``django.contrib.sessions.middleware.SessionMiddleware``.
 
-    Under ASGI nothing of it runs in a thread: a changed session is saved by ``asave()``. What makes
-    a session be saved and its cookie be set, deleted or left alone is Django's own code, in either
-    world. A subclass may override Django's methods with synchronous code: each method that it
-    overrides runs in a thread, as those of Django's middleware do.
+    Under ASGI, it runs in no thread: it saves a changed session with ``asave()``. Django's own code
+    decides whether to save the session and to set, delete or keep its cookie, under WSGI and ASGI.
+    A subclass may override Django's methods with synchronous code. Under ASGI, each method that it
+    overrides runs in a thread, as the methods of Django's middleware do.
 
-    Keeps the visitor's address and user agent in the metadata fields ``@ip`` and ``@agent``: with
-    the save at the end of a request, or, where the session was only read and they have changed, by
-    a write of their own that extends no lifetime. ``METADATA: False`` keeps none of it, and drops
-    what was kept with the next save.
+    It keeps the visitor's IP address and user agent in the metadata fields ``@ip`` and ``@agent``.
+    The save at the end of a request writes them. If the session was only read and they changed, a
+    separate write stores them, which does not extend the session's lifetime. With
+    ``METADATA: False`` it keeps neither, and the next save of a session removes them.
 
-    When Redis is away or refuses, the answer is 503 with ``Retry-After``, and the visitor's cookie
-    stays as it is: for whatever store the request needed, in a view, a template, or a middleware
-    behind this one. If the view had returned JSON it is JSON, else it is rendered from the template
-    ``503.html``, if the site has one; in the admin from ``admin/503.html``, which comes along.
+    While Redis is away or refuses commands, it answers 503 with the header ``Retry-After`` and
+    leaves the visitor's cookie as it is. This covers views, templates, and middleware that come
+    after this one, and any session store that they use. The 503 is JSON if the view returned JSON.
+    Otherwise it is the site's template ``503.html``, or in the admin ``admin/503.html``, which this
+    package contains.
 
-    When a session has got a new key, as it does by signing in, and the request fails later, the
-    cookie follows it all the same: the old key is dead. When a session was ended while a view
-    worked with it, the answer is Django's for ``SessionInterrupted``, 400.
+    If the session got a new key, as it does at sign-in, and the request fails later, the middleware
+    still sends the cookie with the new key, because the old key no longer works. If the session was
+    ended while a view used it, the middleware raises Django's ``SessionInterrupted``, which Django
+    answers with 400.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         super().__init__(get_response)
-        outage.log_here_alone()
+        outage.keep_out_of_django_log()
 
     def __call__(self, request: HttpRequest) -> Any:
         if self.async_mode:
@@ -61,7 +64,7 @@ class SessionMiddleware(middleware.SessionMiddleware):
         outage.watch(request)
         try:
             return super().__call__(request)
-        except SessionStoreUnavailable as error:  # in a subclass, or in the site's error page
+        except SessionStoreUnavailable as error:  # from a subclass or the site's error page
             return self._after_failure(request, unavailable(request, error))
         finally:
             outage.unwatch(request)
@@ -69,10 +72,11 @@ class SessionMiddleware(middleware.SessionMiddleware):
     async def __acall__(self, request: HttpRequest) -> HttpResponse:
         outage.watch(request)
         try:
-            # A method of a subclass is synchronous code, which Django runs in a thread.
+            # A subclass's method is synchronous code, so it runs in a thread, as with Django's
+            # middleware.
             begin: Any = self.process_request
             if self._is_own("process_request"):
-                answer = begin(request)  # makes a store, asks nobody
+                answer = begin(request)  # makes a store, without I/O
             else:
                 answer = await sync_to_async(begin)(request)
             answer = answer or await self.get_response(request)  # type: ignore[misc]
@@ -94,7 +98,7 @@ class SessionMiddleware(middleware.SessionMiddleware):
             request.session.metadata_source = Visitor(request.META)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """Answer for a view that could not reach its session, or whose session is gone."""
+        """Answer 503 if the view could not reach Redis, or 400 if its session was ended."""
         if isinstance(exception, SessionStoreUnavailable):
             return unavailable(request, exception)
         if isinstance(exception, UpdateError) and not isinstance(exception, SessionInterrupted):
@@ -141,59 +145,66 @@ class SessionMiddleware(middleware.SessionMiddleware):
 
     async def _saved(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         """
-        What ``process_response`` of Django's middleware does, without its blocking calls.
+        Do what Django's ``process_response`` does, without its blocking calls.
 
-        Its code runs twice, on a stand-in for the session: first on a response that is thrown
-        away, to learn what it asks of the session; then, that being done, on the real one.
+        This runs Django's method twice, with a stand-in for the session. The first run, on a
+        response that is discarded, shows whether the session must be loaded or saved. Then the
+        session is loaded or saved asynchronously. The second run, on the real response, sets the
+        cookie and the headers.
+
+        Running Django's own method, instead of an async copy of it, gives sites each security fix
+        that Django makes there, such as the one for CVE-2026-35192, without a change to this code.
         """
         try:
-            session = stand_ins.AwaitedSession(request.session)
-        except AttributeError:  # there is none, or what a view has put there is none
+            session = stand_ins.DeferredStandIn(request.session)
+        except AttributeError:  # the request has no session, or a view replaced it
             return response
-        stand_in: Any = stand_ins.Request(request, session)
-        rehearsal = stand_ins.Rehearsal()
-        rehearsal.status_code = response.status_code
-        super().process_response(stand_in, rehearsal)
-        await session.do_what_was_asked()
+        stand_in: Any = stand_ins.RequestStandIn(request, session)
+        discarded = stand_ins.DiscardedResponse()
+        discarded.status_code = response.status_code
+        super().process_response(stand_in, discarded)
+        await session.load_and_save()
         return super().process_response(stand_in, response)
 
     def _after_failure(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         """
-        ``response``, or a 503 in its place, with what there is to say of the session's cookie.
+        Set the cookie and headers of a response with a status of 500 or more.
 
-        Nothing of a failed request is saved, so Redis is not asked for it, which would take time.
+        Returns a 503 instead of ``response`` if Redis caused the failure. A failed request saves
+        nothing, so this sends no command to Redis: during an outage that would only take time.
         """
-        error = outage.met(request)
+        error = outage.failure_of(request)
         if error and response.status_code == 500:
             response = unavailable(request, error, response)
         if response.status_code == 503:
-            outage.log_answer(request, last_met(), response)  # the view has answered for it
+            outage.log_503(request, last_met(), response)  # if the view made the 503
         session = getattr(request, "session", None)
-        if _has_moved(request):
-            self._let_cookie_follow(request, response)
+        if _has_new_key(request):
+            self._send_new_key(request, response)
         elif error:
             patch_vary_headers(response, ("Cookie",))
         elif isinstance(session, SessionBase):
-            stand_in: Any = stand_ins.Request(request, stand_ins.Session(session))
+            stand_in: Any = stand_ins.RequestStandIn(request, stand_ins.OfflineStandIn(session))
             response = super().process_response(stand_in, response)
         return response
 
-    def _let_cookie_follow(self, request: HttpRequest, response: HttpResponse) -> None:
-        stand_in: Any = stand_ins.Request(request, stand_ins.MovedSession(request.session))
-        succeeded = super().process_response(stand_in, HttpResponse())
-        response.cookies.update(succeeded.cookies)
+    def _send_new_key(self, request: HttpRequest, response: HttpResponse) -> None:
+        stand_in: Any = stand_ins.RequestStandIn(request, stand_ins.NewKeyStandIn(request.session))
+        # Django sets no cookie on a failed response, so this takes it from a successful one.
+        successful = super().process_response(stand_in, HttpResponse())
+        response.cookies.update(successful.cookies)
         patch_vary_headers(response, ("Cookie",))
 
 
 _INTERRUPTED = "The session was deleted or has expired before the request completed."
 
 
-def _has_moved(request: HttpRequest) -> bool:
-    """Whether the request came with the key of a session that has another one by now."""
-    # No variable holds a key: error reports print those.
+def _has_new_key(request: HttpRequest) -> bool:
+    """Whether the session got a new key since the request came in with the old one."""
+    # Keys are not put in variables: error reports print the values of variables.
     return (
         isinstance(session := getattr(request, "session", None), SessionStore)
-        and hasattr(session, "_entries")  # what has not been loaded has not moved
+        and hasattr(session, "_entries")  # a session that was not loaded has no new key
         and settings.SESSION_COOKIE_NAME in request.COOKIES
         and session.session_key is not None
         and session.session_key != request.COOKIES[settings.SESSION_COOKIE_NAME]
@@ -201,10 +212,14 @@ def _has_moved(request: HttpRequest) -> bool:
 
 
 def _finishing(request: HttpRequest, finish: Any) -> Any:
-    """``finish``, with exceptions made an answer where a cookie must be set on that, too."""
-    return convert_exception_to_response(finish) if _has_moved(request) else finish
+    """
+    Return ``finish``; if the key is new, one that turns exceptions into responses.
+
+    The cookie with the new key must be set on that response, too.
+    """
+    return convert_exception_to_response(finish) if _has_new_key(request) else finish
 
 
 def _log_lost_metadata(error: SessionStoreUnavailable) -> None:
-    # The answer is made and its session was read: no reason to take it back.
-    log.warning("Where the session was used from is not kept. %s", error)
+    # The response is ready and does not depend on the metadata, so it is sent.
+    log.warning("The visitor's IP address and user agent were not saved. %s", error)

@@ -1,9 +1,10 @@
-"""What other apps may want to know."""
+"""Signals that the sites of this package can receive."""
 
 from django.dispatch import Signal
 
-# A session was ended through the registry, not by its own visitor's logout. Sent once for each,
-# with session_id: its digest; user_pk: whose it was, in text, or None; reason: what the caller of
-# the registry gave, "ended" by default. The sender is sessions_redis.registry.LiveSession.
-# A receiver that raises is logged and keeps no other from hearing of it.
+# Sent once for each session that the registry ends. A visitor's own logout does not send it.
+# Arguments: session_id, the digest of the session key; user_pk, the user's primary key as text, or
+# None; reason, which the caller of the registry gave, "ended" by default. The sender is
+# sessions_redis.registry.LiveSession. If a receiver raises an exception, it is logged, and the
+# other receivers still run.
 session_ended = Signal()

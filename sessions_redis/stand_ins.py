@@ -1,7 +1,8 @@
 """
-What stands in for a session while Django's own code decides on its cookie.
+Objects that replace the request and its session while Django's ``process_response`` runs.
 
-That code saves and asks as it goes. These let it run where saving must be awaited, or must not be.
+Django's method loads and saves the session itself, with blocking calls. With a stand-in it can run
+where these calls must be awaited (under ASGI), or must not happen (after a failure).
 """
 
 from typing import Any
@@ -10,15 +11,15 @@ from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.http import HttpRequest, HttpResponse
 
 
-class Rehearsal(HttpResponse):
-    """A response that is thrown away: what is long to write is not written."""
+class DiscardedResponse(HttpResponse):
+    """A response that is never sent, so it saves the time of formatting its cookies."""
 
     def set_cookie(self, *args: Any, **kwargs: Any) -> None:
         pass
 
 
-class Request:
-    """A request with another session."""
+class RequestStandIn:
+    """A request with another object as its session."""
 
     def __init__(self, request: HttpRequest, session: Any) -> None:
         self._request = request
@@ -28,11 +29,12 @@ class Request:
         return getattr(self._request, name)
 
 
-class Session:
+class OfflineStandIn:
     """
-    A session as the view left it. It writes nothing and asks nobody.
+    A session as the view left it, which never sends a command to Redis.
 
-    It knows its lifetime only if `is_loaded`.
+    It does not save. It returns the real lifetime only if `is_loaded`, because the lifetime is
+    stored in the session.
     """
 
     is_loaded = False
@@ -60,8 +62,8 @@ class Session:
         pass
 
 
-class MovedSession(Session):
-    """A session that has a new key, which its cookie has to follow. To cycle, it was loaded."""
+class NewKeyStandIn(OfflineStandIn):
+    """A session that got a new key, so its cookie must be set. Cycling the key has loaded it."""
 
     is_loaded = True
 
@@ -70,18 +72,23 @@ class MovedSession(Session):
         self.modified = True
 
 
-class AwaitedSession(Session):
-    """Takes down what is asked of it, until `do_what_was_asked`; then it answers."""
+class DeferredStandIn(OfflineStandIn):
+    """
+    A session that remembers whether Django wants to load or save it, for `load_and_save`.
+
+    After `load_and_save` it returns the real lifetime. If saving raised ``UpdateError``, its
+    ``save()`` raises that error.
+    """
 
     def __init__(self, session: SessionBase) -> None:
         super().__init__(session)
-        self._is_asked = self._is_to_be_saved = False
+        self._must_load = self._must_save = False
         self._update_error: UpdateError | None = None
 
-    async def do_what_was_asked(self) -> None:
-        if self._is_asked:
+    async def load_and_save(self) -> None:
+        if self._must_load:
             await self._session._aget_session()  # type: ignore[attr-defined]
-        if self._is_to_be_saved:
+        if self._must_save:
             try:
                 await self._session.asave()
             except UpdateError as error:
@@ -89,14 +96,14 @@ class AwaitedSession(Session):
         self.is_loaded = True
 
     def get_expire_at_browser_close(self) -> bool:
-        self._is_asked = True
+        self._must_load = True
         return super().get_expire_at_browser_close()
 
     def get_expiry_age(self) -> int:
-        self._is_asked = True
+        self._must_load = True
         return super().get_expiry_age()
 
     def save(self) -> None:
-        self._is_asked = self._is_to_be_saved = True
+        self._must_load = self._must_save = True
         if self._update_error:
             raise self._update_error

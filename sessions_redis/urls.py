@@ -1,7 +1,7 @@
 """
-Self-service pages: ``path("account/sessions/", include("sessions_redis.urls"))``.
+The URLs of the self-service pages: ``path("account/sessions/", include("sessions_redis.urls"))``.
 
-They need ``django.contrib.auth``, a ``LOGIN_URL``, and a template engine with ``APP_DIRS``.
+The pages need ``django.contrib.auth``, a ``LOGIN_URL``, and a template engine with ``APP_DIRS``.
 """
 
 from django.urls import path

@@ -279,5 +279,7 @@ def test_redis_goes_away_before_the_note(visit, mortal, caplog):
     assert response.status_code == 200
     assert not response.cookies
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert line.startswith("Where the session was used from is not kept. Redis at redis://127")
+    assert line.startswith(
+        "The visitor's IP address and user agent were not saved. Redis at redis://127"
+    )
     assert key not in caplog.text

@@ -173,7 +173,7 @@ def test_in_json(get):
     """Who would have got JSON gets JSON."""
     response = get("api")
     assert_unavailable(response)
-    assert response.json() == {"error": "Sessions cannot be reached. Ask again."}
+    assert response.json() == {"error": "Sessions cannot be reached. Try again in a moment."}
 
 
 def test_in_the_admin(site, red):
@@ -197,7 +197,10 @@ def test_in_the_admin(site, red):
     for page in ("/admin/", "/admin/login/", "/admin/auth/user/"):
         response = client.get(page)
         assert_unavailable(response)
-        assert "Redis does not answer, so it is not known who you are." in response.text
+        assert (
+            "The site cannot reach Redis, so it cannot see whether you are signed in."
+            in response.text
+        )
         assert "<title>Sessions cannot be reached | " in response.text
         assert "admin/css/base.css" in response.text
         assert "Log out" not in response.text
@@ -210,7 +213,7 @@ def test_redis_is_away(get, red, caplog, name):
         Redis.go_away()
     response = get(name)
     assert_unavailable(response)
-    assert "This does not sign you out." in response.text
+    assert "You have not been signed out." in response.text
     assert f"{name}: Redis at redis://127.0.0.1" in caplog.text
     assert red not in caplog.text
     Redis.come_back()

@@ -23,7 +23,7 @@ from tests.test_web_devices import IPHONE
 PAGE = "/account/sessions/"
 OTHERS = f"{PAGE}others/end/"
 UNKNOWN = "0123456789abcdef" * 2
-KNOW = "You don’t know one of these?"
+KNOW = "If you don’t recognize a device,"
 
 pytestmark = pytest.mark.django_db
 
@@ -75,7 +75,7 @@ def test_one_session(browser):
     assert "198.51.100.7" in text
     assert "Started" in text
     assert "Last change" in text
-    assert "nowhere else" in text
+    assert "not signed in anywhere else" in text
     assert KNOW not in text
     assert OTHERS not in response.content.decode()
 
@@ -109,12 +109,12 @@ def test_very_many_sessions(ada, browser, others, more):
     assert id_of(browser) in page.content.decode()
     left = others - len(shown)
     assert left in {max(more - 1, 0), more}
-    said = {0: "", 1: "And 1 more session. “Sign out everywhere else” ends it, too."}
-    words = said.get(left, f"And {left} more sessions. “Sign out everywhere else” ends them, too.")
+    said = {0: "", 1: "And 1 more. “Sign out everywhere else” includes it."}
+    words = said.get(left, f"And {left} more. “Sign out everywhere else” includes them.")
     assert words in text_of(page)
-    assert ("more session" in text_of(page)) == bool(left)
+    assert ("more. “Sign out" in text_of(page)) == bool(left)
     asking = text_of(browser.get(OTHERS))
-    assert f"{others} sessions end at once." in asking
+    assert f"This signs out {others} devices or browsers." in asking
     assert ("more session" in asking) == bool(left)
     assert f"Signed out on {others} other devices." in text_of(browser.post(OTHERS, follow=True))
     assert registry.count() == 1
@@ -129,9 +129,9 @@ def test_an_old_session_of_very_many(ada, browser, raw, prefix):
     page = browser.get(PAGE)
     assert text_of(page).count("This device") == 1
     assert page.content.decode().count("/end/") == 102
-    assert "more session" not in text_of(page)
+    assert "more. “Sign out" not in text_of(page)
     started(str(ada.pk))
-    assert "And 1 more session." in text_of(browser.get(PAGE))
+    assert "And 1 more. “Sign out everywhere else” includes it." in text_of(browser.get(PAGE))
 
 
 def test_no_session_key_is_shown(ada, browser):
@@ -318,7 +318,7 @@ def test_what_is_not_yours_is_not_there(browser, method):
     for id in absences(other).values():
         response = getattr(browser, method)(f"{PAGE}{id}/end/")
         assert response.status_code == 404
-        assert "This session is not there any more" in text_of(response)
+        assert "Already signed out" in text_of(response)
         answers.add((response.content, tuple(response.items())))
     assert len(answers) == 1
     assert is_signed_in(other)
@@ -331,7 +331,7 @@ def test_it_ended_meanwhile(ada, browser):
     browser.post(path)
     response = browser.post(path)
     assert (response.status_code, response["Cache-Control"]) == (404, "no-store")
-    assert "not there any more" in text_of(response)
+    assert "not signed in any more" in text_of(response)
     assert f'href="{PAGE}"' in response.content.decode()
 
 
@@ -343,14 +343,14 @@ def test_ending_all_others(ada, browser):
     others = [signed_in(ada, name) for name in ("Phone", "Tablet")]
     bob = signed_in(User.objects.create_user("bob"))
     asked = text_of(browser.get(OTHERS))
-    assert "2 sessions end at once" in asked
+    assert "This signs out 2 devices or browsers" in asked
     assert "Phone" in asked
     assert "Firefox" not in asked
     response = browser.post(OTHERS)
     assert (response.status_code, response["Location"]) == (302, PAGE)
     text = text_of(browser.get(PAGE))
     assert "Signed out on 2 other devices." in text
-    assert "nowhere else" in text
+    assert "not signed in anywhere else" in text
     assert not any(map(is_signed_in, others))
     assert is_signed_in(bob)
 
@@ -358,7 +358,7 @@ def test_ending_all_others(ada, browser):
 def test_there_are_no_others(browser):
     """There is nothing to confirm, and doing it all the same ends nothing."""
     page = browser.get(OTHERS)
-    assert "nowhere else" in text_of(page)
+    assert "not signed in anywhere else" in text_of(page)
     assert "<form" not in page.content.decode()
     browser.post(OTHERS)
     assert "Signed out on 0 other devices." in text_of(browser.get(PAGE))

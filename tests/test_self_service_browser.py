@@ -102,7 +102,7 @@ def test_two_browsers(sign_in, javascript):
     laptop.get_by_role("link", name="Sign out: Mobile Safari").click()
     laptop.get_by_role("button", name="Sign out").click()
     expect(laptop.get_by_role("status")).to_have_text("Signed out: Mobile Safari on iOS")
-    expect(elsewhere(laptop)).to_contain_text("signed in nowhere else.")
+    expect(elsewhere(laptop)).to_contain_text("not signed in anywhere else.")
     expect_refused(phone)
 
 
@@ -113,7 +113,7 @@ def test_all_others(sign_in, javascript):
     others = [sign_in(agent, java_script_enabled=javascript) for agent in (PHONE, LONG)]
     laptop.reload()
     laptop.get_by_role("link", name="Sign out everywhere else").click()
-    expect(laptop.get_by_text("2 sessions end at once.")).to_be_visible()
+    expect(laptop.get_by_text("This signs out 2 devices or browsers.")).to_be_visible()
     laptop.get_by_role("button", name="Sign out everywhere else").click()
     expect(laptop.get_by_role("status")).to_have_text("Signed out on 2 other devices.")
     for other in others:
@@ -212,7 +212,7 @@ def test_all_pages_fit_and_can_be_read(sign_in, redis):
     check_looks(laptop)
 
     stale.get_by_role("button", name="Sign out").click()
-    expect(stale.get_by_role("heading", name="This session is not there any more")).to_be_visible()
+    expect(stale.get_by_role("heading", name="Already signed out")).to_be_visible()
     check_looks(stale)
     stale.get_by_role("link", name=LIST).click()
     expect(stale.get_by_role("heading", name=LIST)).to_be_visible()

@@ -1,1 +1,1 @@
-"""Pages and data for visitors: the devices on which a user is signed in, and the 503 page."""
+"""What visitors see: the pages where users end their own sessions, and the 503 page."""

@@ -1,4 +1,4 @@
-"""A visitor's device in words, from the user agent that the session middleware kept."""
+"""Describes a device in words, such as "Firefox on Linux", from the user agent of its browser."""
 
 from functools import cache
 from typing import Any
@@ -6,25 +6,26 @@ from typing import Any
 from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 
-# Characters shown of a user agent that says nothing known.
-SHORTENED = 60
+# How many characters to show of a user agent that is not recognized.
+MAX_SHOWN = 60
 
 
 def device_of(user_agent: str | None) -> str:
     """
-    Such as "Firefox on Linux", in the language of the request.
+    Describe the device in the language of the request: "Firefox on Linux".
 
-    A user agent that is not known, and any without the package ``ua-parser`` (the extra
-    ``devices``), is shown itself, shortened. None at all is an "Unknown device".
+    Returns the first `MAX_SHOWN` characters of a user agent that is not recognized. Without the
+    package ``ua-parser`` (the extra ``devices``), that is any user agent. Returns "Unknown
+    device" if there is no user agent.
     """
     if not user_agent:
         return _("Unknown device")
     browser, system = _known(user_agent)
     if browser and system and browser != system:
-        # Some browsers have the system in their name: "Chrome Mobile iOS".
+        # Some browser names end with the system: "Chrome Mobile iOS".
         browser = browser.removesuffix(f" {system}")
         return _("%(browser)s on %(system)s") % {"browser": browser, "system": system}
-    return browser or system or Truncator(user_agent).chars(SHORTENED)
+    return browser or system or Truncator(user_agent).chars(MAX_SHOWN)
 
 
 def _known(user_agent: str) -> tuple[str | None, str | None]:
@@ -38,7 +39,7 @@ def _known(user_agent: str) -> tuple[str | None, str | None]:
 @cache
 def _parser() -> Any:
     try:
-        import ua_parser  # noqa: PLC0415 - an extra, which takes 0.2 s to load
+        import ua_parser  # noqa: PLC0415 - optional, and takes 0.2 s to import
     except ImportError:
         return None
     return ua_parser

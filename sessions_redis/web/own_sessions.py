@@ -1,8 +1,8 @@
 """
-The sessions of who asks: what self-service pages and APIs stand on.
+Finds and ends the sessions of the user who sent a request. Build your own pages and APIs on it.
 
-Each function takes a request whose user is signed in. Somebody else's session is absent here, so
-nobody learns from an answer whether an id exists.
+Each function takes a request with a signed-in user. These functions treat another user's session
+as if it did not exist, so a visitor cannot find out whether a session ID exists.
 """
 
 from collections.abc import Iterator
@@ -21,21 +21,22 @@ from sessions_redis.registry.live_sessions import NOT_KNOWN
 from sessions_redis.storage.commands import session_id
 from sessions_redis.web.devices import device_of
 
-# Sessions that a page or an answer has at most.
-SHOWN = 100
+# The most sessions that a page or an API response lists.
+PAGE_SIZE = 100
 
 
 class MayHaveEnded(SessionStoreUnavailable):
-    """Redis failed while sessions were being ended: some or all of them may have been ended."""
+    """Redis failed while sessions were being ended. Some or all of them may have ended."""
 
 
 @dataclass(frozen=True, slots=True)
-class OwnSession:
+class SignedInDevice:
     """
-    One place where the user is signed in. ``current``: the one that asks.
+    One session of the user: a device, or a browser on it, that is signed in.
 
-    ``device``: in words. ``ip``: as last seen, ``None`` if not known. Times are aware, in UTC;
-    one that was damaged in Redis is 1970's first moment.
+    ``current``: whether it is the session of this request. ``device``: a description, such as
+    "Firefox on Linux". ``ip``: the address of its latest request, ``None`` if it is not known.
+    Times are aware and in UTC. A time that is damaged in Redis is 1970-01-01 00:00.
     """
 
     id: str
@@ -48,53 +49,55 @@ class OwnSession:
 
     @property
     def started(self) -> datetime | None:
-        """For people: ``created`` in the site's time zone, or ``None`` if it is not known."""
-        return _shown(self.created)
+        """``created`` in the site's time zone, for templates; ``None`` if it is not known."""
+        return _in_local_time(self.created)
 
     @property
     def last_saved(self) -> datetime | None:
-        """As `started`: when the session was last saved."""
-        return _shown(self.updated)
+        """``updated`` in the site's time zone, for templates; ``None`` if it is not known."""
+        return _in_local_time(self.updated)
 
 
 @dataclass(frozen=True, slots=True)
-class OwnSessions:
-    """Some of the user's sessions, the newest first. ``total``: how many there are."""
+class SessionPage:
+    """One page of the user's sessions, newest first. ``total``: how many sessions the user has."""
 
-    sessions: list[OwnSession]
+    sessions: list[SignedInDevice]
     total: int
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
     """
-    ``current``: the session that asks. ``others``: the newest of the others, `SHOWN` at most.
+    The session of this request, and the user's other sessions.
 
-    ``more``: how many there are beside those.
+    ``current``: the session of this request. ``others``: up to `PAGE_SIZE` other sessions, newest
+    first. ``more``: how many sessions are in neither of the two.
     """
 
-    current: OwnSession | None
-    others: list[OwnSession]
+    current: SignedInDevice | None
+    others: list[SignedInDevice]
     more: int
 
 
-def sessions_of(request: HttpRequest, start: int = 0) -> OwnSessions:
+def sessions_of(request: HttpRequest, start: int = 0) -> SessionPage:
     """
-    Up to `SHOWN` of the user's sessions, from ``start`` on, in the order of `registry.of_user`.
+    Return up to `PAGE_SIZE` of the user's sessions, newest first. ``start``: how many to skip.
 
-    The total comes from the index, which can lag, unless this page shows that it is the last one.
+    The total is exact if this is the last page. Otherwise the index counts the sessions, and may
+    still count some that have just expired.
     """
-    found = registry.of_user(request.user, start, start + SHOWN)
+    found = registry.of_user(request.user, start, start + PAGE_SIZE)
     total = start + len(found)
-    if len(found) == SHOWN or (start and not found):
+    if len(found) == PAGE_SIZE or (start and not found):
         pk = registry.user_pk_of(request.user)
         counted = registry.count(Selection(users=(pk,)))
         total = max(counted, total) if found else counted
-    return OwnSessions([_own(request, live) for live in found], total)
+    return SessionPage([_device(request, live) for live in found], total)
 
 
 def overview_of(request: HttpRequest) -> Overview:
-    """The user's newest sessions, and the one that asks, however old that is."""
+    """Return the user's newest sessions, and the session of this request even if it is older."""
     newest = sessions_of(request)
     others = [session for session in newest.sessions if not session.current]
     current = next((session for session in newest.sessions if session.current), None)
@@ -105,21 +108,22 @@ def overview_of(request: HttpRequest) -> Overview:
     return Overview(current, others, more)
 
 
-def session_of(request: HttpRequest, id: str) -> OwnSession | None:
-    """The user's session of this id; ``None`` if there is none, or it is somebody else's."""
+def session_of(request: HttpRequest, id: str) -> SignedInDevice | None:
+    """Return the session with this ID; ``None`` if there is none or it is another user's."""
     live = registry.find(id)
     if live is None or live.user_pk != registry.user_pk_of(request.user):
         return None
-    return _own(request, live)
+    return _device(request, live)
 
 
-def end(request: HttpRequest, session: OwnSession) -> bool:
+def end(request: HttpRequest, session: SignedInDevice) -> bool:
     """
-    End one of the user's sessions. ``False`` if it has ended meanwhile.
+    End one of the user's sessions. Returns ``False`` if it had ended already.
 
-    The one that asks is ended by Django's logout, so that its cookie goes as well.
+    If it is the session of this request, Django's ``logout()`` ends it and deletes the cookie.
+    Raises `MayHaveEnded` if the reply from Redis was lost.
     """
-    with _replies_wanted():
+    with _raising_may_have_ended():
         if session.current:
             logout(request)
             return True
@@ -127,13 +131,17 @@ def end(request: HttpRequest, session: OwnSession) -> bool:
 
 
 def end_others(request: HttpRequest) -> int:
-    """End all of the user's sessions but the one that asks, and return how many those were."""
-    with _replies_wanted():
+    """
+    End all of the user's sessions except the session of this request. Returns how many ended.
+
+    Raises `MayHaveEnded` if Redis failed after some sessions ended, or if its reply was lost.
+    """
+    with _raising_may_have_ended():
         return registry.end_all_of(request.user, request.session.session_key)
 
 
 @contextmanager
-def _replies_wanted() -> Iterator[None]:
+def _raising_may_have_ended() -> Iterator[None]:
     try:
         yield
     except SessionStoreUnavailable as error:
@@ -142,10 +150,10 @@ def _replies_wanted() -> Iterator[None]:
         raise
 
 
-def _own(request: HttpRequest, live: LiveSession) -> OwnSession:
-    return OwnSession(
+def _device(request: HttpRequest, live: LiveSession) -> SignedInDevice:
+    return SignedInDevice(
         id=live.id,
-        # No variable holds the key: error reports print those.
+        # The key is not put in a variable: error reports print the values of variables.
         current=live.id == session_id(request.session.session_key or ""),
         device=device_of(live.user_agent),
         ip=live.ip,
@@ -155,6 +163,6 @@ def _own(request: HttpRequest, live: LiveSession) -> OwnSession:
     )
 
 
-def _shown(moment: datetime) -> datetime | None:
-    # Templates convert a time themselves, but not where USE_TZ is False.
+def _in_local_time(moment: datetime) -> datetime | None:
+    # With USE_TZ = False, templates do not convert times to the local time zone.
     return None if moment == NOT_KNOWN else localtime(moment)

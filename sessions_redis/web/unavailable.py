@@ -1,8 +1,9 @@
 """
-The answer while sessions cannot be reached: 503, whatever it was that asked for a session.
+Makes the response while Redis is away: status 503, wherever in the site the session was needed.
 
-Django makes a 500 of what a middleware or an error page raises, and logs it as an error. While the
-session middleware is at work, the request says when that was `SessionStoreUnavailable`.
+Django turns an exception of a middleware or an error page into a 500, and logs it as an error. So
+that the session middleware can answer 503 instead, the request remembers the exception if it was
+`SessionStoreUnavailable`.
 """
 
 import logging
@@ -20,52 +21,56 @@ from sessions_redis.exceptions import SessionStoreUnavailable
 
 log = logs.named("sessions_redis")
 
-# Seconds after which a client may try again: a restart of Redis takes about as long.
+# The header Retry-After of each 503, in seconds. A restart of Redis takes about as long.
 RETRY_AFTER = 5
 
-# The request's attribute that says what could not be reached.
-_MET = "_session_store_unavailable"
+# The attribute of the request that holds its `SessionStoreUnavailable`, or None.
+_FAILURE = "_session_store_unavailable"
 
 
 def watch(request: HttpRequest) -> None:
-    """From now on take note when a 500 comes from sessions that cannot be reached."""
-    setattr(request, _MET, None)
+    """Start to remember, on the request, a failure of Redis that Django turns into a 500."""
+    setattr(request, _FAILURE, None)
     outages.collect([])
 
 
 def unwatch(request: HttpRequest) -> None:
-    """What fails from now on, in a middleware further out, is nothing that is answered here."""
-    request.__dict__.pop(_MET, None)
+    """Stop remembering: what an outer middleware does afterwards is not answered with a 503."""
+    request.__dict__.pop(_FAILURE, None)
     outages.collect(None)
 
 
-def met(request: HttpRequest) -> SessionStoreUnavailable | None:
-    """What this request could not reach, if its answer is to be a 503 for that."""
-    return getattr(request, _MET, None)
+def failure_of(request: HttpRequest) -> SessionStoreUnavailable | None:
+    """Return the failure of Redis that this request must be answered with a 503 for, if any."""
+    return getattr(request, _FAILURE, None)
 
 
 def unavailable(
     request: HttpRequest, error: SessionStoreUnavailable, instead_of: HttpResponse | None = None
 ) -> HttpResponse:
-    """The answer in the place of ``instead_of``: in JSON if that is, else a page."""
-    setattr(request, _MET, error)
+    """Make the 503 that replaces ``instead_of``: JSON if that was JSON, otherwise a page."""
+    setattr(request, _FAILURE, error)
     headers = {"Retry-After": str(RETRY_AFTER)}
     response: HttpResponse
     if instead_of is not None and instead_of.get("Content-Type") == "application/json":
-        told = _("Sessions cannot be reached. Ask again.")
-        response = JsonResponse({"error": told}, status=503, headers=headers)
+        message = _("Sessions cannot be reached. Try again in a moment.")
+        response = JsonResponse({"error": message}, status=503, headers=headers)
     else:
         response = HttpResponse(_page(request), status=503, headers=headers)
-    log_answer(request, error, response)
+    log_503(request, error, response)
     return response
 
 
-def log_answer(
+def log_503(
     request: HttpRequest, error: SessionStoreUnavailable | None, response: HttpResponse
 ) -> None:
-    """Log the 503 as a warning, unless that is done: Django would make it an error, and mail it."""
+    """
+    Log the 503 as a warning, once.
+
+    Django would log it as an error, which sites mail to their ``ADMINS``.
+    """
     if error and not logs.is_logged(response):
-        log.warning("No session for %s %s: %s", request.method, request.path, error)
+        log.warning("Answered %s %s with 503. %s", request.method, request.path, error)
         logs.logged(response)
 
 
@@ -74,43 +79,52 @@ def _page(request: HttpRequest) -> str:
     if request.resolver_match and "admin" in request.resolver_match.app_names:
         names.insert(0, "admin/503.html")
     try:
-        # Without the request: what a site's context processors look up may be in the session.
+        # Rendered without the request: a site's context processors may read the session.
         page: str = loader.render_to_string(names, {"retry_after": RETRY_AFTER})
     except TemplateDoesNotExist:
         title = _("Service Unavailable")
-        details = _("Please try again in a moment. This does not sign you out.")
+        details = _("Please try again in a moment. You have not been signed out.")
         page = ERROR_PAGE_TEMPLATE % {"title": title, "details": details}
     return page
 
 
-def origin(error: BaseException | None) -> SessionStoreUnavailable | None:
+def failure_behind(error: BaseException | None) -> SessionStoreUnavailable | None:
     """
-    The `SessionStoreUnavailable` that ``error`` is, or is raised ``from``, or consists of.
+    Return the `SessionStoreUnavailable` that caused ``error``, or ``None`` if none did.
 
-    An error that only came up while the other was being handled is one of its own.
+    That is ``error`` itself, the error that it was raised ``from``, or, for an exception group,
+    the first error of the group if all of them are failures of Redis. An error that happened
+    while a view handled a failure of Redis is a different error.
     """
     if error is None or isinstance(error, SessionStoreUnavailable):
         return error
-    if isinstance(error, BaseExceptionGroup):  # of tasks: each must have failed for that
-        origins = [origin(one) for one in error.exceptions]
-        return origins[0] if all(origins) else None
-    return origin(error.__cause__)
+    if isinstance(error, BaseExceptionGroup):  # of several tasks
+        failures = [failure_behind(one) for one in error.exceptions]
+        return failures[0] if all(failures) else None
+    return failure_behind(error.__cause__)
 
 
-def _take_note(*, request: HttpRequest | None = None, **kwargs: object) -> None:
-    # Sent while Django handles the exception, under WSGI and ASGI.
-    if hasattr(request, _MET):
-        setattr(request, _MET, origin(sys.exception()))
+def _remember_failure(*, request: HttpRequest | None = None, **kwargs: object) -> None:
+    # Django sends the signal while it handles the exception, under WSGI and ASGI.
+    if hasattr(request, _FAILURE):
+        setattr(request, _FAILURE, failure_behind(sys.exception()))
 
 
-got_request_exception.connect(_take_note)
+got_request_exception.connect(_remember_failure)
 
 
-def _is_left_to_django(record: logging.LogRecord) -> bool:
+def _is_for_django(record: logging.LogRecord) -> bool:
     request = getattr(record, "request", None)
-    return not (record.exc_info and request and met(request) and origin(record.exc_info[1]))
+    becomes_503 = (
+        record.exc_info and request and failure_of(request) and failure_behind(record.exc_info[1])
+    )
+    return not becomes_503
 
 
-def log_here_alone() -> None:
-    """Keep Django from logging, as an error with all settings, what becomes a 503 here."""
-    logging.getLogger("django.request").addFilter(_is_left_to_django)
+def keep_out_of_django_log() -> None:
+    """
+    Keep Django from logging an exception that is answered with a 503 here.
+
+    Django would log it as an error, with a report that holds all settings.
+    """
+    logging.getLogger("django.request").addFilter(_is_for_django)

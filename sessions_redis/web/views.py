@@ -1,8 +1,9 @@
 """
-"Where you're signed in": a user's own sessions, to look at and to end.
+The pages "Where you're signed in": users see their own sessions and can end them.
 
-Plain forms, each with a page that asks before anything is ended. To have them look like the rest
-of a site, override ``sessions_redis/base.html``, or single blocks of the other templates.
+The pages are plain HTML forms. A page asks for confirmation before a session ends. To give the
+pages the look of your site, override the template ``sessions_redis/base.html``, or single blocks
+of the other templates.
 """
 
 from collections.abc import Callable
@@ -23,17 +24,19 @@ from django.views.decorators.http import require_http_methods, require_safe
 from sessions_redis import logs
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.web import own_sessions as own
+from sessions_redis.web.unavailable import RETRY_AFTER
 
 log = logs.named("sessions_redis")
 
 View = Callable[..., HttpResponse]
 
-# Seconds after which a browser may try again while Redis is away.
-RETRY_AFTER = "5"
-
 
 def for_users(view: View) -> View:
-    """For who is signed in; kept by no cache; a page with status 503 when Redis is away."""
+    """
+    Make a view of a self-service page: only for signed-in users, and never cached.
+
+    While Redis is away, it answers with a page of its own and status 503.
+    """
     protected = login_required(csrf_protect(view))
 
     @wraps(view)
@@ -41,25 +44,27 @@ def for_users(view: View) -> View:
         try:
             return protected(request, **captured)
         except SessionStoreUnavailable as error:
-            log.warning("A page about the user's sessions cannot be shown. %s", error)
+            log.warning("The page of a user's own sessions cannot be shown. %s", error)
             return logs.logged(_unavailable(may_have_ended=isinstance(error, own.MayHaveEnded)))
 
     return cache_control(no_store=True)(answer)
 
 
 def _unavailable(*, may_have_ended: bool) -> HttpResponse:
-    # Without the request: what a site's base template asks of it (user, messages) needs Redis.
+    # Rendered without the request: a site's base template may read the user or messages from
+    # it, which needs Redis.
     page = render_to_string("sessions_redis/unavailable.html", {"may_have_ended": may_have_ended})
-    return HttpResponse(page, status=503, headers={"Retry-After": RETRY_AFTER})
+    return HttpResponse(page, status=503, headers={"Retry-After": str(RETRY_AFTER)})
 
 
 @require_safe
 @for_users
 def own_sessions(request: HttpRequest) -> HttpResponse:
     """
-    The list. In its template: ``current``, the session that asks, ``others``, and ``more``.
+    List the user's sessions.
 
-    ``others`` are the newest; ``more`` says how many there are beside those.
+    The template gets ``current``, the session of this request; ``others``, the newest other
+    sessions; and ``more``, how many further sessions there are.
     """
     overview = own.overview_of(request)
     context = {
@@ -75,7 +80,11 @@ def own_sessions(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @for_users
 def end(request: HttpRequest, session_id: str) -> HttpResponse:
-    """End one session, or ask first. 404 if there is none any more, or it is somebody else's."""
+    """
+    Ask whether to end one session (GET), or end it (POST).
+
+    Answers 404 if the session has ended or belongs to another user.
+    """
     session = own.session_of(request, session_id)
     if session is None:
         return render(request, "sessions_redis/gone.html", status=404)
@@ -84,26 +93,26 @@ def end(request: HttpRequest, session_id: str) -> HttpResponse:
     own.end(request, session)
     if session.current:
         return redirect(settings.LOGOUT_REDIRECT_URL or "sessions_redis:list")
-    said = _("Signed out: %(device)s") % {"device": session.device}
-    return _back_to_the_list(request, said)
+    message = _("Signed out: %(device)s") % {"device": session.device}
+    return _back_to_list(request, message)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @for_users
 def end_others(request: HttpRequest) -> HttpResponse:
-    """End all sessions but the one that asks, or ask first."""
+    """Ask whether to end all sessions except this request's (GET), or end them (POST)."""
     if request.method != "POST":
         overview = own.overview_of(request)
         others, more = overview.others, overview.more
         context = {"others": others, "more": more, "total": len(others) + more}
         return render(request, "sessions_redis/confirm_end_others.html", context)
     ended = own.end_others(request)
-    said = ngettext(
+    message = ngettext(
         "Signed out on %(count)d other device.", "Signed out on %(count)d other devices.", ended
     ) % {"count": ended}
-    return _back_to_the_list(request, said)
+    return _back_to_list(request, message)
 
 
-def _back_to_the_list(request: HttpRequest, said: str) -> HttpResponse:
-    messages.success(request, said, fail_silently=True)
+def _back_to_list(request: HttpRequest, message: str) -> HttpResponse:
+    messages.success(request, message, fail_silently=True)
     return redirect("sessions_redis:list")

@@ -1,4 +1,4 @@
-"""Where a request comes from, and with what: the metadata that the session middleware keeps."""
+"""Finds the IP address and user agent of a request. The middleware saves them with the session."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
@@ -8,8 +8,8 @@ from typing import Any
 from sessions_redis import conf
 from sessions_redis.storage.entries import AGENT, IP
 
-# Bytes kept of what a client says of itself: longer values cost a hash its compact form in Redis
-# (hash-max-listpack-value), and a client may send kilobytes.
+# How many bytes of a user agent to keep. A client may send kilobytes, and a hash with longer values
+# can take more memory (Redis setting hash-max-listpack-value).
 MAX_AGENT = 250
 
 Address = IPv4Address | IPv6Address
@@ -17,9 +17,9 @@ Address = IPv4Address | IPv6Address
 
 class Visitor:
     """
-    Calls `metadata_of` for one request, when a session is written.
+    Returns the metadata of one request when it is called, which happens when a session is written.
 
-    A deep copy or a pickle holds the result of that call, and nothing else of the request.
+    Copying or pickling a visitor keeps the metadata, and not the rest of the request.
     """
 
     __slots__ = ("_meta",)
@@ -36,9 +36,10 @@ class Visitor:
 
 def metadata_of(meta: Mapping[str, Any]) -> dict[bytes, bytes]:
     """
-    The fields ``@ip`` and ``@agent`` of a request, by its ``META``, as far as known.
+    Return the metadata fields ``@ip`` and ``@agent`` from the ``META`` of a request.
 
-    Both are empty, so that no session keeps them, where ``METADATA`` is off.
+    A field is missing if the request does not have it. With ``METADATA: False`` both are empty,
+    which makes a save remove them from the session.
     """
     settings = conf.current()
     if not settings.metadata:
@@ -55,12 +56,12 @@ def metadata_of(meta: Mapping[str, Any]) -> dict[bytes, bytes]:
 
 def client_ip(meta: Mapping[str, Any], trusted_proxies: Sequence[str] = ()) -> str | None:
     """
-    The address that a request comes from, in its normal form; ``None`` if there is none.
+    Return the IP address that a request comes from, in its normal form, or ``None``.
 
-    That is ``REMOTE_ADDR`` unless it is a trusted proxy. Then it is the right-most hop of
-    ``X-Forwarded-For`` that is no trusted proxy itself: what stands left of that one the client
-    may have written, so it is not believed. A hop that is no address ends the search: the
-    request comes from the last proxy that is known.
+    That is ``REMOTE_ADDR``, unless that is a trusted proxy. Behind a trusted proxy, it is the
+    right-most address in ``X-Forwarded-For`` that is not a trusted proxy. The client may have
+    forged the addresses to the left of it. If a part of the header is not an address, the result
+    is the last proxy before it.
     """
     known = address_of(str(meta.get("REMOTE_ADDR", "")))
     if not _is_trusted(known, trusted_proxies):
@@ -75,9 +76,9 @@ def client_ip(meta: Mapping[str, Any], trusted_proxies: Sequence[str] = ()) -> s
     return str(known) if known else None
 
 
-@lru_cache(maxsize=1024)  # most requests come from where others came from
+@lru_cache(maxsize=1024)  # many requests come from the same addresses
 def address_of(text: str) -> Address | None:
-    """An address, with or without brackets, port and zone; ``None`` for anything else."""
+    """Parse an address with or without brackets, port and zone; ``None`` if it is not one."""
     text = text.strip()
     if text.startswith("["):
         text, _, port = text[1:].partition("]")
@@ -106,5 +107,5 @@ _network = lru_cache(ip_network)
 def _printable(agent: str) -> bytes:
     if not agent.isprintable():
         agent = "".join(character for character in agent if character.isprintable())
-    # Cut between characters, not within one.
+    # Never cut within a character.
     return agent.strip().encode()[:MAX_AGENT].decode(errors="ignore").encode()
