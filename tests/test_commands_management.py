@@ -90,8 +90,8 @@ def test_unknown_names(users):
     """All names are looked up before anything is ended; those not known are told."""
     with pytest.raises(CommandError, match="there is no user 'adam', 'evelyn'") as error:
         run("endsessions", "ada", "adam", "bob", "evelyn")
-    assert "Nobody was signed out" in str(error.value)
-    assert "by the username that they sign in with" in str(error.value)
+    assert "No sessions were ended" in str(error.value)
+    assert "Give the username that each user signs in with" in str(error.value)
     assert registry.count() == 5
 
 
@@ -107,7 +107,7 @@ def test_users_of_another_kind(db, settings):
     person = Person.objects.create(email="ada@example.com")
     started(str(person.pk))
     assert run("endsessions", "ada@example.com") == "ada@example.com: 1 session ended\n"
-    with pytest.raises(CommandError, match=r"no user 'ada'\. Name each user by the email "):
+    with pytest.raises(CommandError, match=r"no user 'ada'\. Give the email "):
         run("endsessions", "ada")
     settings.AUTH_USER_MODEL = "people.Employee"
     employee = Employee.objects.create(person=person)
@@ -135,12 +135,12 @@ def figures():
 def test_an_empty_store():
     """There is nothing to count, and nothing to look at."""
     assert run("sessionstats").splitlines() == [
-        "live                0",
-        "signed in           0",
-        "anonymous           0",
-        "expired, to trim    0",
-        "memory per session  -",
-        "index drift         -",
+        "live                      0",
+        "signed in                 0",
+        "anonymous                 0",
+        "expired, not yet removed  0",
+        "memory per session        -",
+        "listed, but gone          -",
     ]
     assert figures() == {
         "live": 0,
@@ -186,8 +186,8 @@ def test_drift(settings, session_redis, raw, prefix, protocol):
     assert said["live"] == registry.count() == 5
     assert (said["sampled"], said["drift"], said["expired"]) == (5, 0.4, 7)
     lines = run("sessionstats").splitlines()
-    assert lines[-1] == "index drift         40.0% of 5 looked at"
-    assert lines[3].split() == ["expired,", "to", "trim", "7"]
+    assert lines[-1] == "listed, but gone          40.0% of 5 sampled"
+    assert lines[3].split() == ["expired,", "not", "yet", "removed", "7"]
 
 
 def test_all_have_expired(raw, prefix):
@@ -218,14 +218,14 @@ def test_the_text_is_aligned(raw, prefix):
     gone = [session_id(f"gone-{number}") for number in range(1233)]
     put_in_index(raw, f"{prefix}:index", gone, time.time() + 900)
     lines = run("sessionstats", "--sample", "1234").splitlines()
-    assert lines[0] == "live                1,234"
-    assert {line[: len("memory per session  ")].rstrip() for line in lines} == {
+    assert lines[0] == "live                      1,234"
+    assert {line[: len("expired, not yet removed  ")].rstrip() for line in lines} == {
         "live",
         "signed in",
         "anonymous",
-        "expired, to trim",
+        "expired, not yet removed",
         "memory per session",
-        "index drift",
+        "listed, but gone",
     }
     assert len({len(line.split(" bytes")[0].split(" of ")[0]) for line in lines}) == 1
 

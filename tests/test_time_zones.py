@@ -125,6 +125,6 @@ def test_the_api(browser):
 
 def test_the_commands(time_zone, old):
     """They work; none of them shows a time."""
-    assert "signed in              1" in run("sessionstats")
+    assert "signed in                    1" in run("sessionstats")
     assert run("clearsessions") == ""
     assert run("endsessions", "ada") == "ada: 1 session ended\n"

@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """Makes no table: it brings the permissions and the name of what the admin shows."""
+    """Adds the permissions and the content type of the section in the admin. It makes no table."""
 
     initial = True
 

@@ -10,14 +10,14 @@ from sessions_redis.logs import printable
 
 
 class Command(BaseCommand):
-    help = "Ends the sessions of users, who are signed out at once. Says how many there were."
+    help = "Ends all sessions of some users, which signs them out at once. Prints how many ended."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("usernames", nargs="+", metavar="username")
         parser.add_argument(
             "--all-but-newest",
             action="store_true",
-            help="Leave each user the session that was created last.",
+            help="Keep the newest session of each user.",
         )
 
     def handle(self, *, usernames: list[str], all_but_newest: bool, **options: Any) -> None:
@@ -33,11 +33,16 @@ class Command(BaseCommand):
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error
         except Interrupted as error:
-            raise CommandError(_told(error, done, list(left))) from error
+            raise CommandError(_message(error, done, list(left))) from error
 
 
 class Interrupted(Exception):  # noqa: N818 - named for what happened to the command
-    """Redis failed. ``ended``: what is known of the user whose sessions were to be ended."""
+    """
+    Redis failed while the command ended the sessions of one user.
+
+    ``ended``: how many of the user's sessions had ended. ``may_have_ended``: whether more may have
+    ended, because the reply from Redis was lost.
+    """
 
     def __init__(self, failure: SessionStoreUnavailable, *, was_asked: bool) -> None:
         super().__init__(str(failure))
@@ -45,22 +50,22 @@ class Interrupted(Exception):  # noqa: N818 - named for what happened to the com
         self.may_have_ended = was_asked and failure.may_have_been_done
 
 
-def _told(error: Interrupted, done: list[str], left: list[str]) -> str:
+def _message(error: Interrupted, done: list[str], left: list[str]) -> str:
     username, *others = left
-    told = [str(error)]
+    sentences = [str(error)]
     if error.ended:
-        told.append(f"{printable(username)}: {_sessions(error.ended)} ended before that.")
+        sentences.append(f"{printable(username)}: {_sessions(error.ended)} ended before that.")
     if error.may_have_ended:
-        told.append(
-            f"{printable(username)}: sessions may have been ended, for the reply of Redis was lost."
+        sentences.append(
+            f"{printable(username)}: sessions may have ended: the reply from Redis was lost."
         )
     elif not error.ended:
         others = left
     if others:
-        told.append(f"Not signed out: {_list(others)}.")
+        sentences.append(f"Not signed out: {_list(others)}.")
     if done:
-        told.append(f"Signed out before that: {_list(done)}.")
-    return " ".join(told)
+        sentences.append(f"Signed out before that: {_list(done)}.")
+    return " ".join(sentences)
 
 
 def _sessions(count: int) -> str:
@@ -68,15 +73,15 @@ def _sessions(count: int) -> str:
 
 
 def _users(usernames: list[str]) -> dict[str, Any]:
-    """The users by their names. If one is not known, none is returned and nobody signed out."""
+    """The users by name. Raises `CommandError`, before anything ends, if one does not exist."""
     users = {username: _user(username) for username in usernames}
     unknown = [username for username, user in users.items() if user is None]
     if unknown:
         model = get_user_model()
         field = model._meta.get_field(model.USERNAME_FIELD).verbose_name  # type: ignore[union-attr]
         raise CommandError(
-            f"Nobody was signed out, for there is no user {_list(unknown)}. "
-            f"Name each user by the {field} that they sign in with."
+            f"No sessions were ended, because there is no user {_list(unknown)}. "
+            f"Give the {field} that each user signs in with."
         )
     return users
 
@@ -86,7 +91,7 @@ def _user(username: str) -> Any:
     try:
         return model._default_manager.get(**{model.USERNAME_FIELD: username})
     except (model.DoesNotExist, ValueError, ValidationError):
-        # The latter two: what is no value for such a field is nobody's name either.
+        # The field raises ValueError or ValidationError for text that it could never hold.
         return None
 
 

@@ -12,19 +12,23 @@ from sessions_redis.registry.statistics import Statistics, measure
 
 class Command(BaseCommand):
     help = (
-        "Says how many sessions there are, and, by looking at a sample of them, how much memory "
-        "one takes and how many in the index are gone already."
+        "Prints how many sessions there are. From a sample, it estimates how much memory a session "
+        "takes and how many sessions in the index no longer exist."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true", help="As JSON, for other programs.")
+        parser.add_argument("--json", action="store_true", help="Print JSON, for other programs.")
         parser.add_argument(
-            "--sample", type=int, default=1000, metavar="N", help="Sessions looked at; 1000."
+            "--sample",
+            type=int,
+            default=1000,
+            metavar="N",
+            help="How many sessions to sample. Default: 1000.",
         )
 
     def handle(self, *, json: bool, sample: int, **options: Any) -> None:
         if sample < 1:
-            raise CommandError(f"--sample is {sample}; at least one session must be looked at.")
+            raise CommandError(f"--sample is {sample}. It must be 1 or more.")
         try:
             statistics = measure(sample)
         except (ImproperlyConfigured, SessionStoreUnavailable) as error:
@@ -47,14 +51,14 @@ def _as_text(statistics: Statistics) -> str:
 
 
 def _lines(statistics: Statistics) -> Iterator[tuple[str, tuple[str, str]]]:
-    sampled = f"of {statistics.sampled:,} looked at"
+    sampled = f"of {statistics.sampled:,} sampled"
     size, drift = statistics.bytes_per_session, statistics.drift
     yield "live", (f"{statistics.live:,}", "")
     yield "signed in", (f"{statistics.signed_in:,}", "")
     yield "anonymous", (f"{statistics.anonymous:,}", "")
-    yield "expired, to trim", (f"{statistics.expired:,}", "")
+    yield "expired, not yet removed", (f"{statistics.expired:,}", "")
     yield "memory per session", _or_dash(None if size is None else f"{size:,.0f}", "bytes")
-    yield "index drift", _or_dash(None if drift is None else f"{drift:.1%}", sampled)
+    yield "listed, but gone", _or_dash(None if drift is None else f"{drift:.1%}", sampled)
 
 
 def _or_dash(value: str | None, unit: str) -> tuple[str, str]:
