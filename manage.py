@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Django's command line, on the settings of the demonstration site."""
+"""Django's command line for the demonstration site."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""What an ASGI server runs: ``uvicorn config.asgi:application``."""
+"""The ASGI application of the demonstration site: ``uvicorn config.asgi:application``."""
 
 import os
 

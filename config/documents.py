@@ -1,15 +1,15 @@
-"""The README for a page of any width: its Markdown stays as it is written, its lines flow."""
+"""Splits the README into paragraphs that fit a page of any width. It does not render Markdown."""
 
 import re
 
 CODE = re.compile(r"^(```.*?^```)$", re.MULTILINE | re.DOTALL)
 
-# A line break that Markdown does not keep: the next line is not an item, row, or heading.
+# A line break within a paragraph: the next line does not start a list item, table row or heading.
 SOFT_BREAK = re.compile(r"\n(?!\s*(?:[-*] |\d+\. |\||#+ ))[ ]*")
 
 
 def paragraphs(markdown: str) -> list[str]:
-    """Its paragraphs, each hard-wrapped line joined to the next; blocks of code are unchanged."""
+    """Return the paragraphs, with their lines joined. Blocks of code stay as they are."""
     found = []
     for part in CODE.split(markdown):
         if part.startswith("```"):

@@ -1,7 +1,7 @@
 """
 Reads and checks the environment variables for `config.settings`.
 
-A message never repeats a value that may hold a secret.
+Error messages never contain a value that may be secret.
 """
 
 import os
@@ -13,27 +13,27 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-# The variables that a production start needs, and their values in words.
+# The variables that production needs, and a description of each value.
 REQUIRED = {
     "SECRET_KEY": "at least 50 random characters that nobody else knows",
     "ALLOWED_HOSTS": "the names of this site, such as www.example.com,example.com",
     "REDIS_URL": "the server that keeps the sessions, such as rediss://user:password@host:6379/0",
 }
 
-# Hosts as browsers send them. A leading dot stands for all names below a domain, but not for all
-# of a top-level domain, or of the whole internet.
+# Host names as browsers send them. A leading dot means all subdomains, as in .example.com. Neither
+# a top-level domain (.com) nor a single dot is allowed.
 LABEL = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 HOST = re.compile(rf"{LABEL}(\.{LABEL})*|\.{LABEL}(\.{LABEL})+|\[[0-9a-f:.]+\]", re.IGNORECASE)
 
-# Where Django's check security.W009 draws the line.
+# The same limits as in Django's check security.W009.
 MIN_LENGTH, MIN_UNIQUE, INSECURE_PREFIX = 50, 5, "django-insecure-"
 
-# After these comes a path or name, used as written. It holds no password.
+# A path or a name follows these schemes. They have no password.
 LOCAL = ("embedded://", "memory://")
 
 
 def given() -> dict[str, str]:
-    """Those of the required variables that are set and not blank."""
+    """Return the required variables that are set and not blank."""
     values = {name: os.environ.get(name, "").strip() for name in REQUIRED}
     return {name: value for name, value in values.items() if value}
 
@@ -50,11 +50,11 @@ def is_debug() -> bool:
 
 
 def require_production() -> None:
-    """Refuse a production start that lacks a variable, or has one that is for development."""
+    """Raise ``ImproperlyConfigured`` if a variable is missing or only good for development."""
     values = given()
     if values.keys() != REQUIRED.keys():
         raise ImproperlyConfigured(
-            "DEBUG is off, and a production start needs more. Set"
+            "DEBUG is off, and production needs more settings. Set"
             + "".join(
                 f"\n  {name}: {what}" for name, what in REQUIRED.items() if name not in values
             )
@@ -67,7 +67,7 @@ def require_production() -> None:
 def problems(values: dict[str, str]) -> Iterator[tuple[str, str]]:
     key = values["SECRET_KEY"]
     if key.startswith(INSECURE_PREFIX):
-        yield "SECRET_KEY", f"is one for development: it starts with {INSECURE_PREFIX}"
+        yield "SECRET_KEY", f"is for development only: it starts with {INSECURE_PREFIX}"
     if len(key) < MIN_LENGTH:
         yield "SECRET_KEY", f"has only {len(key)} characters"
     if len(set(key)) < MIN_UNIQUE:
@@ -76,7 +76,7 @@ def problems(values: dict[str, str]) -> Iterator[tuple[str, str]]:
         if not HOST.fullmatch(host):
             yield "ALLOWED_HOSTS", f"has {host!r}, which is not a host name"
     if values["REDIS_URL"].lower().startswith(LOCAL):
-        yield "REDIS_URL", "names a server that ends with the process that uses it"
+        yield "REDIS_URL", "is a server that stops when this site's process stops"
 
 
 def hosts() -> list[str]:
@@ -84,22 +84,23 @@ def hosts() -> list[str]:
 
 
 def session_redis(default: str) -> dict[str, Any]:
-    """``SESSION_REDIS``: where Redis is, how to sign in there, and which proxies to believe."""
+    """Make the setting ``SESSION_REDIS``: the server, its password, and the trusted proxies."""
     location, options = without_password(given().get("REDIS_URL", default))
     return {"LOCATION": location, "OPTIONS": options, "TRUSTED_PROXIES": trusted_proxies()}
 
 
 def without_password(url: str) -> tuple[str, dict[str, str]]:
     """
-    The URL without its user and password, and these as options of the client.
+    Split a URL into the URL without user and password, and these two as options of the client.
 
-    Django masks ``OPTIONS["password"]`` wherever it shows settings. It would show a URL whole.
+    Django's error pages hide ``OPTIONS["password"]``. They would show a password in a URL.
     """
     if url.lower().startswith(LOCAL):
         return url, {}
     parts = split(url)
     query = parse_qsl(parts.query)
-    # As redis-py reads it: user and password before the @ win, and a query is decoded twice.
+    # redis-py reads URLs the same way: the user and password before the @ take precedence, and it
+    # decodes the query twice.
     options = {name: unquote(value) for name, value in reversed(query) if is_secret(name)}
     userinfo = {"username": parts.username, "password": parts.password}
     options |= {name: unquote(value) for name, value in userinfo.items() if value}
@@ -133,9 +134,9 @@ def split(url: str) -> SplitResult:
 
 
 def is_cut(parts: SplitResult) -> bool:
-    """Whether an unencoded / ? or # ended the password early, so that its rest and the @ follow."""
+    """Whether an unencoded / ? or # cut the password short, so that the @ is in a later part."""
     if parts.scheme == "unix" and not parts.netloc:
-        return False  # a path alone, which may have an @
+        return False  # only a path, which may contain an @
     return "@" in parts.path + parts.query + parts.fragment
 
 
@@ -148,7 +149,7 @@ def trusted_proxies() -> list[str]:
     for proxy in proxies:
         if problem := problem_with(proxy):
             raise ImproperlyConfigured(
-                f"TRUSTED_PROXIES has {proxy!r}: {problem}. Name the addresses or networks of your "
+                f"TRUSTED_PROXIES has {proxy!r}: {problem}. List the addresses or networks of your "
                 "proxies, such as 10.0.0.0/8,2001:db8::/32, or unix for a proxy on a unix socket."
             )
     return proxies
@@ -161,4 +162,8 @@ def problem_with(proxy: str) -> str | None:
         network = ip_network(proxy)
     except ValueError as error:
         return str(error)
-    return None if network.prefixlen else "it trusts every visitor, who could then forge addresses"
+    return (
+        None
+        if network.prefixlen
+        else "it trusts every visitor, so any visitor could forge an address"
+    )

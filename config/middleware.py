@@ -11,10 +11,10 @@ from django.utils.decorators import sync_and_async_middleware
 @sync_and_async_middleware
 def renew_in_admin(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
     """
-    Give the session of a signed-in user its whole lifetime again with each page of the admin.
+    Renew the session of a signed-in user with each page of the admin, for its full lifetime.
 
-    Stands behind the session middleware, which then saves the session and sends its cookie. Other
-    pages prolong a session only when they write to it.
+    Put it after the session middleware, which then saves the session and sends the cookie. Other
+    pages renew a session only if they change it.
     """
     if iscoroutinefunction(get_response):
 
@@ -30,9 +30,9 @@ def renew_in_admin(get_response: Callable[[HttpRequest], Any]) -> Callable[[Http
 
 
 def renewing(request: HttpRequest, response: HttpResponse) -> HttpResponse:
-    # Only pages that are read: a form can end the session of the request that sends it.
+    # Only for GET: a form may end the session of the request that sends it.
     if request.method == "GET" and response.status_code == 200 and is_admin(request):
-        # The admin has loaded the user already, so this asks neither Redis nor the database.
+        # The admin has already loaded the user, so this queries neither Redis nor the database.
         request.session.modified |= request.user.is_authenticated
     return response
 

@@ -1,4 +1,4 @@
-"""The filter for the settings that Django's error pages show."""
+"""Hides secrets in Django's error pages."""
 
 import re
 
@@ -6,7 +6,7 @@ from django.views.debug import SafeExceptionReporterFilter
 
 
 class Filter(SafeExceptionReporterFilter):
-    """Masks ``REDIS_URL`` as well: ``runserver`` copies its environment into ``request.META``."""
+    """Also hides ``REDIS_URL``, which ``runserver`` copies from the environment to ``META``."""
 
     hidden_settings = re.compile(
         SafeExceptionReporterFilter.hidden_settings.pattern + "|REDIS_URL", re.IGNORECASE

@@ -1,17 +1,17 @@
 """
-Settings of the demonstration site, taken from five environment variables.
+Settings of the demonstration site. Five environment variables change them.
 
 =============== ====================================== ==========================
 Variable        Without it, in development             Without it, in production
 =============== ====================================== ==========================
-DEBUG           on, unless SECRET_KEY or ALLOWED_HOSTS is set: those say "production"
-SECRET_KEY      a key that everybody knows             refused
-ALLOWED_HOSTS   this machine alone                     refused
-REDIS_URL       the embedded server, data in .redis/   refused
-TRUSTED_PROXIES no X-Forwarded-For is believed         as in development
+DEBUG           on, unless SECRET_KEY or ALLOWED_HOSTS is set, which means production
+SECRET_KEY      a key that everybody knows             error at startup
+ALLOWED_HOSTS   only this machine                      error at startup
+REDIS_URL       the embedded server, data in .redis/   error at startup
+TRUSTED_PROXIES X-Forwarded-For is ignored             X-Forwarded-For is ignored
 =============== ====================================== ==========================
 
-What is for development is refused in production also where it is given by name.
+In production, it is also an error to set a variable to a value for development.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ if not DEBUG:
 SECRET_KEY = environment.given().get("SECRET_KEY", "django-insecure-for-development-alone")
 ALLOWED_HOSTS = environment.hosts()
 
-# Sessions: what this site is here to show
+# Sessions, which this site demonstrates
 
 SESSION_ENGINE = "sessions_redis.engine"
 SESSION_REDIS = environment.session_redis(default=f"embedded://{BASE_DIR / '.redis'}")
@@ -45,7 +45,7 @@ INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",
-    "django.contrib.sessions",  # for its clearsessions
+    "django.contrib.sessions",  # for the command clearsessions
     "django.contrib.staticfiles",
 ]
 MIDDLEWARE = [
@@ -95,24 +95,25 @@ STATIC_ROOT = BASE_DIR / "staticfiles"
 USE_TZ = True
 TIME_ZONE = "UTC"
 
-# The proxy that ends TLS redirects to it and sends HSTS: this site cannot tell that it is there.
+# A proxy in front of the site ends TLS, redirects to HTTPS and sends HSTS. Django cannot see that,
+# so these two checks would warn.
 SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008"]
 CSRF_COOKIE_SECURE = not DEBUG
-# Behind that proxy a request looks like plain HTTP, but comes from an https:// page.
+# Behind that proxy, requests look like plain HTTP, but come from https:// pages.
 CSRF_TRUSTED_ORIGINS = [
     f"https://*{host}" if host.startswith(".") else f"https://{host}"
     for host in ALLOWED_HOSTS
     if host != "*"
 ]
 
-# Django's pages for errors show the environment as well, and REDIS_URL may hold a password.
+# Django's error pages also show the environment, and REDIS_URL may contain a password.
 DEFAULT_EXCEPTION_REPORTER_FILTER = "config.reports.Filter"
 
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "handlers": {"console": {"class": "logging.StreamHandler"}},
-    # What Django logs reaches the console by itself only while DEBUG is on.
+    # Without this, Django logs to the console only while DEBUG is on.
     "root": {"handlers": [] if DEBUG else ["console"]},
     "loggers": {"userapi": {"handlers": ["console"], "level": "INFO", "propagate": False}},
 }

@@ -1,4 +1,4 @@
-"""The pages around ``userapi``: what this site is, and the visitor's session in Redis."""
+"""The pages of the demonstration site: the visitor's session in Redis, and the README."""
 
 from pathlib import Path
 from shlex import quote
@@ -13,29 +13,30 @@ from django.views.decorators.http import require_safe
 from config.documents import paragraphs
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.masking import mask_fields
+from sessions_redis.web.unavailable import RETRY_AFTER
 
 
 @require_safe
 @cache_control(no_store=True)
 def landing(request: HttpRequest) -> HttpResponse:
-    """Show the visitor's session. Looking neither creates nor prolongs it."""
+    """Show the visitor's session as stored in Redis. This neither creates nor renews it."""
     try:
         stored = request.session.inspect()
     except SessionStoreUnavailable:  # the session middleware logs it
         response = render(request, "config/landing.html", {"is_redis_away": True}, status=503)
-        response["Retry-After"] = "5"
+        response["Retry-After"] = str(RETRY_AFTER)
         return response
     context = {"stored": stored}
     if stored:
         context["fields"] = mask_fields(stored.fields).items()
         context["is_signed_in"] = "@user" in stored.fields
-        if settings.DEBUG:  # Visitors of a site in production learn nothing of its servers.
+        if settings.DEBUG:  # In production, visitors must not see the address of Redis.
             context["command"] = f"{redis_cli()} HGETALL {quote(stored.redis_key)}"
     return render(request, "config/landing.html", context)
 
 
 def redis_cli() -> str:
-    """How to call ``redis-cli``, which asks for the password if there is one."""
+    """Return the ``redis-cli`` command for this site's server. It asks for the password, if any."""
     scheme, _, rest = settings.SESSION_REDIS["LOCATION"].partition("://")
     if scheme == "embedded":
         return f"redis-cli -s {quote(str(Path(rest, 'valkey.sock').absolute()))}"
@@ -52,7 +53,7 @@ def redis_cli() -> str:
 
 @require_safe
 def docs(request: HttpRequest) -> HttpResponse:
-    """The README, in its own Markdown. Read here, so that it needs no network."""
+    """Show the README as Markdown text. It is read from the disk, so it needs no network."""
     try:
         readme = Path(settings.BASE_DIR, "README.md").read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -63,5 +64,5 @@ def docs(request: HttpRequest) -> HttpResponse:
 @require_safe
 @cache_control(max_age=86400, public=True)
 def favicon(request: HttpRequest) -> HttpResponse:
-    """For browsers that show JSON or the admin, which name no icon and so ask for this address."""
+    """Serve the icon: browsers request this URL for JSON and the admin, which link no icon."""
     return render(request, "config/favicon.svg", content_type="image/svg+xml")

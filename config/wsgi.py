@@ -1,4 +1,4 @@
-"""What a WSGI server runs: ``gunicorn config.wsgi``."""
+"""The WSGI application of the demonstration site: ``gunicorn config.wsgi``."""
 
 import os
 

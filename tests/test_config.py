@@ -242,11 +242,11 @@ def test_the_landing_page_signs_out(site, raw, prefix):
     browser = Client(enforce_csrf_checks=True)
     browser.get("/api/user/noah")
     page = text_of(browser.get("/"))
-    assert "Sign in, and see what" in page
+    assert "Sign in, then see which" in page
     assert "<form" not in page
     browser.force_login(User.objects.create_superuser("admin"))
     page = text_of(browser.get("/"))
-    assert "Sign in, and see what" not in page
+    assert "Sign in, then see which" not in page
     assert "Signing in has added" in page
     (path,) = re.findall('<form method="post" action="(.*?)">', page)
     fields = dict(re.findall('<input type="hidden" name="(.*?)" value="(.*?)">', page))
@@ -452,6 +452,6 @@ def test_an_administrator_is_not_made_twice(settings, existing, advice):
 def test_the_demo_administrator_in_production(settings):
     """Nobody is made whose password stands on a terminal; the message says what to run."""
     settings.DEBUG = False
-    with pytest.raises(CommandError, match=r"development only.*createsuperuser"):
+    with pytest.raises(CommandError, match=r"only in development.*createsuperuser"):
         demoadmin()
     assert not User.objects.exists()

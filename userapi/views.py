@@ -1,7 +1,7 @@
 """
-``GET /api/user/<username>``: the user name and the session of the visitor.
+``GET /api/user/<username>``: returns the user name and the visitor's session as JSON.
 
-``sessionId`` in its answer is the session key, the secret that the cookie carries.
+``sessionId`` in the response is the session key, the secret value of the cookie.
 """
 
 import logging
@@ -15,23 +15,24 @@ from django.views.decorators.csrf import csrf_exempt
 
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.web.unavailable import RETRY_AFTER
 
 logger = logging.getLogger("userapi")
 
-# User names that a session takes: no visitor fills Redis with one session.
+# The most user names in one session, so that no visitor can fill Redis.
 MAX_NAMES = 50
 FULL = (
-    f"This session has {MAX_NAMES} user names already, the most that one takes. "
-    "Ask for one of those, or start another session: ask without the cookie."
+    f"This session already has {MAX_NAMES} user names, which is the limit. "
+    "Use one of these names, or send the request without the cookie to start a new session."
 )
 
 
-@csrf_exempt  # Only safe methods are answered; the others get their 405, not the CSRF check's page.
+@csrf_exempt  # Only GET and HEAD are allowed. Others get a 405, not the CSRF page.
 @cache_control(no_store=True)
 def user(request: HttpRequest, username: str) -> JsonResponse:
-    """The user name and the session key. A name without a status in the session becomes ACTIVE."""
+    """Return the user name and the session key. Sets the name's status to ACTIVE if it has none."""
     if request.method not in {"GET", "HEAD"}:
-        return answer(405, {"Allow": "GET, HEAD"}, error=f"{request.method} is not answered here.")
+        return answer(405, {"Allow": "GET, HEAD"}, error=f"{request.method} is not allowed here.")
     if problem := problem_with(username):
         return answer(400, error=problem)
     try:
@@ -39,38 +40,39 @@ def user(request: HttpRequest, username: str) -> JsonResponse:
             return answer(429, error=FULL)
         activate(request, username)
     except UpdateError:
-        request.session.modified = False  # The cookie may name a newer session by now: leave it.
-        return answer(409, error="The session ended meanwhile. Ask again.")
+        request.session.modified = False  # Keep the cookie: it may have a newer key.
+        return answer(409, error="The session ended during this request. Try again.")
     except SessionStoreUnavailable:  # The session middleware logs it.
-        return answer(503, {"Retry-After": "5"}, error="Sessions cannot be reached. Ask again.")
+        headers = {"Retry-After": str(RETRY_AFTER)}
+        return answer(503, headers, error="Sessions cannot be reached. Try again in a moment.")
     return answer(userName=username, sessionId=request.session.session_key)
 
 
 @csrf_exempt
 @cache_control(no_store=True)
 def unknown(request: HttpRequest) -> JsonResponse:
-    return answer(404, error=f"{request.path} is not here. Ask for /api/user/<username>.")
+    return answer(404, error=f"{request.path} does not exist. Try /api/user/<username>.")
 
 
 def is_too_many(session: SessionStore, username: str) -> bool:
     """
-    Whether ``username`` would be one name more than the session takes.
+    Whether adding ``username`` would exceed ``MAX_NAMES``.
 
-    Each request counts what it has loaded, so requests that run at the same moment may each add a
-    name: the bound is ``MAX_NAMES`` and as many more as the site answers at a time.
+    Each request counts the names that it loaded. Requests that run at the same time can each add a
+    name, so a session can exceed the limit by the number of such requests.
     """
-    # The entry of a scope is the session's entry "scope:<name>:<key>".
+    # A scope stores its entries in the session as "scope:<name>:<key>".
     names = {key.split(":")[1] for key in session.keys() if key.startswith("scope:")}  # noqa: SIM118
     return len(names) >= MAX_NAMES and "sessionStatus" not in session.scope(username)
 
 
 def activate(request: HttpRequest, username: str) -> None:
-    """Make the status of ``username`` in the session ACTIVE; write nothing if it has one."""
+    """Set the status of ``username`` to ACTIVE. Writes nothing if it already has a status."""
     scope = request.session.scope(username)
     if "sessionStatus" not in scope:
         logger.info("There is no active session.")
         scope["sessionStatus"] = "ACTIVE"
-        request.session.save()  # Here and not in the middleware, so that a failure can be answered.
+        request.session.save()  # Saved here, so that this view can answer failures.
 
 
 def problem_with(username: str) -> str | None:
