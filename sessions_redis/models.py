@@ -1,9 +1,9 @@
 """
-The section "Sessions" of the Django admin: a model without a table.
+The model of the section "Sessions" in the Django admin. It has no table in the database.
 
-Sessions lie in Redis. The admin's pages read them through `registry` and make instances of this
-model of them, for the model brings what the admin builds on: names, permissions and a place in
-its log. Who asks the database for them finds none, and no query is made.
+Sessions are stored in Redis. The pages of the admin read them through `registry` and make an
+instance of this model for each. The admin needs a model for its names, its permissions and its
+log. Queries through the model find no sessions and never reach the database.
 """
 
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -15,18 +15,19 @@ from django.utils.translation import gettext_lazy as _
 if TYPE_CHECKING:
     from sessions_redis.registry import LiveSession
 
-# Digits of a session's id that are shown where there is no room for all 32.
+# How many of the 32 digits of a session ID to show where there is little room.
 SHORT = 8
 
-# Characters that are shown of the primary key of a user who is not there any more.
+# How many characters to show of the primary key of a user who was deleted.
 LONGEST_PK = 150
 
 
-class NoRows(models.Manager["Session"]):
+class NoRowsManager(models.Manager["Session"]):
     """
-    Finds nothing and asks no database, in which there is no table.
+    Finds no sessions, and makes no query, because there is no table.
 
-    So what goes through all models, such as ``dumpdata``, neither fails nor copies sessions.
+    Commands that go through all models, such as ``dumpdata``, therefore neither fail nor copy
+    sessions.
     """
 
     def get_queryset(self) -> models.QuerySet["Session"]:
@@ -35,16 +36,18 @@ class NoRows(models.Manager["Session"]):
 
 class Session(models.Model):
     """
-    A session as the admin shows it. The primary key is the session's id, never its key.
+    A session in the admin. The primary key is the session ID, never the session key.
 
-    ``live``: the registry's session; ``None`` if it has ended, and only the log knows it.
-    ``whose`` says who its user is in the words for the viewer, as far as that viewer may know;
-    ``""`` if not at all. ``user_url``: the user's admin page. ``is_own``: whether the viewer
-    is signed in with it.
+    ``live``: the session as the registry returned it; ``None`` if it has ended and only the
+    admin's log still knows it.
+
+    ``user_label``: the name of its user, or another description if the viewer may not see the
+    name; ``""`` if the viewer may not see users at all. ``user_url``: the user's page in the
+    admin. ``is_own``: whether it is the viewer's own current session.
     """
 
     id = models.CharField(_("ID"), max_length=32, primary_key=True)
-    user_pk = models.TextField(_("user"), null=True)  # noqa: DJ001 - as LiveSession has it
+    user_pk = models.TextField(_("user"), null=True)  # noqa: DJ001 - None as in LiveSession
     ip = models.GenericIPAddressField(_("IP address"), null=True)
     user_agent = models.TextField(_("user agent"), null=True)  # noqa: DJ001
     created = models.DateTimeField(_("created"))
@@ -52,17 +55,17 @@ class Session(models.Model):
     expires = models.DateTimeField(_("expires"))
 
     live: "LiveSession | None" = None
-    whose: str | None = None
+    user_label: str | None = None
     user_url: str | None = None
     is_own: bool = False
 
-    objects = NoRows()
+    objects = NoRowsManager()
 
     class Meta:
         managed = False
         base_manager_name = "objects"
-        # Django's own would have the names of those of django.contrib.sessions, whose model is
-        # called the same. Both stand in the list of permissions to give.
+        # The default permissions would have the same names as those of django.contrib.sessions,
+        # whose model is also called Session. The admin lists both where permissions are given.
         default_permissions = ()
         permissions = (
             ("view_session", _("Can view who is signed in")),
@@ -77,12 +80,13 @@ class Session(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise NotSupportedError(
-            "A session is not saved through this model, which only shows it. Use SessionStore."
+            "This model only shows sessions in the admin and cannot save them. Use SessionStore."
         )
 
     def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise NotSupportedError(
-            "A session is not deleted through this model, which only shows it. Use registry.end()."
+            "This model only shows sessions in the admin and cannot delete them. "
+            "Use registry.end()."
         )
 
     @classmethod
@@ -98,14 +102,14 @@ class Session(models.Model):
 
     @property
     def owner(self) -> str:
-        """Its user in a word. It shows a name only if `whose` does."""
-        if self.whose is not None:
-            return self.whose
+        """Its user in one or two words. It has the user's name only if `user_label` has it."""
+        if self.user_label is not None:
+            return self.user_label
         return gettext("anonymous") if self.user_pk is None else gettext("signed in")
 
 
 def readable_pk(pk: str) -> str:
-    """A primary key of any length and characters, for pages and for databases to take."""
+    """Shorten and escape a primary key, so that pages and databases accept it."""
     shown = pk if len(pk) <= LONGEST_PK else f"{pk[:LONGEST_PK]}…"
     if shown.isprintable():
         return shown

@@ -74,7 +74,7 @@ def said_by(entry: LogEntry) -> str:
     """How a session was ended, by an entry of the admin's log."""
     ending = Ending.read(entry)
     assert ending is not None
-    return ending.said("the user")
+    return ending.in_words("the user")
 
 
 def text_of(response: Any) -> str:

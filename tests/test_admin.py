@@ -28,7 +28,7 @@ def ada():
     return User.objects.create_user("ada", "countess@example.com")
 
 
-NO_SESSION = "No live session has this ID. It has ended or expired, or there never was one."
+NO_SESSION = "There is no session with this ID. It may have ended or expired."
 
 
 def said(response):
@@ -203,7 +203,7 @@ def test_searching_in_vain(admin_client, term):
 
 def test_a_search_that_matches_many_users(admin_client, monkeypatch):
     """No more users are looked up than the page says."""
-    monkeypatch.setattr("sessions_redis.admin.users.CAP", 2)
+    monkeypatch.setattr("sessions_redis.admin.users.MAX_USERS", 2)
     ids = [signed_in(User.objects.create_user(f"user {number}")) for number in range(3)]
     page = admin_client.get(url(), {"q": "user "})
     assert set(listed(page)) == set(ids[:2])
@@ -213,11 +213,11 @@ def test_a_search_that_matches_many_users(admin_client, monkeypatch):
 
 def test_a_search_that_finds_many_sessions(admin_client, monkeypatch):
     """Of several users the list has the first sessions, and says that there are more."""
-    monkeypatch.setattr("sessions_redis.admin.listing.MOST", 3)
-    monkeypatch.setattr("sessions_redis.admin.sessions.MOST", 3)
+    monkeypatch.setattr("sessions_redis.admin.listing.SEVERAL_USERS_LIMIT", 3)
+    monkeypatch.setattr("sessions_redis.admin.sessions.SEVERAL_USERS_LIMIT", 3)
     users = [User.objects.create_user(f"eve{number}") for number in range(2)]
     shown = [signed_in(users[number % 2], seconds=1000 - 100 * number) for number in range(3)]
-    note = "These users have more than 3 sessions."
+    note = "These users have more than 3 sessions,"
     assert note not in text_of(admin_client.get(url(), {"q": "eve"}))
     signed_in(users[0], seconds=10)
     page = admin_client.get(url(), {"q": "eve"})
@@ -333,7 +333,7 @@ def test_values_that_could_execute_code(client, settings, tmp_path):
     client.force_login(User.objects.create_superuser("boss"))
     text = text_of(client.get(url("change", id)))
     assert "trap not read" in text
-    assert text.count("Not shown: the serializer of this site's sessions can execute code") == 2
+    assert text.count("Not shown. This site's session serializer can execute code") == 2
     assert "crimson" not in text
     assert not trace.exists()
 
@@ -346,7 +346,7 @@ def test_values_need_a_permission(client, ada):
     page = client.get(url("change", id))
     assert "colour text 9 bytes" in text_of(page)
     assert "crimson" not in page.content.decode()
-    assert "You do not have the permission to see their values." in text_of(page)
+    assert "You do not have permission to see the values." in text_of(page)
     client.force_login(staff("reader", "view_session", "view_session_entries"))
     assert "crimson" in text_of(client.get(url("change", id)))
 
@@ -356,7 +356,9 @@ def test_damaged_fields(admin_client, raw, prefix):
     id = signed_in()
     raw.hset(f"{prefix}:{id}", "broken", "{")
     text = text_of(admin_client.get(url("change", id)))
-    assert "broken damaged 1 byte It cannot be read, and is missing for the site." in text
+    assert (
+        "broken damaged 1 byte This value is damaged. The site treats the entry as missing." in text
+    )
 
 
 def test_a_session_without_entries(admin_client):
@@ -417,7 +419,10 @@ def test_find_by_session_key(admin_client, live):
 def test_find_in_vain(admin_client, key):
     """The list says that no live session has this key or ID, and does not repeat it."""
     response = admin_client.post(url("find"), {} if key is None else {"session_key": key})
-    assert (response.url, said(response)) == (url(), ["No live session has this key or ID."])
+    assert (response.url, said(response)) == (
+        url(),
+        ["There is no session with this key or ID. It may have ended or expired."],
+    )
 
 
 def test_the_digest_is_not_the_key(admin_client, live):

@@ -181,7 +181,7 @@ def look_around(page, sessions):
     picture = page.get_by_role("img", name="All sessions by time left")
     expect(picture).to_be_visible()
     assert page.evaluate(POINTED_AT) == [True] * page.locator(".sessions-histogram g").count()
-    page.get_by_text("As a table").click()
+    page.get_by_text("Show as a table").click()
     expect(page.get_by_role("columnheader", name="Time left")).to_be_visible()
 
     page.locator("th.column-expires_in .text a").click()
@@ -248,7 +248,9 @@ def test_ending_selected(page, sessions):
     run_action(page)
     expect(page.get_by_role("heading", name="168 sessions")).to_be_visible()
     expect(page.get_by_text("and 68 more")).to_be_visible()
-    expect(page.get_by_text("Your own, the one that you use right now")).to_be_visible()
+    expect(
+        page.get_by_text("One of these is your own session, the one that you are using now")
+    ).to_be_visible()
     page.get_by_role("button", name="No, take me back").click()
     expect(rows(page)).to_have_count(100)
     assert len(live_ids()) == SESSIONS + 1 - 2
@@ -266,7 +268,7 @@ def test_ending_all_of_a_user(page, few_sessions):
     expect(page.locator(".paginator")).to_contain_text("0 sessions")
     assert LogEntry.objects.filter(object_id__in=few_sessions[1::3]).count() == 3
     page.goto(url("history", few_sessions[1]))
-    said = "Ended, with all sessions of grace. grace, Firefox on Linux, 203.0.113.7"
+    said = "Ended, together with all sessions of grace. grace, Firefox on Linux, 203.0.113.7"
     expect(page.get_by_role("cell", name=said)).to_be_visible()
 
 
@@ -287,7 +289,7 @@ def test_finding_by_key(page, few_sessions):
     page.get_by_label("Find by session key:").fill("nobody's")
     page.get_by_role("button", name="Find").click()
     expect(page.locator(".messagelist .warning")).to_have_text(
-        "No live session has this key or ID."
+        "There is no session with this key or ID. It may have ended or expired."
     )
 
 
@@ -296,9 +298,11 @@ def test_ones_own_session(page, few_sessions):
     page.goto(url())
     page.get_by_role("row", name="(yours)").get_by_role("checkbox").check()
     run_action(page)
-    expect(page.get_by_text("It is your own, the one that you use right now.")).to_be_visible()
+    expect(
+        page.get_by_text("This is your own session, the one that you are using now.")
+    ).to_be_visible()
     page.get_by_role("button", name="Yes, I’m sure").click()
-    expect(page.get_by_text("Ending it signs you out here.")).to_be_visible()
+    expect(page.get_by_text("If you end it, you are signed out here.")).to_be_visible()
     page.get_by_role("button", name="Yes, sign me out").click()
     expect(page.get_by_role("button", name="Log in")).to_be_visible()
     expect(page.get_by_text("1 session was ended.")).to_be_visible()
@@ -339,7 +343,7 @@ def test_looks(page, sessions):
     """Whatever the width, light or dark: list, session, questions, and a list without sessions."""
     long = signed_in("a-user-of-a-very-long-primary-key" * 4, **{"name" * 40: "value" * 400})
     page.goto(url())
-    page.get_by_text("As a table").click()
+    page.get_by_text("Show as a table").click()
     check_looks(page, ".sessions-histogram", ".sessions-find")
     page.goto(f"{url()}?q=nobody")
     check_looks(page, ".sessions-histogram")
@@ -467,7 +471,7 @@ def test_redis_away(chromium, boss, settings, session_redis, tmp_path):
     try:
         with running_site(settings) as site, browser(chromium, site, settings, boss) as page:
             page.goto(url())
-            expect(page.get_by_text("There are no sessions now.")).to_be_visible()
+            expect(page.get_by_text("There are no sessions.")).to_be_visible()
             check_looks(page, ".sessions-histogram")
             own.stop()
             assert page.goto(url()).status == 503

@@ -113,7 +113,7 @@ def test_somebody_else_was_faster(admin_client, ada, ended, monkeypatch):
 
     monkeypatch.setattr(registry, "find_many", find_and_end)
     response = admin_client.post(url("delete", id), YES)
-    assert said(response) == ["No session is left to end."]
+    assert said(response) == ["There are no sessions left to end."]
     assert logged() == []
     assert [reason for _, _, reason in ended] == ["somebody else"]
 
@@ -133,7 +133,7 @@ def test_selected(admin_client, ada, ended):
     response = admin_client.post(url(), selected(first, second, **YES))
     assert said(response) == ["2 sessions were ended."]
     assert live_ids() == {other, own_id(admin_client)}
-    message = "Ended, with others that were selected."
+    message = "Ended, together with other selected sessions."
     assert sorted(logged()) == sorted(
         [
             (first, f"{first[:8]} (user {ada.pk})", message, "admin"),
@@ -148,7 +148,7 @@ def test_selected_that_are_gone(admin_client, ada):
     gone, junk = signed_in(ada), "junk"
     registry.end(gone)
     response = admin_client.post(url(), selected(gone, junk, index=0))
-    assert (response.url, said(response)) == (url(), ["No session is left to end."])
+    assert (response.url, said(response)) == (url(), ["There are no sessions left to end."])
 
 
 def test_selected_of_a_filtered_list(admin_client, ada):
@@ -221,7 +221,9 @@ def test_all_of_a_user(admin_client, ada, ended):
     assert (response.url, said(response)) == (url(), ["3 sessions were ended."])
     assert live_ids() == {other, own_id(admin_client)}
     assert {id for id, *_ in logged()} == ids
-    assert {message for _, _, message, _ in logged()} == {"Ended, with all sessions of the user."}
+    assert {message for _, _, message, _ in logged()} == {
+        "Ended, together with all sessions of the user."
+    }
     assert set(ended) == {(id, str(ada.pk), "admin") for id in ids}
 
 
@@ -317,7 +319,7 @@ def test_nothing_ends_unlogged(admin_client, ada, monkeypatch):
 def test_a_user_without_sessions(admin_client, ada):
     """There is nothing to ask."""
     response = admin_client.get(url("end_all", ada.pk))
-    assert said(response) == ["No session is left to end."]
+    assert said(response) == ["There are no sessions left to end."]
 
 
 # One's own
@@ -340,11 +342,11 @@ def test_ones_own_session_asks_twice(admin_client, admin_user, way):
     own = own_id(admin_client)
     address, form = ways(admin_client, admin_user)[way]
     first = admin_client.post(address, form)
-    assert "the one that you use right now" in text_of(first)
+    assert "the one that you are using now" in text_of(first)
     assert 'name="own"' not in first.content.decode()
 
     second = admin_client.post(address, {**form, **YES})
-    assert "Ending it signs you out here." in text_of(second)
+    assert "If you end it, you are signed out here." in text_of(second)
     assert 'name="own" value="yes"' in second.content.decode()
     assert own in live_ids()
     assert logged() == []
@@ -372,7 +374,7 @@ def test_the_history_of_an_ended_session(admin_client, ada):
     """Who looks for what became of a session finds who ended it."""
     id = signed_in(ada)
     page = admin_client.get(url("history", id))
-    assert "This session is live, and its history is empty." in text_of(page)
+    assert "No staff member has ended this session." in text_of(page)
     assert f'<a href="{url("change", id)}">{id[:8]} (ada)</a>' in page.content.decode()
     admin_client.post(url("delete", id), YES)
     page = admin_client.get(url("history", id))

@@ -8,7 +8,7 @@ import pytest
 from django.contrib.sessions.serializers import JSONSerializer
 from django.utils.html import conditional_escape
 
-from sessions_redis.admin.entries import shown
+from sessions_redis.admin.entries import rows
 from sessions_redis.masking import Why
 from sessions_redis.storage.entries import StoredEntry, stored_entries, unread_entries
 
@@ -21,7 +21,7 @@ class Account:
 
 
 def value_of(value, name="name"):
-    (entry,) = shown([StoredEntry(name, value, 1)], with_values=True)
+    (entry,) = rows([StoredEntry(name, value, 1)], with_values=True)
     return entry.value
 
 
@@ -41,7 +41,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_kinds(kind):
     """What JSON knows is told in words, what it does not by the name of its class."""
-    (entry,) = shown([StoredEntry("name", KINDS[kind], 7)], with_values=False)
+    (entry,) = rows([StoredEntry("name", KINDS[kind], 7)], with_values=False)
     assert (entry.kind, entry.size, entry.value) == (kind, 7, None)
 
 
@@ -63,16 +63,16 @@ def test_values():
 )
 def test_long_values(value, may):
     """Of a value that is too long for its room, on a telephone, it is known that it scrolls."""
-    (entry,) = shown([StoredEntry("name", value, 1)], with_values=True)
+    (entry,) = rows([StoredEntry("name", value, 1)], with_values=True)
     assert entry.may_scroll is may
-    (entry,) = shown([StoredEntry("name", value, 1)], with_values=False)
+    (entry,) = rows([StoredEntry("name", value, 1)], with_values=False)
     assert not entry.may_scroll
 
 
 def test_secrets():
     """What `masking` hides has a badge in place of its value, in the name, too."""
     value = {"form": [{"password": "hush", "color": "red"}]}
-    (entry,) = shown([StoredEntry(f"state-{TOKEN}", value, 1)], with_values=True)
+    (entry,) = rows([StoredEntry(f"state-{TOKEN}", value, 1)], with_values=True)
     badge = f'<mark class="sessions-hidden" title="hidden: {Why.NAME.value}">hidden</mark>'
     assert f"&quot;password&quot;: {badge}," in conditional_escape(entry.value)
     assert "&quot;color&quot;: &quot;red&quot;" in conditional_escape(entry.value)
@@ -96,7 +96,7 @@ def test_what_other_serializers_bring_back():
 def test_lone_surrogates():
     """JSON carries halves of characters, which no page can: they are escaped."""
     entries = stored_entries(JSONSerializer(), {b"a": b'{"\\udc80": "\\ud800"}'})
-    (entry,) = shown(entries, with_values=True)
+    (entry,) = rows(entries, with_values=True)
     assert entry.value.encode()
     assert "\\ud800" in entry.value
     assert "\\udc80" in entry.value
@@ -104,12 +104,12 @@ def test_lone_surrogates():
 
 def test_damaged_entries():
     """Nothing is made of them but that they are damaged."""
-    (entry,) = shown(stored_entries(JSONSerializer(), {b"a": b"{"}), with_values=True)
+    (entry,) = rows(stored_entries(JSONSerializer(), {b"a": b"{"}), with_values=True)
     assert (entry.kind, entry.damaged, entry.value) == ("damaged", True, None)
 
 
 def test_entries_that_were_not_read():
     """There are their names and sizes."""
-    (entry,) = shown(unread_entries({b"a": b"12345"}), with_values=True)
+    (entry,) = rows(unread_entries({b"a": b"12345"}), with_values=True)
     assert (entry.name, entry.kind, entry.size, entry.unread) == ("a", "not read", 5, True)
     assert (entry.damaged, entry.value) == (False, None)

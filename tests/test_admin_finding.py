@@ -17,8 +17,8 @@ pytestmark = pytest.mark.django_db
 
 YES = {"post": "yes"}
 TITLE = "End a session"
-NOBODYS = "No live session has this key or ID."
-MORE = "To find a session by its ID, enter 6 or more of the first characters of the ID."
+NOBODYS = "There is no session with this key or ID. It may have ended or expired."
+MORE = "To find a session by its ID, enter the first 6 or more characters of the ID."
 
 
 @pytest.fixture(autouse=True)
@@ -105,11 +105,11 @@ def test_digits_that_are_a_name_or_a_key_as_well(admin_client):
 def test_a_user_of_very_many_sessions_with_such_a_name(admin_client, monkeypatch):
     """The list has the first of the user's sessions, and says that there are more."""
     for module in ("listing", "sessions"):
-        monkeypatch.setattr(f"sessions_redis.admin.{module}.MOST", 3)
+        monkeypatch.setattr(f"sessions_redis.admin.{module}.SEVERAL_USERS_LIMIT", 3)
     facade = User.objects.create_user("facade")
     id = session_with("facade" + "0" * 26)
     theirs = [signed_in(facade, seconds=5000 - number) for number in range(3)]
-    note = "These users have more than 3 sessions."
+    note = "These users have more than 3 sessions,"
     page = admin_client.get(url(), {"q": "facade"})
     assert (set(listed(page)), note in text_of(page)) == ({id, *theirs}, False)
     signed_in(facade, seconds=2000)
@@ -132,7 +132,7 @@ def test_a_search_that_did_not_look_at_all(admin_client, monkeypatch):
     id = signed_in()
     for number in range(2100):
         session_with(session_id(str(number)))
-    terms = {"abcdef": "looks at about 1000 sessions, and there are more.", id: "found by its ID"}
+    terms = {"abcdef": "looked at about 1000 sessions, and there are more.", id: "found by its ID"}
     page = text_of(admin_client.get(url(), {"q": "abcdef"}))
     assert terms["abcdef"] in page
     assert "and there are more." not in text_of(admin_client.get(url(), {"q": id}))
@@ -165,7 +165,7 @@ def test_the_index_leads_to_the_page(ender):
     page = ender.get(url())
     # From Django 6.1 on, the marks between them are not in the text.
     assert "Home Sessions End a session" in text_of(page).replace(" ›", "")
-    assert "You have the permission to end sessions, but not to look at them." in text_of(page)
+    assert "You have permission to end sessions, but not to view them." in text_of(page)
     assert f'<form class="sessions-find sessions-end" method="post" action="{url("find")}"' in (
         page.content.decode()
     )
@@ -207,7 +207,7 @@ def test_ending_by_too_few_digits(ender, ada, sent):
     """The page asks for more of them."""
     session_with("00000" + "1" * 27)
     response = ender.post(url("find"), {"session_key": sent})
-    message = f"No live session has this key. {MORE}"
+    message = f"There is no session with this key. {MORE}"
     assert (response.url, said(response)) == (url(), [message])
 
 
@@ -217,7 +217,9 @@ def test_digits_of_several_sessions(ender, admin_client, ada):
     another(id, 7)
     response = ender.post(url("find"), {"session_key": id[:7]})
     assert response.url == url()
-    assert said(response)[0].startswith("The IDs of several live sessions start so.")
+    assert said(response)[0].startswith(
+        "Several sessions have IDs that start with these characters."
+    )
     assert ender.post(url("find"), {"session_key": id[:8]}).url == url("delete", id)
     found = admin_client.post(url("find"), {"session_key": id[:7]})
     assert found.url == f"{url()}?q={id[:7]}"
@@ -229,14 +231,14 @@ def test_digits_that_were_not_looked_for_everywhere(ender, monkeypatch):
     for number in range(2100):
         session_with(session_id(str(number)))
     (message,) = said(ender.post(url("find"), {"session_key": "abcdef"}))
-    assert message.startswith("This search looked at about 1000 sessions, and found none")
+    assert message.startswith("Not found among the first 1000 sessions or so, and there are more.")
 
 
 def test_ending_ones_own(ender):
     """It is asked twice, as everywhere."""
     own = session_id(ender.session.session_key)
     assert f"ID {own} (yours)" in text_of(ender.get(url("delete", own)))
-    assert "Ending it signs you out here." in text_of(ender.post(url("delete", own), YES))
+    assert "If you end it, you are signed out here." in text_of(ender.post(url("delete", own), YES))
     ender.post(url("delete", own), {**YES, "own": "yes"})
     assert ender.get(url()).url.startswith("/admin/login/")
 
@@ -248,7 +250,7 @@ def test_without_indexes(settings, session_redis, ender, live):
     response = ender.post(url("find"), {"session_key": live.session_key})
     assert response.url == url("delete", session_id(live.session_key))
     response = ender.post(url("find"), {"session_key": "abcdef"})
-    assert "This site is not set up to list its sessions." in text_of(response)
+    assert "This site is not configured to list its sessions." in text_of(response)
 
 
 def test_nothing_else_is_sent_there(ender, ada):
@@ -271,7 +273,7 @@ def test_the_page_of_an_ended_session(admin_client, ada):
         response = admin_client.get(address)
         assert response.url == f"{url('history', id)}?_changelist_filters=signed_in%3Dyes"
         text = text_of(admin_client.get(response.url))
-        assert "This session is not live any more. Here is what the log says about it." in text
+        assert "This session has ended. This is its history in the log." in text
         assert "Ended. ada, Firefox on Linux, 203.0.113.7" in text
 
 
@@ -279,7 +281,7 @@ def test_the_page_of_a_session_that_nobody_ended(admin_client, ender, ada):
     """Where the log has nothing, it says so, and leads to the list or the page in its place."""
     id = signed_in(ada)
     registry.end(id)
-    message = "No live session has this ID. It has ended or expired, or there never was one."
+    message = "There is no session with this ID. It may have ended or expired."
     for client, pages in ((admin_client, ("change", "delete", "history")), (ender, ("delete",))):
         for page in pages:
             response = client.get(url(page, id))

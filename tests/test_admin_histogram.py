@@ -225,5 +225,5 @@ def test_without_sessions(section, admin_client, admin_user, settings):
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
     admin_client.force_login(admin_user)
     text = text_of(admin_client.get(url()))
-    assert "There are no sessions now." in text
+    assert "There are no sessions." in text
     assert "0 sessions" in text

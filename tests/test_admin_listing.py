@@ -128,7 +128,7 @@ def test_batches(monkeypatch):
 
 def test_several_users(monkeypatch):
     """Of several users it has a bounded number, and says whether there are more."""
-    monkeypatch.setattr(module, "MOST", 3)
+    monkeypatch.setattr(module, "SEVERAL_USERS_LIMIT", 3)
     hers = [signed_in("1", seconds=1000 - 100 * number) for number in range(2)]
     his = signed_in("2", seconds=500)
     both = Listing().of_users(["1", "2"])

@@ -52,11 +52,12 @@ def test_each_way_is_logged(admin_client, ada):
         other: Ending(log.SELECTED, None, DEVICE, IP),
         both: Ending(log.ALL_OF_USER, pk, DEVICE, IP),
     }
+    with_others = "Ended, together with other selected sessions."
     said = {
         alone: "Ended. ada, Firefox on Linux, 203.0.113.7",
-        one: "Ended, with others that were selected. ada, Firefox on Linux, 203.0.113.7",
-        other: "Ended, with others that were selected. anonymous, Firefox on Linux, 203.0.113.7",
-        both: "Ended, with all sessions of ada. ada, Firefox on Linux, 203.0.113.7",
+        one: f"{with_others} ada, Firefox on Linux, 203.0.113.7",
+        other: f"{with_others} anonymous, Firefox on Linux, 203.0.113.7",
+        both: "Ended, together with all sessions of ada. ada, Firefox on Linux, 203.0.113.7",
     }
     for id, words in said.items():
         assert f"admin {words} 1 entry" in text_of(admin_client.get(url("history", id)))
@@ -115,9 +116,9 @@ def test_a_reply_that_was_lost(admin_client, ada):
     """Any page says that the session may live."""
     message = Ending(log.ALONE, "17", DEVICE, IP, is_certain=False).message("9d1c7b3d (user 17)")
     entry = LogEntry(action_flag=DELETION, change_message=message)
-    maybe = "May have been ended: the reply of Redis was lost."
+    maybe = "May have been ended: the reply from Redis was lost."
     assert maybe in entry.get_change_message()
-    assert Ending.read(entry).said("ada") == maybe
+    assert Ending.read(entry).in_words("ada") == maybe
 
 
 def test_one_entry_sends_a_signal(admin_client, ada):
@@ -185,7 +186,7 @@ def test_entries_of_others_say_nothing_of_an_ending(message):
 def test_entries_of_others_for_staff_who_may_not_see_users(client, admin_user):
     """They may hold names, so it is said only what kind they are of."""
     id = "0" * 32
-    logged(admin_user, id, "Ended, with all sessions of ada.")
+    logged(admin_user, id, "Ended, together with all sessions of ada.")
     logged(admin_user, id, "Changed by ada.", CHANGE)
     client.force_login(staff("viewer", "view_session"))
     page = text_of(client.get(url("history", id)))

@@ -60,8 +60,8 @@ def test_redis_is_away(admin_client, away, page):
     response = ask(admin_client, page)
     text = text_of(response)
     assert (response.status_code, response["Retry-After"]) == (503, "5")
-    assert "Redis does not answer, so sessions can neither be shown nor ended now." in text
-    assert "They are not lost by that." in text
+    assert "The site cannot reach Redis, so it cannot show or end sessions now." in text
+    assert "The sessions are still there." in text
     assert "Django administration" in text
     assert "password@" not in response.content.decode()
     assert not LogEntry.objects.exists()
@@ -112,7 +112,7 @@ def test_redis_goes_away_after_the_visitor_was_recognized(settings, admin_user, 
     monkeypatch.setattr(registry, "count", fail)
     response = client.get(url())
     assert response.status_code == 503
-    assert "Redis does not answer" in text_of(response)
+    assert "The site cannot reach Redis" in text_of(response)
 
 
 NEED_INDEX = {"list", "filtered list", "search", "end all of a user"}
@@ -124,7 +124,7 @@ def test_without_indexes(settings, session_redis, admin_client, page):
     settings.SESSION_REDIS = {**session_redis, "INDEX": False}
     response = ask(admin_client, page)
     assert response.status_code == 200
-    assert "This site is not set up to list its sessions." in text_of(response)
+    assert "This site is not configured to list its sessions." in text_of(response)
     assert 'SESSION_REDIS["INDEX"] is False. Set it to True' in text_of(response)
 
 

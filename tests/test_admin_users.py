@@ -77,8 +77,8 @@ def test_primary_keys_that_are_none(settings, django_assert_num_queries):
 
 
 def test_a_search_is_capped(monkeypatch):
-    """No more than `CAP` by name, and the one of that primary key beside them."""
-    monkeypatch.setattr(users, "CAP", 3)
+    """No more than `MAX_USERS` by name, and the one of that primary key beside them."""
+    monkeypatch.setattr(users, "MAX_USERS", 3)
     created = [User.objects.create_user(f"user {number}") for number in range(5)]
     last = str(created[-1].pk)
     found = users.search("user")
@@ -100,7 +100,7 @@ def test_sessions_are_told_whose_they_are(rf, person, django_assert_num_queries)
     found = [Session.of(live) for live in registry.find_many(ids)]
     viewer = Viewer(request, admin.site.get_model_admin(Session))
     with django_assert_num_queries(1):
-        viewer.introduce(found)
+        viewer.label_users(found)
     assert {session.user_url for session in found} == {None}
     assert [session.owner for session in found] == [
         "Ada@example.com",

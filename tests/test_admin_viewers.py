@@ -101,7 +101,7 @@ def pages(user):
     live, other, ended = (signed_in(user) for _ in range(3))
     marge = ended_by_marge(ended)
     former = "f" * 32
-    logged(marge, former, f"Ended, with all sessions of {NAME}.")
+    logged(marge, former, f"Ended, together with all sessions of {NAME}.")
     logged(marge, former, f"Changed {EMAIL}.", CHANGE)
     selected = {"action": "delete_selected", "_selected_action": [live]}
     return {
@@ -235,10 +235,12 @@ def test_searches_find_what_is_seen(victoria):
     }
     assert [term for term, is_found in found.items() if is_found] == [str(victoria.pk), id, id[:6]]
     help_text = text_of(client.get(url()))
-    said = "A user's primary key, or 6 or more of the first characters of a session's ID."
+    said = "Enter a user's primary key, or the first 6 or more characters of a session ID."
     assert said in help_text
     assert "e-mail" not in help_text
-    assert "A user name or e-mail address" in text_of(client_of(somebody("superuser")).get(url()))
+    assert "Enter a user name, an e-mail address" in text_of(
+        client_of(somebody("superuser")).get(url())
+    )
 
 
 def test_keys_in_place_of_names(victoria):
@@ -257,7 +259,7 @@ def test_keys_in_place_of_names(victoria):
     history = text_of(client.get(url("history", id)))
     assert f"Change history: {id[:8]} ({called})" in history
     somebody_pk = User.objects.get(username__startswith="somebody").pk
-    assert f"user {somebody_pk} Ended, with all sessions of {called}. {called}," in history
+    assert f"user {somebody_pk} Ended, together with all sessions of {called}. {called}," in history
     assert f"{id[:8]} ({called}) Session" in text_of(client.get("/admin/"))
 
 
@@ -356,19 +358,19 @@ def test_the_admins_own_rule(rf, admin_user):
 
 
 @pytest.mark.parametrize(
-    ("model", "sees_keys"),
+    ("model", "sees_primary_keys"),
     [("auth.User", True), ("people.Person", True), ("people.Employee", True),
      ("people.Guest", True), ("people.Member", False)],
 )  # fmt: skip
-def test_keys_that_are_names(settings, rf, model, sees_keys):
+def test_keys_that_are_names(settings, rf, model, sees_primary_keys):
     """They are not shown, either."""
     nobody = User(pk=-1)
     nobody.get_all_permissions()  # which the staff's own model finds
     settings.AUTH_USER_MODEL = model
     viewer = viewer_of(nobody, admin.AdminSite("other"), rf)
-    assert viewer.sees_keys is sees_keys
-    assert viewer.called("17") == ("user 17" if sees_keys else "signed in")
-    assert viewer_of(User(is_superuser=True), admin.AdminSite("other"), rf).sees_keys
+    assert viewer.sees_primary_keys is sees_primary_keys
+    assert viewer.user_label("17") == ("user 17" if sees_primary_keys else "signed in")
+    assert viewer_of(User(is_superuser=True), admin.AdminSite("other"), rf).sees_primary_keys
 
 
 @pytest.fixture
@@ -407,7 +409,7 @@ def test_pages_of_a_site_whose_keys_are_names(asked):
         assert asked("changelist_view", user=name).url == "/?e=1"
         with pytest.raises(PermissionDenied):
             asked("end_all_view", name)
-    assert "6 or more of the first characters of a session's ID." in text_of(listing)
+    assert "the first 6 or more characters of a session ID." in text_of(listing)
 
 
 def test_who_may_see_names_that_are_keys(asked):
@@ -434,10 +436,10 @@ def test_the_log_of_a_site_whose_keys_are_names(asked, rf):
     assert history._staff_name(None, "1") == "a staff member"
     all_of_user = log.Ending(log.ALL_OF_USER, NAME)
     reader = viewer_of(User(is_superuser=False, is_active=False), admin.AdminSite("other"), rf)
-    assert history._said(all_of_user, {}, reader) == (
-        "Ended, with all sessions of one user.",
+    assert history._in_words(all_of_user, {}, reader) == (
+        "Ended, together with all sessions of one user.",
         "signed in",
     )
-    assert history._said(all_of_user, {}, viewer)[0] == (
-        f"Ended, with all sessions of {NAME} (deleted)."
+    assert history._in_words(all_of_user, {}, viewer)[0] == (
+        f"Ended, together with all sessions of {NAME} (deleted)."
     )

@@ -87,9 +87,9 @@ def test_in_words():
     )
     assert str(anonymous) == f"{anonymous.pk[:8]} (anonymous)"
     assert str(session) == f"{session.pk[:8]} (signed in)"
-    session.whose = "ada"
+    session.user_label = "ada"
     assert str(session) == f"{session.pk[:8]} (ada)"
-    session.whose = ""
+    session.user_label = ""
     assert str(session) == session.pk[:8]
 
 

@@ -1,4 +1,4 @@
-"""The registry in the Django admin, as the section "Sessions"."""
+"""The section "Sessions" of the Django admin: it lists, finds and ends sessions."""
 
 from django.contrib import admin
 

@@ -1,4 +1,4 @@
-"""A session in words, as the columns of the list and the rows of its page."""
+"""What the admin shows of a session: the columns of the list and the fields of its page."""
 
 import re
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from sessions_redis.web.devices import device_of
 
 MINUTE = timedelta(minutes=1)
 
-# Where a word may be broken.
+# A place where the browser may break a long word.
 BREAK = mark_safe("<wbr>")
 
 if TYPE_CHECKING:
@@ -30,16 +30,16 @@ else:
 
 
 class ColumnsAdmin(SessionModelAdmin):
-    """The part of the section that finds the words. Times are exact where they are pointed at."""
+    """Makes the columns and fields. Pointing at a relative time shows the exact one."""
 
     @admin.display(description=gettext_lazy("ID"))
     def short_id(self, session: Session) -> str:
         short = format_html('<span title="{}">{}</span>', session.pk, session.short_id)
-        return _whose(session, short)
+        return _marked_if_own(session, short)
 
     @admin.display(description=gettext_lazy("ID"))
     def whole_id(self, session: Session) -> str:
-        return _whose(session, session.pk)
+        return _marked_if_own(session, session.pk)
 
     @admin.display(description=gettext_lazy("user"))
     def user(self, session: Session) -> str:
@@ -49,13 +49,13 @@ class ColumnsAdmin(SessionModelAdmin):
 
     @admin.display(description=gettext_lazy("device"))
     def device(self, session: Session) -> str:
-        # A long name may be broken where its words end: Headless|Chrome.
+        # A long name may break between its words: Headless|Chrome.
         words = re.split("(?<=[a-z])(?=[A-Z])", device_of(session.user_agent))
         return format_html_join(BREAK, "{}", ((word,) for word in words))
 
     @admin.display(description=gettext_lazy("IP address"), empty_value="-")
     def address(self, session: Session) -> str:
-        # A long one may be broken where its groups end, and is still copied as it is.
+        # A long address may break between its groups. Copying it still gives the plain address.
         return format_html_join(BREAK, "{}", _groups(session.ip or ""))
 
     @admin.display(description=gettext_lazy("created"))
@@ -98,7 +98,7 @@ class ColumnsAdmin(SessionModelAdmin):
 
 
 def exactly(moment: datetime) -> str:
-    """In the site's time zone, also where ``USE_TZ`` is False and templates convert nothing."""
+    """Format a time in the site's time zone, even with ``USE_TZ = False``."""
     if moment == NOT_KNOWN:
         return _("unknown")
     if moment == NEVER:
@@ -107,18 +107,18 @@ def exactly(moment: datetime) -> str:
 
 
 def _now() -> datetime:
-    # Django's own now() is naive where USE_TZ is False.
+    # Django's own now() is naive with USE_TZ = False.
     return datetime.now(UTC)
 
 
-def _whose(session: Session, id: str) -> str:
+def _marked_if_own(session: Session, id: str) -> str:
     if not session.is_own:
         return id
     return format_html('{} <span class="own">{}</span>', id, _("(yours)"))
 
 
 def _groups(ip: str) -> Iterator[tuple[str]]:
-    """The parts of an address, each with the colons or the dot that follow."""
+    """Split an address after each dot, colon or pair of colons."""
     return ((part,) for part in re.findall("[^:.]*[:.]+|[^:.]+", ip))
 
 

@@ -1,9 +1,10 @@
 """
-Ending sessions in the admin: one, those selected, all of a user.
+Ends sessions in the admin: one session, the selected sessions, or all sessions of a user.
 
-Each way asks first, checks the permission to delete, writes to the admin's log and says what was
-done. Staff who end their own session are asked twice, and are signed out properly. Staff
-without the permission to view sessions see a session's ID, and nothing else of it.
+Each of these pages checks the permission to delete, asks for confirmation, writes to the admin's
+log, and shows how many sessions ended. Staff who end their own session must confirm twice, and are
+signed out with Django's ``logout()``. Staff without the permission to view sessions see only the
+IDs of sessions.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,20 +28,20 @@ from sessions_redis import registry
 from sessions_redis.admin import log
 from sessions_redis.admin.columns import exactly
 from sessions_redis.admin.history import HistoryAdmin
-from sessions_redis.admin.outage import away, says_so
+from sessions_redis.admin.outage import unavailable_page, with_failure_page
 from sessions_redis.admin.viewers import Viewer, own_session_id
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.models import Session
 from sessions_redis.web.devices import device_of
 
-# Sessions named one by one where they are about to be ended.
-SHOWN = 100
+# The most sessions that a confirmation page lists.
+MAX_NAMED = 100
 
-# One step of ending: some sessions are ended, and logged.
+# Ends a batch of sessions and writes the log for it.
 Step = Callable[[], log.Outcome]
 
-# What the form sends: that it was asked, and that it was asked about one's own session.
-ASKED, ASKED_AGAIN = "post", "own"
+# Fields that the form sends: the staff member confirmed, and confirmed for their own session.
+CONFIRMED, CONFIRMED_OWN = "post", "own"
 
 TEMPLATE = "admin/sessions_redis/session/delete_confirmation.html"
 
@@ -49,8 +50,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """A session in words. ``page``: its address, ``""`` if the viewer may not see it."""
+class ConfirmationRow:
+    """A session on a confirmation page. ``page``: its URL; ``""`` if the viewer may not see it."""
 
     session: Session
     page: str
@@ -67,10 +68,11 @@ class Named:
 @dataclass(frozen=True, slots=True)
 class Question:
     """
-    Whether to end some sessions. ``sessions`` are the first of ``total``.
+    What a confirmation page asks: whether to end some sessions.
 
-    ``has_own``: the session that asks is one of them. ``hidden``: what the form sends beside.
-    ``asked_at``: the session whose page this was asked from, if that was not the list.
+    ``sessions``: the first of the sessions, ``total`` in all. ``has_own``: whether the viewer's
+    own current session is one of them. ``hidden``: names and values of hidden fields of the form.
+    ``asked_at``: the session from whose page the viewer came; ``None`` if from the list.
     """
 
     title: str
@@ -85,26 +87,26 @@ class Question:
     def unnamed(self) -> int:
         return self.total - len(self.sessions)
 
-    def is_answered(self, request: HttpRequest) -> bool:
-        """Whether the answer was yes, and yes again where the own session is among them."""
-        return ASKED in request.POST and (not self.has_own or ASKED_AGAIN in request.POST)
+    def is_confirmed(self, request: HttpRequest) -> bool:
+        """Whether the viewer confirmed, twice if their own session is one of the sessions."""
+        return CONFIRMED in request.POST and (not self.has_own or CONFIRMED_OWN in request.POST)
 
 
 class EndingAdmin(HistoryAdmin):
-    """The part of the section that ends sessions."""
+    """The pages and the action that end sessions."""
 
     actions = ("delete_selected",)
 
-    @says_so
+    @with_failure_page
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """End one session."""
+        """Ask whether to end one session, then end it."""
         session = self.get_object(request, unquote(object_id))
         if not self.has_delete_permission(request, session):
             raise PermissionDenied
         if session is None:
-            return self.gone(request, unquote(object_id))
+            return self.redirect_from_ended(request, unquote(object_id))
         question = Question(
             _("End session"),
             _("Are you sure you want to end this session?"),
@@ -113,22 +115,22 @@ class EndingAdmin(HistoryAdmin):
             has_own=session.is_own,
             asked_at=session,
         )
-        if not question.is_answered(request):
+        if not question.is_confirmed(request):
             return self._ask(request, question)
 
         def end() -> list[str]:
-            # None where somebody else was faster.
+            # Empty if the session had already ended.
             return [session.pk] if registry.end(session.pk, reason="admin") else []
 
         recorder = self._recorder(request, log.ALONE)
-        return self._end(request, question, [partial(recorder.record, [session], end)])
+        return self._end(request, question, [partial(recorder.end_and_log, [session], end)])
 
-    # By this name it takes the place of the admin's own action.
+    # This name makes it replace the admin's own action.
     @admin.action(
         permissions=["delete"], description=gettext_lazy("End selected %(verbose_name_plural)s")
     )
     def delete_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse:
-        """End the sessions of a listing, which names ids or goes across all pages."""
+        """Ask whether to end the selected sessions (or those of all pages), then end them."""
         listing: Listing = queryset
         across, total = listing.ids is None, listing.count()
         question = Question(
@@ -138,7 +140,7 @@ class EndingAdmin(HistoryAdmin):
                 "Are you sure you want to end the selected sessions?",
                 total,
             ),
-            list(listing[:SHOWN]),
+            list(listing[:MAX_NAMED]),
             total,
             has_own=listing.holds(own_session_id(request)),
             hidden=[
@@ -147,28 +149,29 @@ class EndingAdmin(HistoryAdmin):
                 *[(ACTION_CHECKBOX_NAME, id) for id in listing.ids or [""]],
             ],
         )
-        if not question.is_answered(request):
+        if not question.is_confirmed(request):
             return self._ask(request, question)
         recorder = self._recorder(request, log.SELECTED)
         return self._end(request, question, self._recorded(recorder, listing))
 
-    @says_so
+    @with_failure_page
     def end_all_view(self, request: HttpRequest, user_pk: str) -> HttpResponse:
         """
-        End all sessions of the user with the primary key ``user_pk``, as the admin quotes it.
+        Ask whether to end all sessions of a user, then end them.
 
-        This shows whether there are any, so staff must be allowed to see sessions, too; and where a
-        primary key is a name, users.
+        ``user_pk``: the user's primary key, quoted as in other URLs of the admin. The page shows
+        whether the user has sessions, so it needs the permission to view sessions. If the primary
+        key is a user name, it also needs the permission to view users.
         """
         viewer = Viewer(request, self)
-        may_see = viewer.sees_sessions and viewer.sees_keys
+        may_see = viewer.sees_sessions and viewer.sees_primary_keys
         if not may_see or not self.has_delete_permission(request):
             raise PermissionDenied
         pk = unquote(user_pk)
         listing: Any = self.get_queryset(request)
         listing = listing.of_users([pk])
-        shown = list(listing[:SHOWN])
-        owner = shown[0].owner if shown else viewer.called(pk)
+        shown = list(listing[:MAX_NAMED])
+        owner = shown[0].owner if shown else viewer.user_label(pk)
         question = Question(
             _("End all sessions of %(user)s") % {"user": owner},
             _("Are you sure you want to end all sessions of %(user)s?") % {"user": owner},
@@ -176,26 +179,30 @@ class EndingAdmin(HistoryAdmin):
             total=listing.count(),
             has_own=listing.holds(own_session_id(request)),
         )
-        if not question.is_answered(request):
+        if not question.is_confirmed(request):
             return self._ask(request, question)
         recorder = self._recorder(request, log.ALL_OF_USER)
-        # First those that are known, so that the log has them before they end. Then any others,
-        # such as those that signed in meanwhile.
+        # First the sessions in the listing, so that the log has their details. Then all others,
+        # such as sessions that began in the meantime.
         end = partial(registry.end_each_of, pk, reason="admin")
-        rest = partial(recorder.record, [], end, pk)
+        rest = partial(recorder.end_and_log, [], end, pk)
         return self._end(request, question, chain(self._recorded(recorder, listing), [rest]))
 
     def _recorder(self, request: HttpRequest, way: str) -> log.Recorder:
         return log.Recorder(request, Viewer(request, self), way)
 
     def _recorded(self, recorder: log.Recorder, listing: "Listing") -> Iterator[Step]:
-        """For each batch of ``listing``, what ends and logs it."""
+        """Yield, for each batch of ``listing``, a step that ends and logs it."""
         for batch in listing.batches():
             end = partial(registry.end_many, [session.pk for session in batch], reason="admin")
-            yield partial(recorder.record, batch, end)
+            yield partial(recorder.end_and_log, batch, end)
 
     def _end(self, request: HttpRequest, question: Question, steps: Iterable[Step]) -> HttpResponse:
-        """Take ``steps``, one by one; say what was done, also where Redis fails before the end."""
+        """
+        Run ``steps`` one by one, and show how many sessions ended.
+
+        If Redis fails, the steps that are left do not run, and a page shows what was done.
+        """
         ended, last = 0, log.Outcome(0)
         try:
             for step in steps:
@@ -205,7 +212,9 @@ class EndingAdmin(HistoryAdmin):
                     raise last.failure
             return self._done(request, question, ended)
         except SessionStoreUnavailable as error:
-            return away(self, request, error, ended=ended, unknown=last.unknown, lost=last.is_lost)
+            return unavailable_page(
+                self, request, error, ended=ended, unknown=last.unknown, lost=last.is_lost
+            )
 
     def _ask(self, request: HttpRequest, question: Question) -> HttpResponse:
         if not question.total:
@@ -220,11 +229,13 @@ class EndingAdmin(HistoryAdmin):
             "opts": self.opts,
             "media": self.media,
             "question": question,
-            "named": [Named(one, self._page_url(request, one)) for one in question.sessions],
+            "named": [
+                ConfirmationRow(one, self._page_url(request, one)) for one in question.sessions
+            ],
             "shows_sessions": Viewer(request, self).sees_sessions,
-            "asks_again": ASKED in request.POST,
+            "asks_again": CONFIRMED in request.POST,
             "back_url": page_url or self._list_url(request),
-            **self._crumbs(request, question.title, at),
+            **self._breadcrumbs(request, question.title, at),
         }
         return TemplateResponse(request, self.delete_confirmation_template or TEMPLATE, context)
 
@@ -233,10 +244,14 @@ class EndingAdmin(HistoryAdmin):
         if ended and question.has_own:
             logout(request)
         if ended:
-            said = ngettext(
+            message = ngettext(
                 "%(count)d session was ended.", "%(count)d sessions were ended.", ended
             ) % {"count": ended}
-            self.message_user(request, said, messages.SUCCESS)
+            self.message_user(request, message, messages.SUCCESS)
         else:
-            self.message_user(request, _("No session is left to end."), messages.WARNING)
+            self.message_user(
+                request,
+                _("There are no sessions left to end."),
+                messages.WARNING,
+            )
         return redirect(url)

@@ -1,4 +1,4 @@
-"""A session's entries for people to look at; `masking` hides what is secret."""
+"""The table of entries on a session's page. `masking` hides values that look like secrets."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from sessions_redis import masking
 from sessions_redis.masking import Masked
 from sessions_redis.storage.entries import StoredEntry
 
-# What is stored, in words; anything else goes by the name of its class.
+# Names for the types of values. Other types are shown by the name of their class.
 KINDS = {
     str: gettext_lazy("text"),
     bool: gettext_lazy("true or false"),
@@ -21,16 +21,19 @@ KINDS = {
 }
 
 
-# What a page has room for without scrolling: lines, of so many characters on a telephone.
+# A value fits on the page without a scroll bar up to this many lines. On a telephone, a line has
+# this many characters.
 LINES, CHARACTERS = 18, 40
 
 
 @dataclass(frozen=True, slots=True)
-class ShownEntry:
+class EntryRow:
     """
-    ``name`` and ``value``: what is secret in them is hidden. ``size`` in bytes. ``damaged``: it
-    cannot be decoded. ``unread``: it was not decoded, for that could execute code. ``value``:
-    indented JSON, or ``None`` where it is not to be seen or cannot.
+    One row of the table. Secrets in ``name`` and ``value`` are hidden.
+
+    ``kind``: the type in words. ``size``: in bytes. ``damaged``: the value cannot be decoded.
+    ``unread``: the value was not decoded, because that could execute code. ``value``: indented
+    JSON; ``None`` if the viewer may not see it, or if it was not decoded.
     """
 
     name: str
@@ -42,16 +45,16 @@ class ShownEntry:
 
     @property
     def may_scroll(self) -> bool:
-        """Whether the value is so long that it may have to be scrolled, by the keyboard, too."""
+        """Whether the value may need a scroll bar, which then must work with the keyboard."""
         lines = (self.value or "").split("\n")
         return sum(1 + len(line) // CHARACTERS for line in lines) > LINES
 
 
-def shown(entries: Iterable[StoredEntry], *, with_values: bool) -> list[ShownEntry]:
-    """How to show ``entries``; their values only ``with_values``, and without what is secret."""
+def rows(entries: Iterable[StoredEntry], *, with_values: bool) -> list[EntryRow]:
+    """Make the rows of the table. Without ``with_values`` they have no values."""
     page = masking.Page()
     return [
-        ShownEntry(
+        EntryRow(
             page.mask_name(entry.name),
             _kind(entry),
             entry.size,

@@ -1,4 +1,4 @@
-"""What the list of sessions can be narrowed to, beside a search."""
+"""The filters beside the list of sessions."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,9 @@ HOUR, DAY = 3600, 86400
 
 
 class ChoiceFilter(admin.SimpleListFilter):
-    """One of some choices. Any other value is as wrong as a lookup that does not exist."""
+    """A filter with fixed choices. Any other value in the URL is an error."""
 
-    # What each choice asks of the selection.
+    # For each choice, the arguments that narrow the registry's `Selection`.
     selections: dict[str, dict[str, Any]]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
@@ -29,7 +29,7 @@ class ChoiceFilter(admin.SimpleListFilter):
         if value is None:
             return queryset
         if value not in self.selections:
-            raise IncorrectLookupParameters(f"{self.parameter_name} cannot be {value!r}.")
+            raise IncorrectLookupParameters(f"{self.parameter_name} has no choice {value!r}.")
         listing: Listing = queryset
         return listing.select(**self.selections[value])
 
@@ -53,7 +53,7 @@ class ExpiryFilter(ChoiceFilter):
 
 
 class UserFilter(admin.SimpleListFilter):
-    """One user's sessions. Links lead here; the user is there to be seen and taken off again."""
+    """Lists one user's sessions. It shows up only if a link or a URL chose a user."""
 
     title = _("user")
     parameter_name = "user"
@@ -63,9 +63,9 @@ class UserFilter(admin.SimpleListFilter):
         if pk is None:
             return []
         viewer = Viewer(request, model_admin)
-        if not viewer.sees_keys:
-            raise IncorrectLookupParameters("Users are not looked up by their names.")
-        return [(pk, viewer.called(pk, viewer.users_of([pk]).get(pk)))]
+        if not viewer.sees_primary_keys:
+            raise IncorrectLookupParameters("You do not have the permission to find users by name.")
+        return [(pk, viewer.user_label(pk, viewer.users_of([pk]).get(pk)))]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         pk = self.value()

@@ -1,8 +1,8 @@
 """
-Finding a session: by a search of the list, and by the session's key.
+Finds sessions: with the search of the list, or with the session key.
 
-Staff who may end sessions but not view them have a page in place of the list. It takes a key
-or an ID, and leads to the question whether to end that session.
+Staff who may end sessions but not view them get a page instead of the list. They enter a session
+key or a session ID there, and the next page asks whether to end that session.
 """
 
 from typing import Any
@@ -20,35 +20,35 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
 from sessions_redis import registry
-from sessions_redis.admin.outage import says_so
+from sessions_redis.admin.links import LinksAdmin
+from sessions_redis.admin.outage import with_failure_page
 from sessions_redis.admin.viewers import Viewer
-from sessions_redis.admin.ways import WaysAdmin
 from sessions_redis.registry import LiveSession, Started, finding
 from sessions_redis.storage.commands import session_id
 
 BY_NAME = gettext_lazy(
-    "A user name or e-mail address, a user's primary key, or 6 or more of the first characters "
-    "of a session's ID."
+    "Enter a user name, an e-mail address, a user's primary key, or the first 6 or more "
+    "characters of a session ID."
 )
 BY_KEY = gettext_lazy(
-    "A user's primary key, or 6 or more of the first characters of a session's ID."
+    "Enter a user's primary key, or the first 6 or more characters of a session ID."
 )
-BY_ID = gettext_lazy("6 or more of the first characters of a session's ID.")
+BY_ID = gettext_lazy("Enter the first 6 or more characters of a session ID.")
 
 
-class FindingAdmin(WaysAdmin):
-    """The part of the section that finds sessions."""
+class FindingAdmin(LinksAdmin):
+    """The search of the list, and the form that takes a session key."""
 
-    # Searching is this class's own; without a field the admin would show no form.
+    # Only makes the admin show its search form: the search itself is below.
     search_fields = ("user_pk",)
 
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
     ) -> tuple[Any, bool]:
         """
-        Sessions of the users whom ``search_term`` finds, and those whose ids start with it.
+        Find the sessions of matching users, and the sessions whose ID starts with the term.
 
-        Of users it finds what this viewer sees of them, and nothing else.
+        Users match only by what this viewer may see of them.
         """
         listing, term = queryset, search_term.strip()
         digits = term.lower()
@@ -70,22 +70,22 @@ class FindingAdmin(WaysAdmin):
         viewer = Viewer(request, self)
         if viewer.sees_users:
             return str(BY_NAME)
-        return str(BY_KEY if viewer.sees_keys else BY_ID)
+        return str(BY_KEY if viewer.sees_primary_keys else BY_ID)
 
     def is_short(self, search_term: str) -> bool:
-        """Whether the list was searched for the start of an id, and for too little of it."""
+        """Whether the term looks like the start of a session ID, but has too few characters."""
         digits = search_term.strip().lower()
         return digits != "" and registry.is_short_start(digits)
 
     @method_decorator(require_http_methods(["GET", "HEAD", "POST"]))
     @method_decorator(sensitive_post_parameters("session_key"))
-    @says_so
+    @with_failure_page
     def find_view(self, request: HttpRequest) -> HttpResponse:
         """
-        Redirect to the session with the key or ID that was sent.
+        Redirect to the session with the key or ID that the form sent.
 
-        Only the digest of a key is looked up. No address, log or error report shows the key. Staff
-        who had to sign in first arrive without a key, and go to the list.
+        This looks up only the digest of a key. No URL, log or error report contains the key.
+        Redirects to the list if the request is not a POST, as after signing in on the way here.
         """
         sees_sessions = self.has_view_or_change_permission(request)
         if not sees_sessions and not self.has_delete_permission(request):
@@ -103,7 +103,7 @@ class FindingAdmin(WaysAdmin):
         return redirect(self._list_url(request))
 
     def ending_page(self, request: HttpRequest) -> HttpResponse:
-        """The page in place of the list, for staff who may end sessions but not view them."""
+        """Show the page for staff who may end sessions but not view them, instead of the list."""
         request.current_app = self.admin_site.name
         title = _("End a session")
         context = {
@@ -113,13 +113,13 @@ class FindingAdmin(WaysAdmin):
             "opts": self.opts,
             "media": self.media,
             "find_url": self._url("find"),
-            **self._crumbs(request, title, lists=False),
+            **self._breadcrumbs(request, title, lists=False),
         }
         return TemplateResponse(request, "admin/sessions_redis/session/end.html", context)
 
 
 def _sent(request: HttpRequest) -> tuple[str, str]:
-    """The ID of the key that was sent, and what was sent as the digits of an ID."""
+    """Return what was sent, read in two ways: as a key (its ID), and as the digits of an ID."""
     sent = request.POST.get("session_key", "").strip()
     return session_id(sent), sent.lower()
 
@@ -134,15 +134,17 @@ def _found(key_id: str, digits: str) -> Started:
 
 def _not_found(started: Started, digits: str) -> str:
     if started.sessions:
-        return _("The IDs of several live sessions start so. Enter more characters of the ID.")
+        return _(
+            "Several sessions have IDs that start with these characters. Enter more of the ID."
+        )
     if not started.is_complete:
         return _(
-            "This search looked at about %(count)d sessions, and found none whose ID starts with "
-            "these characters. There are more sessions: enter all 32 characters."
+            "Not found among the first %(count)d sessions or so, and there are more. To search "
+            "all of them, enter all 32 characters of the ID."
         ) % {"count": finding.SEARCHED}
     if digits and registry.is_short_start(digits):
         return _(
-            "No live session has this key. To find a session by its ID, enter 6 or more of the "
-            "first characters of the ID."
+            "There is no session with this key. To find a session by its ID, enter the first 6 or "
+            "more characters of the ID."
         )
-    return _("No live session has this key or ID.")
+    return _("There is no session with this key or ID. It may have ended or expired.")

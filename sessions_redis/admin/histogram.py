@@ -1,7 +1,7 @@
 """
-The picture above the list: how many sessions have how much time left.
+The histogram above the list: how many sessions have how much time left.
 
-Every scale that might fit is counted in one round trip, and the one that fits is drawn.
+One round trip counts the sessions for all possible time scales. Then the best scale is drawn.
 """
 
 from bisect import bisect_left
@@ -17,26 +17,28 @@ from sessions_redis import registry
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
-# Seconds that the picture may span. The age of this site's cookies is another.
+# Possible spans of the time axis, in seconds. SESSION_COOKIE_AGE is one more.
 SPANS = (
     15 * MINUTE, HOUR, 6 * HOUR, DAY, 7 * DAY, 14 * DAY, 30 * DAY, 90 * DAY, 360 * DAY,
 )  # fmt: skip
 
-# Seconds that one bar may stand for where they divide the span, and how many bars there should be.
+# Round widths of a bar, in seconds. A width is possible if it divides the span.
 WIDTHS = (
     1, 2, 5, 10, 15, 30, MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 30 * MINUTE,
     HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 3 * DAY, 7 * DAY, 15 * DAY,
     30 * DAY,
 )  # fmt: skip
+
+# The wanted number of bars, and its limits.
 BARS, FEWEST, MOST = 24, 12, 48
 
-# A scale fits if it has this share of the sessions. Those beyond it share one more bar.
+# A scale fits if it covers this share of the sessions. The others share one more bar at its end.
 SHARE = 0.95
 
-# Heights in CSS pixels: of the highest bar, and of the lowest part of one, which has to be seen.
+# In CSS pixels: the height of the highest bar, and the least height of a part, to be visible.
 HEIGHT, LOWEST = 80, 6
 
-# What of a bar's place is left free.
+# The share of each bar's width that stays empty, as a gap.
 GAP = 0.16
 
 UNITS = (
@@ -74,7 +76,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One part of a bar as SVG writes it; ``y`` and ``height`` in pixels from the top."""
+    """A rectangle in SVG. ``x`` and ``width`` are in percent, ``y`` and ``height`` in pixels."""
 
     x: str
     width: str
@@ -85,9 +87,9 @@ class Block:
 @dataclass(frozen=True, slots=True)
 class Bar:
     """
-    What stands for ``count``: anonymous sessions on top of those with a user.
+    The bar for ``count``: anonymous sessions on top of signed-in ones.
 
-    ``place``: all of the bar's room, which tells its numbers to who points at it.
+    ``place``: the whole column. Pointing at it shows the numbers.
     """
 
     count: Count
@@ -98,7 +100,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A time on the axis. ``anchor`` keeps the outermost labels inside."""
+    """A time on the axis. ``anchor``: SVG's text-anchor, which keeps the outer labels inside."""
 
     x: str
     label: str
@@ -107,7 +109,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """``counts`` rise in time left; if some sessions are beyond the scale, they come last."""
+    """``counts``: by time left, ascending. The last may count the sessions beyond the scale."""
 
     counts: tuple[Count, ...]
 
@@ -142,7 +144,7 @@ class Histogram:
             )
 
     def ticks(self) -> Iterator[Tick]:
-        """The start and end of the scale, and times between that are one number of one unit."""
+        """Yield the start and the end of the scale, and round times between them."""
         place = 100 / len(self.counts)
         bounds = [count.low for count in self.counts]
         if self.counts[-1].high != inf:
@@ -155,7 +157,7 @@ class Histogram:
             yield Tick(_percent(number * place), label, anchor)
 
     def _heights(self, count: Count) -> tuple[int, int]:
-        """In proportion, but none lower than `LOWEST`, and no higher than `HEIGHT` together."""
+        """Heights in proportion to the counts; each at least `LOWEST`, together up to `HEIGHT`."""
         if not count.total:
             return 0, 0
         lowest_signed_in = LOWEST if count.signed_in else 0
@@ -168,7 +170,7 @@ class Histogram:
 
 
 def histogram() -> Histogram:
-    """All sessions as they are now. One round trip."""
+    """Count all sessions of the site by time left, in one round trip."""
     spans = {*SPANS, max(BARS, int(settings.SESSION_COOKIE_AGE))}
     scales = [scale_of(span) for span in sorted(spans)]
     bounds = [*sorted({bound for scale in scales for bound in scale}), inf]
@@ -176,7 +178,7 @@ def histogram() -> Histogram:
 
 
 def scale_of(span: int) -> list[float]:
-    """From 0 to ``span`` seconds in about `BARS` equal steps, of a round length if there is one."""
+    """Divide 0 to ``span`` seconds into about `BARS` equal steps, of a round width if possible."""
     round_widths = [width for width in WIDTHS if span % width == 0]
     width = min(round_widths, key=lambda width: abs(log(span / width / BARS)))
     if not FEWEST <= span / width <= MOST:
@@ -191,9 +193,9 @@ def fitting(
     anonymous: Sequence[int],
 ) -> Histogram:
     """
-    The smallest of ``scales`` that has nearly all sessions, or the largest there is.
+    Choose the shortest of ``scales`` that covers the share `SHARE` of sessions, or the longest.
 
-    ``signed_in`` and ``anonymous``: how many lie between each of ``bounds`` and the next.
+    ``signed_in``, ``anonymous``: how many sessions are between each of ``bounds`` and the next.
     """
 
     def counted(low: float, high: float) -> Count:
@@ -211,7 +213,7 @@ def fitting(
 
 
 def duration(seconds: float) -> str:
-    """In words, by the largest unit and the one that follows: "1 day, 12 hours"."""
+    """Describe a time in its two largest units: "1 day, 12 hours"."""
     whole = round(seconds)
     first = next((place for place, (unit, _) in enumerate(UNITS) if unit <= whole), len(UNITS) - 1)
     parts: list[str] = []

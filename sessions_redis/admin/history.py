@@ -1,4 +1,4 @@
-"""The history of a session by the admin's log, in words for the viewer."""
+"""The page with the history of a session, from the admin's log."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,40 +15,40 @@ from django.utils.translation import gettext as _
 
 from sessions_redis import registry
 from sessions_redis.admin import log, users
+from sessions_redis.admin.links import LinksAdmin
 from sessions_redis.admin.log import Ending
-from sessions_redis.admin.outage import says_so
+from sessions_redis.admin.outage import with_failure_page
 from sessions_redis.admin.viewers import Viewer
-from sessions_redis.admin.ways import WaysAdmin
 from sessions_redis.models import Session
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An entry of the log: when it was made, by which staff member, what was done, and to whom."""
+    """A row of the page. ``details``: the session's user, device and IP address, if known."""
 
     time: datetime
     staff: str
-    said: str
+    action: str
     details: str = ""
 
 
-class HistoryAdmin(WaysAdmin):
-    """The part of the section that shows the log."""
+class HistoryAdmin(LinksAdmin):
+    """The history page, and the redirects from sessions that have ended."""
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Session | None:
-        """A live session; where its history is asked for, also one that the log knows."""
+        """Return a session; on the history page, also one that has ended and is in the log."""
         session = super().get_object(request, object_id, from_field)
         if session is None and _is_history(request):
             return _ended(object_id, Viewer(request, self))
         return session
 
-    @says_so
+    @with_failure_page
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        # Before it looks: staff who may not view sessions do not learn whether it exists.
+        # Checked first, so that staff who may not view sessions cannot find out which ones exist.
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
         response = super().history_view(request, object_id, extra_context)
@@ -56,42 +56,42 @@ class HistoryAdmin(WaysAdmin):
         if "object" in context:
             viewer = Viewer(request, self)
             context["lines"] = _lines([*context["action_list"]], viewer)
-            context |= self._crumbs(request, _("History"), context["object"])
+            context |= self._breadcrumbs(request, _("History"), context["object"])
         return response
 
     def _get_obj_does_not_exist_redirect(
         self, request: HttpRequest, opts: Any, object_id: str
     ) -> HttpResponse:
-        # The admin calls this, and does not document it.
-        return self.gone(request, unquote(object_id))
+        # The admin calls this method, but does not document it.
+        return self.redirect_from_ended(request, unquote(object_id))
 
-    def gone(self, request: HttpRequest, id: str) -> HttpResponse:
-        """Lead to the history of a session that is not live, if the log knows it; else away."""
+    def redirect_from_ended(self, request: HttpRequest, id: str) -> HttpResponse:
+        """Redirect to the history of a session that has ended, or to the list if there is none."""
         may_read = self.has_view_or_change_permission(request)
         if may_read and registry.is_id(id) and log.entries_of(id).exists():
-            said = _("This session is not live any more. Here is what the log says about it.")
-            self.message_user(request, said, messages.INFO)
+            message = _("This session has ended. This is its history in the log.")
+            self.message_user(request, message, messages.INFO)
             return redirect(self._filtered(request, self._url("history", id)))
-        said = _("No live session has this ID. It has ended or expired, or there never was one.")
-        self.message_user(request, said, messages.WARNING)
+        message = _("There is no session with this ID. It may have ended or expired.")
+        self.message_user(request, message, messages.WARNING)
         return redirect(self._list_url(request))
 
 
 def _ended(id: str, viewer: Viewer) -> Session | None:
-    """The session of this id as far as the log knows it; ``None`` if it does not."""
+    """Make a session from what the log knows about this ID; ``None`` if it has no entry."""
     entry = log.entries_of(id).first() if registry.is_id(id) else None
     if entry is None:
         return None
     session, ending = Session(id), Ending.read(entry)
     session.user_pk = ending.user_pk if ending else None
-    viewer.introduce([session])
+    viewer.label_users([session])
     if ending is None:
-        session.whose = _former_owner(entry, session) if viewer.sees_all_users else ""
+        session.user_label = _former_owner(entry, session) if viewer.sees_all_users else ""
     return session
 
 
 def _former_owner(entry: LogEntry, session: Session) -> str:
-    # An earlier version wrote "<short id> (<user>)".
+    # Earlier versions wrote "<short id> (<user>)".
     return entry.object_repr.removeprefix(f"{session.short_id} (").removesuffix(")")
 
 
@@ -103,20 +103,22 @@ def _lines(entries: Sequence[LogEntry], viewer: Viewer) -> list[Line]:
     lines = []
     for entry, ending, staff_pk in zip(entries, endings, staff, strict=True):
         name = _staff_name(found.get(staff_pk or ""), staff_pk)
-        said, details = _said(ending, found, viewer) if ending else (_bare(entry, viewer), "")
-        lines.append(Line(entry.action_time, name, said, details))
+        action, details = (
+            _in_words(ending, found, viewer) if ending else (_without_ending(entry, viewer), "")
+        )
+        lines.append(Line(entry.action_time, name, action, details))
     return lines
 
 
-def _said(ending: Ending, found: Mapping[str, Any], viewer: Viewer) -> tuple[str, str]:
+def _in_words(ending: Ending, found: Mapping[str, Any], viewer: Viewer) -> tuple[str, str]:
     pk = ending.user_pk
-    owner = _("anonymous") if pk is None else viewer.called(pk, found.get(pk))
-    said = ending.said(owner if viewer.sees_keys or pk in found else _("one user"))
-    return said, ", ".join(filter(None, (owner, ending.device, ending.ip)))
+    owner = _("anonymous") if pk is None else viewer.user_label(pk, found.get(pk))
+    action = ending.in_words(owner if viewer.sees_primary_keys or pk in found else _("one user"))
+    return action, ", ".join(filter(None, (owner, ending.device, ending.ip)))
 
 
-def _bare(entry: LogEntry, viewer: Viewer) -> str:
-    """An entry that an earlier version wrote, or somebody else: it may name users."""
+def _without_ending(entry: LogEntry, viewer: Viewer) -> str:
+    """Describe an entry that an earlier version or other code wrote, which may name users."""
     if viewer.sees_all_users:
         return entry.get_change_message()
     if entry.action_flag == DELETION:
@@ -131,7 +133,7 @@ def _staff_name(user: Any, pk: str | None) -> str:
         return f"{name} ({full_name})" if full_name else name
     if pk is None or users.is_named_by_key():
         return _("a staff member")
-    return users.unnamed(pk)
+    return users.label_without_name(pk)
 
 
 def _is_history(request: HttpRequest) -> bool:

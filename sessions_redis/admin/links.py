@@ -1,4 +1,4 @@
-"""Where the pages of the section are, and the ways between them."""
+"""The URLs of the section's pages, and the links between them."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -19,19 +19,19 @@ else:
     SessionModelAdmin = admin.ModelAdmin
 
 
-class WaysAdmin(SessionModelAdmin):
-    """The part of the section that knows the addresses, and the way back."""
+class LinksAdmin(SessionModelAdmin):
+    """Makes URLs that keep the filters of the list, and breadcrumbs."""
 
     def _url(self, page: str, *args: str) -> str:
         name = f"admin:sessions_redis_session_{page}"
         return reverse(name, args=args, current_app=self.admin_site.name)
 
     def _list_url(self, request: HttpRequest) -> str:
-        """The list as it was filtered; for people who may only end sessions, the page for that."""
+        """The URL of the list (filtered). Staff who may only end sessions see a form there."""
         return self._filtered(request, self._url("changelist"))
 
     def _page_url(self, request: HttpRequest, session: Session) -> str:
-        """A session's page, with the way back; ``""`` if it has ended or is not to be seen."""
+        """The URL of a session's page; ``""`` if it has ended or the viewer may not see it."""
         if session.live is None or not self.has_view_or_change_permission(request, session):
             return ""
         return self._filtered(request, self._url("change", quote(session.pk)))
@@ -43,7 +43,7 @@ class WaysAdmin(SessionModelAdmin):
         }
         return add_preserved_filters(preserved, url)
 
-    def _crumbs(
+    def _breadcrumbs(
         self,
         request: HttpRequest,
         here: str,
@@ -52,10 +52,10 @@ class WaysAdmin(SessionModelAdmin):
         lists: bool = True,
     ) -> dict[str, Any]:
         """
-        For the template of that name: the way to the page ``here`` as addresses and words.
+        Make the context of the template ``breadcrumbs.html``: links down to the page ``here``.
 
-        It leads by the list, unless ``here`` is the page in its place; and by the page of
-        ``session``, if there is one. An empty address is no link.
+        ``session``: adds the page of this session. ``lists``: whether to add the list of sessions.
+        An item with an empty URL is not a link.
         """
         site, app = self.admin_site.name, self.opts.app_config
         app_url = reverse("admin:app_list", args=[self.opts.app_label], current_app=site)
@@ -67,5 +67,5 @@ class WaysAdmin(SessionModelAdmin):
             crumbs.append((self._list_url(request), capfirst(str(self.opts.verbose_name_plural))))
         if session is not None:
             crumbs.append((self._page_url(request, session), str(session)))
-        # The markup of the admin's own changed.
+        # Django 6.1 changed the markup of the admin's breadcrumbs to a list.
         return {"crumbs": [*crumbs, ("", here)], "crumbs_are_items": django.VERSION >= (6, 1)}

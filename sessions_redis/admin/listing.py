@@ -1,4 +1,4 @@
-"""What the admin's pages take for a queryset of sessions."""
+"""Lists sessions from Redis with the interface of a queryset, as the admin needs it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
@@ -15,49 +15,47 @@ from sessions_redis.models import Session
 from sessions_redis.registry import ALL, LiveSession, Started
 from sessions_redis.storage.listings import BATCH_SIZE, END_MANY_BATCH_SIZE
 
-# Sessions that are ended at a time: as many as one command ends, so that the log says of no others
-# that they may have been ended, where the reply to that is lost.
-
-# Sessions that a listing of several users has. To find those further down would take reading as
+# The most sessions in a listing of several users. To reach later ones, Redis would have to read as
 # many members of each user's index.
-MOST = 1000
+SEVERAL_USERS_LIMIT = 1000
 
 
 class NotOffered(NotSupportedError, AttributeError):  # noqa: N818 - as NotSupportedError itself
-    """Something that a queryset does, and a listing of sessions does not."""
+    """A listing of sessions does not support this feature of querysets."""
 
 
 class Listing:
     """
-    Some of the live sessions in an order: a `Selection` of the registry, read when looked at.
+    Sessions of a `Selection` of the registry, in order. Reads Redis when it is evaluated.
 
-    It does what the admin asks of a queryset to list, find and choose; anything else raises
-    `NotOffered`. ``ids`` narrows it to sessions of these ids. ``dress`` is told each batch of
-    sessions that was read, to add what the registry does not know. ``is_complete``: whether the
-    search for the first digits of an id looked at all sessions.
+    It supports what the admin does with a queryset to list, find and select objects. Anything else
+    raises `NotOffered`. ``ids``: if not ``None``, only sessions with these IDs. ``annotate``: is
+    called with each batch of sessions, to add what the registry does not know. ``is_complete``:
+    whether a search for the start of an ID looked at all sessions.
 
-    Copies share what they have counted and found: one request sees one moment.
+    Listings that derive from each other share counts and results, so the numbers on a page agree.
     """
 
     model = Session
     ordered = totally_ordered = True
     query = SimpleNamespace(select_related=False, order_by=())
 
-    def __init__(self, dress: Callable[[Sequence[Session]], None] = lambda _: None) -> None:
+    def __init__(self, annotate: Callable[[Sequence[Session]], None] = lambda _: None) -> None:
         self.selection = ALL
         self.ids: tuple[str, ...] | None = None
         self.capped = False
         self.is_complete = True
         self._has_more = False
-        self._dress = dress
+        self._annotate = annotate
         self._known: dict[Any, Any] = {}
         self._window: tuple[int, int | None] = (0, None)
         self._rows: list[Session] | None = None
 
     def __getattr__(self, name: str) -> NoReturn:
         raise NotOffered(
-            f"Sessions lie in Redis, and their listing in the admin has no {name!r}. It can be "
-            "counted, sliced and iterated over; sessions_redis.registry does the rest."
+            f"The listing of sessions in the admin does not support {name!r}, because sessions "
+            "are stored in Redis. You can count, slice and iterate over it. For anything else, "
+            "use sessions_redis.registry."
         )
 
     # As a queryset
@@ -66,7 +64,7 @@ class Listing:
         few = self._few()
         if few is not None:
             return len(few)
-        return min(self._total(), MOST) if self._is_of_several else self._total()
+        return min(self._total(), SEVERAL_USERS_LIMIT) if self._is_of_several else self._total()
 
     def exists(self) -> bool:
         return self.count() > 0
@@ -75,12 +73,12 @@ class Listing:
         return self._clone()
 
     def order_by(self, *names: str) -> "Listing":
-        """By expiry, as the first of ``names`` that is it says; of others nothing is known."""
+        """Order by expiry, if ``names`` has it; other names are ignored."""
         orders = [name for name in names if name.lstrip("-") == "expires"]
         return self.select(latest_first=not orders or orders[0].startswith("-"))
 
     def filter(self, *conditions: Q, **lookups: Any) -> "Listing":
-        """Those of some primary keys; by anything else the registry cannot look."""
+        """Filter by primary keys. Raises `NotOffered` for anything else."""
         wanted: Iterable[Any] | None = None
         for name, value in lookups.items():
             if name in {"pk__in", "id__in"}:
@@ -96,7 +94,7 @@ class Listing:
     def get(self, **lookups: Any) -> Session:
         for session in self.filter(**lookups):
             return session
-        raise Session.DoesNotExist("There is no such session.")
+        raise Session.DoesNotExist("There is no session with this ID.")
 
     def iterator(self, chunk_size: int | None = None) -> Iterator[Session]:
         return iter(self)
@@ -125,13 +123,13 @@ class Listing:
     # As a listing of sessions
 
     def select(self, **changes: Any) -> "Listing":
-        """Those that a `Selection` with these changes has."""
+        """Change the `Selection` that is listed."""
         clone = self._clone()
         clone.selection = replace(self.selection, **changes)
         return clone
 
     def of_users(self, pks: Iterable[str], *, capped: bool = False) -> "Listing":
-        """Those of some users. ``capped``: there are more such users than are named here."""
+        """Only sessions of these users. ``capped``: whether more users match than these."""
         users = tuple(pks)
         if self.selection.users is not None:
             users = tuple(pk for pk in self.selection.users if pk in users)
@@ -147,19 +145,25 @@ class Listing:
         return clone
 
     def of_started(self, started: Started, theirs: "Listing") -> "Listing":
-        """Those that a search found by the first digits of their ids, and those of ``theirs``."""
-        lives = registry.latest(0, MOST, theirs.selection) if theirs.selection.users else []
+        """Only sessions that a search found by the start of their ID, and those in ``theirs``."""
+        lives = (
+            registry.latest(0, SEVERAL_USERS_LIMIT, theirs.selection)
+            if theirs.selection.users
+            else []
+        )
         found = self.of_ids(live.id for live in (*started.sessions, *lives))
         found.capped, found.is_complete = theirs.capped, started.is_complete
-        found._has_more = len(lives) == MOST and theirs._total() > MOST
+        found._has_more = (
+            len(lives) == SEVERAL_USERS_LIMIT and theirs._total() > SEVERAL_USERS_LIMIT
+        )
         return found
 
     @property
     def is_cut(self) -> bool:
-        """Whether these are the first `MOST` of several users' sessions, and there are more."""
+        """Whether this has only the first `SEVERAL_USERS_LIMIT` sessions of several users."""
         if self.ids is not None:
             return self._has_more
-        return self._is_of_several and self._total() > MOST
+        return self._is_of_several and self._total() > SEVERAL_USERS_LIMIT
 
     @property
     def _is_of_several(self) -> bool:
@@ -173,14 +177,15 @@ class Listing:
         return total
 
     def holds(self, id: str) -> bool:
-        """Whether the session of this id is live and one of these."""
+        """Whether the session with this ID exists and is in this listing."""
         return bool(self.of_ids([id]))
 
     def batches(self) -> Iterator[list[Session]]:
         """
-        All of them, in batches, for someone who ends each batch before asking for the next.
+        Yield all sessions in batches. The caller must end each batch before it takes the next.
 
-        Sessions that come up meanwhile cannot make this go on for ever.
+        The number of batches is fixed at the start, so new sessions cannot make this endless. Each
+        batch fits into one command, so that a lost reply affects only the sessions of one batch.
         """
         if self.ids is not None:
             rows = self._read()
@@ -190,19 +195,19 @@ class Listing:
             )
             return
         for _ in range(0, self.count(), END_MANY_BATCH_SIZE):
-            # Always the first ones: those before them have been ended.
-            yield self._dressed(registry.latest(0, END_MANY_BATCH_SIZE, self.selection))
+            # Always the first sessions: those of earlier batches have been ended.
+            yield self._annotated(registry.latest(0, END_MANY_BATCH_SIZE, self.selection))
 
     def _read(self) -> list[Session]:
         if self._rows is None:
             start, stop = self._window
             few = self._few()
             found = self._latest(start, stop) if few is None else few[start:stop]
-            self._rows = self._dressed(found)
+            self._rows = self._annotated(found)
         return self._rows
 
     def _few(self) -> list[LiveSession] | None:
-        """All there are, where it is narrowed to ids; else ``None``."""
+        """All sessions, if the listing is limited to IDs; otherwise ``None``."""
         if self.ids is None:
             return None
         key = self.ids, self.selection
@@ -218,7 +223,7 @@ class Listing:
     def _latest(self, start: int, stop: int | None) -> list[LiveSession]:
         end = self.count() if stop is None else stop
         if self._is_of_several:
-            end = min(end, MOST)
+            end = min(end, SEVERAL_USERS_LIMIT)
         found: list[LiveSession] = []
         for at in range(start, end, BATCH_SIZE):
             found += registry.latest(at, min(at + BATCH_SIZE, end), self.selection)
@@ -235,7 +240,7 @@ class Listing:
             return True
         return live.expires <= datetime.now(UTC) + timedelta(seconds=chosen.within)
 
-    def _dressed(self, found: Iterable[LiveSession]) -> list[Session]:
+    def _annotated(self, found: Iterable[LiveSession]) -> list[Session]:
         sessions = [Session.of(live) for live in found]
-        self._dress(sessions)
+        self._annotate(sessions)
         return sessions

@@ -1,9 +1,11 @@
 """
-What the admin's log holds of sessions that were ended: of each its id, whose it was, the device and
-the address that used it, and how it was ended. The entry's user is the staff member who ended it.
+The entries in the admin's log about sessions that staff ended.
 
-No name of the session's user is in the log, for not everybody who reads it may see that. The pages
-of the section put the name there for those who may.
+An entry has the session's ID, its user's primary key, the device, the IP address, and how the
+session was ended. The entry's own user is the staff member who ended it.
+
+An entry does not have the name of the session's user, because not all staff who read the log may
+see users. The section's pages add the name for staff who may.
 """
 
 import json
@@ -27,17 +29,17 @@ from sessions_redis.web.devices import device_of
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
-# How a session was ended: by itself, with others that were selected, with all of its user.
-ALONE, SELECTED, ALL_OF_USER = WAYS = ("alone", "selected", "all of user")
+# How a session was ended: alone, with others that were selected, or with all sessions of its user.
+ALONE, SELECTED, ALL_OF_USER = ("alone", "selected", "all of user")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """
-    What became of sessions that were to be ended. ``ended``: how many were.
+    The result of ending some sessions. ``ended``: how many ended.
 
-    ``unknown``: how many others may have been ended, as far as one knows, because the reply of
-    Redis was lost. ``failure``: what kept Redis from ending all.
+    ``unknown``: how many more of the known sessions may have ended, because the reply from Redis
+    was lost. ``failure``: the exception, if Redis did not end all.
     """
 
     ended: int
@@ -46,17 +48,18 @@ class Outcome:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the reply of Redis was lost."""
+        """Whether the reply from Redis was lost."""
         return self.failure is not None and self.failure.may_have_been_done
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
     """
-    What an entry says of a session that was ended. ``way``: one of `WAYS`.
+    What an entry of the log stores about a session that was ended.
 
-    ``device`` and ``ip`` are ``None`` where they are not known. ``is_certain``: ``False`` if the
-    session may live, because the reply of Redis was lost.
+    ``way``: `ALONE`, `SELECTED` or `ALL_OF_USER`. ``device`` and ``ip`` are ``None`` if they are
+    not known. ``is_certain``: ``False`` if the session may still exist, because the reply from
+    Redis was lost. The names of the fields are stored in the database, so they cannot change.
     """
 
     way: str
@@ -68,39 +71,40 @@ class Ending:
     @classmethod
     def of(cls, session: Session, way: str) -> Self:
         pk, agent = session.user_pk, session.user_agent
-        # Longer ones are damage in Redis, and there are no such users.
+        # A longer primary key is damaged data in Redis: no user has one.
         user_pk = pk if pk is None or len(pk) <= LONGEST_PK else readable_pk(pk)
         return cls(way, user_pk, device_of(agent) if agent else None, session.ip)
 
     @classmethod
     def read(cls, entry: LogEntry) -> Self | None:
-        """``None`` for an entry that something else has written, or an earlier version of this."""
+        """Read an entry; ``None`` if an earlier version of this package or other code wrote it."""
         try:
             ((kind, held),) = json.loads(entry.change_message)[0].items()
             return cls(**held["ending"]) if kind == "deleted" else None
         except (ValueError, LookupError, TypeError, AttributeError):
             return None
 
-    def message(self, called: str) -> str:
+    def message(self, name: str) -> str:
         """
-        What the entry holds, in the structure that Django translates for any page that shows it.
+        Return the JSON for the entry, in the structure that Django itself uses and translates.
 
-        ``called``: the session in a word. Django shows ``object`` alone, we show the rest.
+        ``name``: what to call the session. Django's own pages show only ``object``. The section's
+        pages show the rest.
         """
-        parts = [called, *filter(None, (self.device, self.ip))]
+        parts = [name, *filter(None, (self.device, self.ip))]
         if not self.is_certain:
-            parts.append(self.said(""))
+            parts.append(self.in_words(""))
         held = {"name": "session", "object": ", ".join(parts), "ending": asdict(self)}
         return json.dumps([{"deleted": held}])
 
-    def said(self, owner: str) -> str:
-        """How it was ended. ``owner``: the session's user in a word."""
+    def in_words(self, owner: str) -> str:
+        """Describe how the session was ended. ``owner``: what to call its user."""
         if not self.is_certain:
-            return _("May have been ended: the reply of Redis was lost.")
+            return _("May have been ended: the reply from Redis was lost.")
         if self.way == ALL_OF_USER:
-            return _("Ended, with all sessions of %(user)s.") % {"user": owner}
+            return _("Ended, together with all sessions of %(user)s.") % {"user": owner}
         if self.way == SELECTED:
-            return _("Ended, with others that were selected.")
+            return _("Ended, together with other selected sessions.")
         return _("Ended.")
 
 
@@ -109,32 +113,32 @@ class Recorder:
     """
     Ends sessions and writes the log, for the staff member who sent ``request``.
 
-    ``way``: how the sessions are ended, one of `WAYS`.
+    ``way``: how the sessions are ended: `ALONE`, `SELECTED` or `ALL_OF_USER`.
     """
 
     request: HttpRequest
     viewer: Viewer
     way: str
 
-    def record(
+    def end_and_log(
         self,
         sessions: Sequence[Session],
         end: Callable[[], Sequence[str]],
         user_pk: str | None = None,
     ) -> Outcome:
         """
-        Call ``end``, and write an entry for each of the ids that it returns.
+        Call ``end``, and write an entry for each session ID that it returns.
 
-        ``sessions``: those that it is about to end, as far as one knows. ``user_pk``: whose any
-        others were. If the reply of Redis is lost, the entries say "may have been ended". If
-        nothing was sent to Redis, or it refused, nothing is written.
+        ``sessions``: the sessions that it will probably end. ``user_pk``: the user of any other
+        sessions that it ends. If the reply from Redis is lost, the entries say "may have been
+        ended". If Redis refused, or nothing was sent to it, this writes nothing.
         """
         using = router.db_for_write(LogEntry)
         known = {session.pk: Ending.of(session, self.way) for session in sessions}
         other = Ending.of(Session(user_pk=user_pk), self.way)
         failure: SessionStoreUnavailable | None = None
-        # Written before, for what the database refuses to hold must not be ended; and afterwards
-        # nothing but the commit is left to fail. Written anew only where it turned out otherwise.
+        # The entries are written first: if the database refuses them, no session ends. Afterwards
+        # only the commit can fail. If other sessions ended than expected, they are written again.
         with transaction.atomic(using=using):
             with transaction.atomic(using=using):
                 self._write(known)
@@ -154,18 +158,18 @@ class Recorder:
     def _write(self, endings: dict[str, Ending]) -> None:
         entries = [self._entry(id, ending) for id, ending in endings.items()]
         if len(entries) == 1:
-            entries[0].save()  # this sends signals, as Django's own log does then
+            entries[0].save()  # sends signals, as Django does for a single entry
         else:
             LogEntry.objects.bulk_create(entries, batch_size=BATCH_SIZE)
 
     def _entry(self, id: str, ending: Ending) -> LogEntry:
         pk = ending.user_pk
         session = Session(id)
-        session.whose = _("anonymous") if pk is None else users.unnamed(pk)
+        session.user_label = _("anonymous") if pk is None else users.label_without_name(pk)
         message = ending.message(str(session))
         if not self.viewer.sees_sessions:
-            # The admin's index shows it to the staff member who ended the session.
-            session.whose = ""
+            # The admin's start page shows this text to the staff member who ended the session.
+            session.user_label = ""
         return LogEntry(
             user_id=str(self.request.user.pk),
             content_type_id=ContentType.objects.get_for_model(Session).pk,
@@ -177,6 +181,6 @@ class Recorder:
 
 
 def entries_of(id: str) -> "QuerySet[LogEntry]":
-    """What the log holds of the session of this id, the latest first."""
+    """Return the log's entries about the session with this ID, newest first."""
     content_type = ContentType.objects.get_for_model(Session)
     return LogEntry.objects.filter(content_type=content_type, object_id=id)

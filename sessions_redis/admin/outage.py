@@ -1,4 +1,4 @@
-"""What the pages of the section say when there is nothing to show: Redis is away, or no index."""
+"""The page that the section shows when Redis is away, or when the site keeps no index."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -10,20 +10,19 @@ from django.template.response import TemplateResponse
 
 from sessions_redis import logs
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.web.unavailable import RETRY_AFTER
 
 log = logs.named("sessions_redis")
-
-# Seconds after which a browser may try again while Redis is away.
-RETRY_AFTER = "5"
 
 View = Callable[..., HttpResponse]
 
 
-def says_so(view: View) -> View:
+def with_failure_page(view: View) -> View:
     """
-    A view of the section that answers with a page of the admin where the registry cannot.
+    Make a view of the section that shows an admin page when it cannot read sessions.
 
-    Away: status 503. Not configured, as without ``INDEX``: 200, for that is how the site is set up.
+    The status is 503 while Redis is away. It is 200 if the site is not configured to list sessions
+    (``INDEX: False``), because that is not a failure.
     """
 
     @wraps(view)
@@ -31,14 +30,14 @@ def says_so(view: View) -> View:
         try:
             return view(model_admin, request, *args, **kwargs)
         except SessionStoreUnavailable as error:
-            return away(model_admin, request, error)
+            return unavailable_page(model_admin, request, error)
         except ImproperlyConfigured as error:
             return _page(model_admin, request, error, is_away=False)
 
     return answer
 
 
-def away(
+def unavailable_page(
     model_admin: Any,
     request: HttpRequest,
     error: SessionStoreUnavailable,
@@ -48,22 +47,22 @@ def away(
     lost: bool = False,
 ) -> HttpResponse:
     """
-    The page for ``error``, with status 503.
+    Make the page for a failure of Redis, with status 503.
 
-    ``ended``: how many sessions were ended before it. ``lost``: sessions may have been ended, for
-    the reply was lost; those that are known are ``unknown``.
+    ``ended``: how many sessions ended before the failure. ``lost``: whether more may have ended,
+    because the reply was lost. ``unknown``: how many of those are known.
     """
     log.warning("The admin cannot show or end sessions. %s", error)
     response = _page(
         model_admin, request, error, is_away=True, ended=ended, unknown=unknown, lost=lost
     )
     response.status_code = 503
-    response["Retry-After"] = RETRY_AFTER
+    response["Retry-After"] = str(RETRY_AFTER)
     return logs.logged(response)
 
 
 def _page(
-    model_admin: Any, request: HttpRequest, error: Exception, **said: Any
+    model_admin: Any, request: HttpRequest, error: Exception, **details: Any
 ) -> TemplateResponse:
     request.current_app = model_admin.admin_site.name
     context = {
@@ -72,6 +71,6 @@ def _page(
         "opts": model_admin.opts,
         "media": model_admin.media,
         "error": error,
-        **said,
+        **details,
     }
     return TemplateResponse(request, "admin/sessions_redis/session/unavailable.html", context)

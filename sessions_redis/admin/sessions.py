@@ -1,4 +1,4 @@
-"""The section itself: the list, and a session's page."""
+"""The model admin of sessions: the list of sessions, and the page of one."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -16,8 +16,8 @@ from sessions_redis.admin.ending import EndingAdmin
 from sessions_redis.admin.filters import ExpiryFilter, SignedInFilter, UserFilter
 from sessions_redis.admin.finding import FindingAdmin
 from sessions_redis.admin.histogram import histogram
-from sessions_redis.admin.listing import MOST, Listing
-from sessions_redis.admin.outage import says_so
+from sessions_redis.admin.listing import SEVERAL_USERS_LIMIT, Listing
+from sessions_redis.admin.outage import with_failure_page
 from sessions_redis.admin.viewers import Viewer
 from sessions_redis.models import Session
 from sessions_redis.registry import finding
@@ -26,7 +26,7 @@ Context = dict[str, Any]
 
 
 class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin):
-    """Who is signed in: to look at and to end. Nothing is added or changed here."""
+    """Shows sessions and ends them. Staff can neither add nor change sessions here."""
 
     list_display = ("short_id", "user", "device", "address", "began", "saved", "expires_in")
     list_filter = (SignedInFilter, ExpiryFilter, UserFilter)
@@ -43,7 +43,7 @@ class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin):
     class Media:
         css = {"all": ("sessions_redis/admin.css",)}
 
-    # Who may
+    # Permissions
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -55,15 +55,15 @@ class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin):
         return request.user.has_perm("sessions_redis.view_session_entries")
 
     def get_model_perms(self, request: HttpRequest) -> dict[str, bool]:
-        # The admin's index links what may be viewed or changed, and names the link after that.
-        # Staff who may only end sessions have a page, on which there is nothing to view.
+        # The admin's start page links a section if the user may view or change it, and labels the
+        # link "View" or "Change". Staff who may only end sessions need a link that is not "View".
         perms = super().get_model_perms(request)
         return {**perms, "change": perms["delete"] and not perms["view"]}
 
-    # What there is
+    # Data
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        return Listing(Viewer(request, self).introduce)
+        return Listing(Viewer(request, self).label_users)
 
     # Pages
 
@@ -81,7 +81,7 @@ class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin):
         ]
         return [*own, *super().get_urls()]
 
-    @says_so
+    @with_failure_page
     def changelist_view(
         self, request: HttpRequest, extra_context: Context | None = None
     ) -> HttpResponse:
@@ -94,8 +94,8 @@ class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin):
         if "cl" in context:
             listing: Listing = context["cl"].queryset
             context["histogram"] = histogram()
-            context["cap"] = users.CAP if listing.capped else None
-            context["cut"] = MOST if listing.is_cut else None
+            context["cap"] = users.MAX_USERS if listing.capped else None
+            context["cut"] = SEVERAL_USERS_LIMIT if listing.is_cut else None
             context["searched"] = None if listing.is_complete else finding.SEARCHED
             context["is_short"] = self.is_short(context["cl"].query)
             context["cl"].search_help_text = self.search_help(request)
@@ -105,7 +105,7 @@ class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin):
                 context |= self._ending_all(request, shown[0])
         return response
 
-    @says_so
+    @with_failure_page
     def changeform_view(
         self,
         request: HttpRequest,
@@ -121,19 +121,19 @@ class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin):
         session: Session = context["original"]
         may_see = self.has_view_entries_permission(request)
         stored = session.live.entries() if session.live else []
-        if not Viewer(request, self).sees_keys:
-            # A user's primary key, which is a name here.
+        if not Viewer(request, self).sees_primary_keys:
+            # This entry is the user's primary key, which is a user name on this site.
             stored = [entry for entry in stored if entry.name != SESSION_KEY]
         context |= {
-            "entries": entries.shown(stored, with_values=may_see),
+            "entries": entries.rows(stored, with_values=may_see),
             "may_see_values": may_see,
             **self._ending_all(request, session),
         }
         return super().render_change_form(request, context, *args, **kwargs)
 
     def _ending_all(self, request: HttpRequest, session: Session) -> Context:
-        """For the buttons that lead to the other sessions of the user, and that end them all."""
-        if session.user_pk is None or not Viewer(request, self).sees_keys:
+        """Context for the buttons that list or end all sessions of the user."""
+        if session.user_pk is None or not Viewer(request, self).sees_primary_keys:
             return {}
         end_all = self._url("end_all", quote(session.user_pk))
         return {

@@ -1,4 +1,4 @@
-"""Whose sessions they are: users of whatever model, by the primary keys that sessions hold."""
+"""Finds the users of sessions by primary key, name or e-mail address, for any user model."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,27 +13,27 @@ from django.utils.translation import gettext as _
 from sessions_redis.models import readable_pk
 from sessions_redis.registry import user_pk_of
 
-# Users whose sessions are looked up in one search: each takes round trips of its own.
-CAP = 50
+# The most users whose sessions one search reads. Each user takes more round trips.
+MAX_USERS = 50
 
-# Characters of a text that may be a primary key: no database takes longer ones for keys.
+# The most characters of a text that may be a primary key. No database has longer ones.
 LONGEST = 10_000
 
-# What a field may raise for a text that is not one of its values. Fields of a site's own do not
-# always make a ``ValidationError`` of that.
+# Exceptions of a model field for a text that is not a valid value. A site's own fields may raise
+# others than ``ValidationError``.
 NOT_A_VALUE = (ValidationError, ValueError, TypeError, ArithmeticError)
 
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """The primary keys, in text, of users that were searched. ``capped``: there are more."""
+    """The primary keys of the users that a search found, as text. ``capped``: more users match."""
 
     pks: tuple[str, ...]
     capped: bool = False
 
 
 def users_of(pks: Iterable[str], among: Any = None) -> dict[str, Any]:
-    """The users of these primary keys in text, in one query; what is of no user is left out."""
+    """Return the users with these primary keys, in one query. Missing users are left out."""
     model = get_user_model()
     values = [value for pk in set(pks) if (value := _pk_value(model, pk)) is not None]
     found = _all(among).filter(pk__in=values) if values else ()
@@ -43,27 +43,29 @@ def users_of(pks: Iterable[str], among: Any = None) -> dict[str, Any]:
 
 def search(term: str, among: Any = None, *, by_key: bool = True) -> Matches:
     """
-    Users whose name or e-mail address holds ``term``, and whoever has it as primary key.
+    Find users whose name or e-mail address contains ``term``, or whose primary key it is.
 
-    ``among``: the users to look at; by default, all. ``by_key``: whether to look at primary keys.
+    ``among``: the users to search; by default all. ``by_key``: whether to search primary keys.
 
-    At most `CAP` by name or address. A primary key need not be any user's: the user may be
-    deleted, and the sessions still there.
+    Returns at most `MAX_USERS` by name or address. It also returns a primary key that no user has:
+    the user may have been deleted and still have sessions.
     """
     model = get_user_model()
     conditions = Q()
     for name in _searched(model):
         conditions |= Q(**{f"{name}__icontains": term})
     users = _all(among).filter(conditions).order_by("pk") if conditions else ()
-    found = users[: CAP + 1]
+    found = users[: MAX_USERS + 1]
     value = _pk_value(model, term) if by_key else None
-    pks = [key_of(user) for user in [*([] if value is None else [model(pk=value)]), *found[:CAP]]]
+    pks = [
+        key_of(user) for user in [*([] if value is None else [model(pk=value)]), *found[:MAX_USERS]]
+    ]
     named = dict.fromkeys(pk for pk in pks if pk is not None)
-    return Matches(tuple(named), capped=len(found) > CAP)
+    return Matches(tuple(named), capped=len(found) > MAX_USERS)
 
 
 def key_of(user: Any) -> str | None:
-    """The primary key of ``user`` in text; ``None`` if its field cannot write that."""
+    """Return the primary key of ``user`` as text; ``None`` if its field cannot convert it."""
     try:
         return user_pk_of(user)
     except NOT_A_VALUE:
@@ -71,13 +73,13 @@ def key_of(user: Any) -> str | None:
 
 
 def is_named_by_key() -> bool:
-    """Whether the primary key of a user is a name or an e-mail address."""
+    """Whether the primary key of the user model is the user name or the e-mail address."""
     field = _key_field(get_user_model())
     return isinstance(field, EmailField) or field.name in _names(field.model)
 
 
-def unnamed(pk: str) -> str:
-    """The user of this primary key in a word, for people who may not see the user's name."""
+def label_without_name(pk: str) -> str:
+    """What to call this user for staff who may not see the user's name."""
     if is_named_by_key():
         return _("signed in")
     return _("user %(pk)s") % {"pk": readable_pk(pk)}
@@ -88,12 +90,12 @@ def _all(among: Any) -> Any:
 
 
 def _names(model: type[Model]) -> set[str]:
-    """The fields of ``model`` that hold the names and e-mail addresses of users, if it has any."""
+    """The fields of ``model`` with the user name and the e-mail address, if it has them."""
     return {getattr(model, "USERNAME_FIELD", ""), getattr(model, "EMAIL_FIELD", "")}
 
 
 def _searched(model: type[Model]) -> Iterable[str]:
-    """The fields to search, as far as the user model has them as fields of its own."""
+    """The fields to search. Fields that are not columns of the user model are left out."""
     for name in _names(model):
         try:
             field = model._meta.get_field(name)
@@ -104,7 +106,7 @@ def _searched(model: type[Model]) -> Iterable[str]:
 
 
 def _key_field(model: type[Model]) -> Any:
-    """The field that holds the primary key, in whichever model that is."""
+    """The field with the primary key, which may be in a model that a relation points to."""
     field: Any = model._meta.pk
     while field.is_relation:
         field = field.target_field
@@ -112,9 +114,10 @@ def _key_field(model: type[Model]) -> Any:
 
 
 def _pk_value(model: type[Model], text: str) -> Any:
-    """The primary key that ``text`` stands for; ``None`` if it can be none."""
+    """Convert text to a primary key; ``None`` if it is not a valid one."""
     field = _key_field(model)
-    # What the database cannot hold would be an error there, not an absence. PostgreSQL refuses NUL.
+    # The database would raise an error for these, instead of finding nothing. PostgreSQL refuses
+    # NUL.
     if "\x00" in text or len(text) > LONGEST:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Who looks at the section, and what may be shown to them about users: the rule is here alone."""
+"""Decides what a staff member may see about the users of sessions. The rule is only here."""
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 class Viewer:
     """
-    The member of staff who sent a request to ``section``.
+    The staff member who sent a request to ``section``.
 
-    A viewer sees the names and e-mail addresses of those users whom the admin's own list of users
-    shows to this viewer, and of nobody else. Other users go by their primary keys; where that is
-    a name itself, by "signed in". These words do not depend on whether there is such a user.
+    A viewer sees the names and e-mail addresses only of users in their own list of users in the
+    admin. Other users are called by their primary key, or "signed in" if the primary key is a user
+    name or an e-mail address. These labels do not reveal whether the user still exists.
     """
 
     def __init__(self, request: HttpRequest, section: "ModelAdmin[Any]") -> None:
@@ -33,12 +33,12 @@ class Viewer:
 
     @cached_property
     def sees_sessions(self) -> bool:
-        """Whether this viewer may look at sessions, and not only end them."""
+        """Whether this viewer may view sessions. If not, they may only end them."""
         return self._section.has_view_or_change_permission(self._request)
 
     @cached_property
     def _users(self) -> Any:
-        """The users that this viewer sees, as a queryset; ``None`` without the permission."""
+        """A queryset of the users that this viewer may see; ``None`` without the permission."""
         model: Any = get_user_model()
         site = self._section.admin_site
         if site.is_registered(model):
@@ -52,47 +52,47 @@ class Viewer:
 
     @property
     def sees_users(self) -> bool:
-        """Whether this viewer sees the names and e-mail addresses of some users."""
+        """Whether this viewer may see the names and e-mail addresses of some users."""
         return self._users is not None
 
     @cached_property
     def sees_all_users(self) -> bool:
-        """Whether a user whom this viewer does not see does not exist."""
+        """Whether this viewer may see all users. Then a user that is not found was deleted."""
         return self.sees_users and not self._users.query.has_filters()
 
     @property
-    def sees_keys(self) -> bool:
-        """Whether this viewer may know any user's primary key."""
+    def sees_primary_keys(self) -> bool:
+        """Whether this viewer may see the primary key of any user."""
         return self.sees_all_users or not users.is_named_by_key()
 
     def users_of(self, pks: Iterable[str]) -> dict[str, Any]:
-        """The users of these primary keys whom this viewer sees, in one query."""
+        """Return the users with these primary keys that this viewer may see, in one query."""
         return users.users_of(pks, self._users) if self.sees_users else {}
 
     def search(self, term: str) -> users.Matches:
-        """The users that ``term`` finds by what this viewer sees of them, and by nothing else."""
+        """Find users only by what this viewer may see of them."""
         among = self._users if self.sees_users else get_user_model()._default_manager.none()
-        return users.search(term, among, by_key=self.sees_keys)
+        return users.search(term, among, by_key=self.sees_primary_keys)
 
-    def called(self, pk: str, user: Any = None) -> str:
-        """The user of this primary key in a word; ``user`` is the one that `users_of` found."""
+    def user_label(self, pk: str, user: Any = None) -> str:
+        """What to call the user with this primary key. ``user``: what `users_of` found for it."""
         if user is not None:
             return str(user.get_username())
         if self.sees_all_users:
             return _("%(pk)s (deleted)") % {"pk": readable_pk(pk)}
-        return users.unnamed(pk)
+        return users.label_without_name(pk)
 
-    def introduce(self, sessions: Sequence[Session]) -> None:
-        """Tell ``sessions`` how to call their users for this viewer. One query for all users."""
+    def label_users(self, sessions: Sequence[Session]) -> None:
+        """Set `user_label`, `user_url` and `is_own` of ``sessions``, with one query for users."""
         found = self.users_of(one.user_pk for one in sessions if one.user_pk is not None)
         own_id = own_session_id(self._request)
         for session in sessions:
             session.is_own = session.pk == own_id
             if not self.sees_sessions:
-                session.whose = ""
+                session.user_label = ""
             elif session.user_pk is not None:
                 user = found.get(session.user_pk)
-                session.whose = self.called(session.user_pk, user)
+                session.user_label = self.user_label(session.user_pk, user)
                 session.user_url = None if user is None else self._url_of(user)
 
     def _url_of(self, user: Any) -> str | None:
@@ -106,5 +106,5 @@ class Viewer:
 
 
 def own_session_id(request: HttpRequest) -> str:
-    """The id of the session that asks; where sessions are kept elsewhere, the id of none."""
+    """The ID of this request's session. It matches no session if another engine stores sessions."""
     return session_id(request.session.session_key or "")
