@@ -1,4 +1,4 @@
-"""The section "Sessions" of the admin, for its tests: where its pages are, and what they show."""
+"""For tests of the admin section "Sessions": the URLs of its pages, and what they show."""
 
 import re
 from html import unescape
@@ -18,9 +18,7 @@ from tests.site import FIREFOX, KEPT, site_settings
 
 
 def use_section(settings: Any) -> None:
-    """
-    Let this test's site be the demonstration's, with Django's lifetime of sessions, not renewed.
-    """
+    """Give this test the demonstration site, with Django's session lifetime and no renewal."""
     for name, value in site_settings().items():
         if name not in KEPT and getattr(settings, name, None) != value:
             setattr(settings, name, value)
@@ -35,7 +33,7 @@ def url(page: str = "changelist", *args: Any) -> str:
 
 
 def staff(name: str, *permissions: str) -> User:
-    """Somebody of the staff who has these permissions, and whose password is the name."""
+    """A staff member with these permissions, whose password is the user name."""
     user = User.objects.create_user(name, f"{name}@example.com", name, is_staff=True)
     own = Permission.objects.filter(content_type__app_label="sessions_redis")
     user.user_permissions.set(own.filter(codename__in=permissions))
@@ -50,7 +48,7 @@ def signed_in(
     agent: str = FIREFOX,
     **entries: Any,
 ) -> str:
-    """A new session, of ``user`` or its primary key or of nobody; its id."""
+    """Make a session of ``user`` (or its primary key), or an anonymous one. Returns its ID."""
     session = SessionStore()
     session.metadata_source = lambda: {IP: ip.encode(), AGENT: agent.encode()}
     if user is not None:
@@ -66,24 +64,24 @@ def signed_in(
 
 
 def own_id(client: Client) -> str:
-    """The id of the session that ``client`` is signed in with."""
+    """The ID of the session with which ``client`` is signed in."""
     return session_id(client.session.session_key)
 
 
 def said_by(entry: LogEntry) -> str:
-    """How a session was ended, by an entry of the admin's log."""
+    """How a session was ended, according to an entry of the admin's log."""
     ending = Ending.read(entry)
     assert ending is not None
     return ending.in_words("the user")
 
 
 def text_of(response: Any) -> str:
-    """What a page says, without its markup."""
+    """The text of a page, without its markup."""
     page = re.sub(r"<(script|style|svg)\b.*?</\1>", "", response.content.decode(), flags=re.DOTALL)
-    page = page.replace("<wbr>", "")  # where a word may be broken
+    page = page.replace("<wbr>", "")  # a place where a word may break
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", page)).split())
 
 
 def listed(response: Any) -> list[str]:
-    """The ids that a list shows, in order."""
+    """The IDs in the list, in order."""
     return [session.pk for session in response.context["cl"].result_list]

@@ -1,4 +1,4 @@
-"""The demonstration site in the tests' own process: its settings, but the suite's servers."""
+"""Runs the demonstration site in the tests' own process, with the suite's Redis servers."""
 
 import runpy
 from pathlib import Path
@@ -14,12 +14,14 @@ FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.
 ROOT = Path(__file__).parent.parent
 VARIABLES = ("DEBUG", "SECRET_KEY", "ALLOWED_HOSTS", "REDIS_URL", "TRUSTED_PROXIES")
 
-# What the suite has set up before a test begins.
+# What the suite sets up before a test begins.
 KEPT = {"ALLOWED_HOSTS", "DATABASES", "DEBUG", "INSTALLED_APPS", "LOGGING", "SESSION_REDIS"}
 
 
 def site_settings(**environment: str) -> dict[str, Any]:
-    """What ``config.settings`` says with ``environment``, and none of its variables beside."""
+    """
+    The values of ``config.settings`` with ``environment``, and none of its other variables set.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for name in VARIABLES:
             patch.delenv(name, raising=False)
@@ -30,7 +32,7 @@ def site_settings(**environment: str) -> dict[str, Any]:
 
 
 def use_site(settings: Any) -> None:
-    """Let this test's ``settings`` be those of the site in development."""
+    """Give this test the settings of the demonstration site in development."""
     for name, value in site_settings().items():
         if name not in KEPT:
             setattr(settings, name, value)
@@ -39,7 +41,7 @@ def use_site(settings: Any) -> None:
 def signed_in_browser(
     user: Any, agent: str = FIREFOX, ip: str = "198.51.100.7", *, page: str, **options: Any
 ) -> Client:
-    """A browser that ``user`` has signed in with, and which has been on ``page`` since."""
+    """A browser in which ``user`` is signed in, and which has visited ``page`` since."""
     browser = Client(headers={"user-agent": agent}, REMOTE_ADDR=ip, **options)
     browser.force_login(user)
     browser.get(page)
@@ -47,5 +49,5 @@ def signed_in_browser(
 
 
 def id_of(browser: Client) -> str:
-    """The id of the browser's session."""
+    """The ID of the browser's session."""
     return session_id(browser.cookies["session-id"].value)

@@ -1,4 +1,6 @@
-"""Sites run by ``manage.py runserver`` in processes of their own, and a browser's part of HTTP."""
+"""
+Runs sites with ``manage.py runserver`` in their own processes, and has an HTTP client for them.
+"""
 
 import http.cookiejar
 import re
@@ -14,7 +16,7 @@ from tests.site import FIREFOX
 
 
 class Site:
-    """``manage.py runserver`` of the project in ``folder``; its output is in ``log``."""
+    """``manage.py runserver`` of the project in ``folder``. Its output is in ``log``."""
 
     def __init__(self, folder: Path, python: str = sys.executable, **environment: str) -> None:
         self.url = f"http://127.0.0.1:{(port := free_port())}"
@@ -45,7 +47,7 @@ class Site:
 
 
 class Browser:
-    """Keeps cookies, follows redirects, and fills in the CSRF token of the page a form is on."""
+    """Keeps cookies, follows redirects, and adds the CSRF token of a form's page."""
 
     def __init__(self) -> None:
         self.cookies = http.cookiejar.CookieJar()
@@ -58,7 +60,7 @@ class Browser:
             return answer.read().decode()
 
     def post(self, page: str, to: str | None = None, **form: str) -> str:
-        """Send a form that is on ``page``, to there or to another address."""
+        """Send a form that is on ``page``, to that page or to another URL."""
         token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', self.get(page))
         assert token, f"no form on {page}"
         fields = urllib.parse.urlencode({**form, "csrfmiddlewaretoken": token[1]})

@@ -1,4 +1,4 @@
-"""A page that depends on the session is never cached for everybody: `Vary: Cookie` is there."""
+"""Tests that a page that depends on the session is not cached for all: it has `Vary: Cookie`."""
 
 import asyncio
 
@@ -30,7 +30,7 @@ async def acaught(method, *arguments):
         return error
 
 
-# Every way to learn something of a visitor's session, and what is raised meanwhile is caught.
+# All ways to read from a visitor's session. Exceptions that they raise are caught.
 READS = {
     "inspect": lambda s: s.inspect(),
     "load": lambda s: s.load(),
@@ -98,7 +98,7 @@ def visitor(color):
 
 @pytest.mark.parametrize("read", READS)
 def test_reading_varies_with_the_cookie(site, read):
-    """Whatever a view asks of the session, its answer is kept for this visitor alone."""
+    """Any read of the session adds the header, so caches keep the page for this visitor only."""
     client = Client()
     client.cookies[site.SESSION_COOKIE_NAME] = visitor("crimson")
     assert client.get(f"/{read}").headers["Vary"] == "Cookie"
@@ -106,14 +106,14 @@ def test_reading_varies_with_the_cookie(site, read):
 
 @pytest.mark.parametrize("read", AREADS)
 def test_reading_varies_with_the_cookie_in_asynchronous_views(site, read):
-    """The same by the methods for asynchronous code, under ASGI."""
+    """The same for the async methods, under ASGI."""
     client = AsyncClient()
     client.cookies[site.SESSION_COOKIE_NAME] = visitor("crimson")
     assert asyncio.run(client.get(f"/async/{read}")).headers["Vary"] == "Cookie"
 
 
 def test_the_next_visitor_sees_her_own_session(site):
-    """With Django's cache for whole pages, no visitor is shown another's session."""
+    """With Django's whole-site cache, no visitor gets another visitor's page."""
     shown = []
     for color in ("crimson", "blue"):
         client = Client()

@@ -1,4 +1,6 @@
-"""The section "Sessions" of the admin: the list, a session's page, and the form that finds one."""
+"""
+Tests the admin section "Sessions": the list, a session's page, and the form that finds a session.
+"""
 
 import pytest
 from django.contrib import admin
@@ -39,14 +41,14 @@ def said(response):
 
 
 def test_the_section_is_in_the_index(admin_client):
-    """The admin's index has it by its name, to look at and not to add to."""
+    """The admin's start page links the section to view it, but not to add sessions."""
     page = admin_client.get("/admin/")
     assert "Sessions View" in text_of(page)
     assert url("add") not in page.content.decode()
 
 
 def test_words_of_a_device(admin_client):
-    """A long name may be broken where its words end, and is no markup."""
+    """A long device name may break between its words, and is escaped."""
     signed_in(agent="HeadlessChrome/141.0 <b>")
     signed_in(agent="curl/8")
     page = admin_client.get(url()).content.decode()
@@ -55,7 +57,7 @@ def test_words_of_a_device(admin_client):
 
 
 def test_the_list(admin_client, ada):
-    """It shows id, user, device, address, and times; the latest expiry first."""
+    """The list shows ID, user, device, address and times, ordered by expiry, latest first."""
     later, sooner = signed_in(ada, seconds=3600 * 24 + 60), signed_in(seconds=14 * 60 + 30)
     page = admin_client.get(url())
     assert listed(page) == [own_id(admin_client), later, sooner]
@@ -70,7 +72,7 @@ def test_the_list(admin_client, ada):
 
 
 def test_addresses():
-    """They may be broken after colons and dots; where no address is known there is none."""
+    """An address may break after colons and dots. A missing address shows as a dash."""
     section = admin.site.get_model_admin(Session)
     assert section.address(Session(ip="2001:db8::7334")) == "2001:<wbr>db8::<wbr>7334"
     assert section.address(Session(ip="203.0.113.7")) == "203.<wbr>0.<wbr>113.<wbr>7"
@@ -78,7 +80,7 @@ def test_addresses():
 
 
 def test_times_in_words(admin_client, raw, prefix, ada):
-    """What was saved long ago and what is about to expire are told as such."""
+    """A session saved long ago, or about to expire, shows that time in words."""
     id = signed_in(ada, seconds=30)
     raw.hset(f"{prefix}:{id}", "@updated", int(raw.time()[0]) - 7205)
     text = text_of(admin_client.get(url())).replace("\xa0", " ")
@@ -86,7 +88,7 @@ def test_times_in_words(admin_client, raw, prefix, ada):
 
 
 def test_times_that_are_damaged(admin_client, raw, prefix, ada):
-    """They are unknown, wherever they are shown."""
+    """A damaged time shows as unknown on every page."""
     id = signed_in(ada)
     raw.hset(f"{prefix}:{id}", mapping={"@created": "junk", "@updated": "junk"})
     row = f"{id[:8]} ada Firefox on Linux 203.0.113.7 unknown unknown"
@@ -100,7 +102,7 @@ def test_times_that_are_damaged(admin_client, raw, prefix, ada):
 
 
 def test_sorted_by_expiry_either_way(admin_client):
-    """The header of the last column turns the order round; other columns cannot be sorted by."""
+    """Clicking the last column's heading reverses the order. Other columns cannot be sorted."""
     ids = [signed_in(seconds=seconds) for seconds in (100, 200, 300)]
     own = own_id(admin_client)
     assert listed(admin_client.get(url(), {"o": "7"})) == [*ids, own]
@@ -113,7 +115,9 @@ def test_sorted_by_expiry_either_way(admin_client):
 
 
 def test_pages(admin_client):
-    """A hundred on a page, with a true count; a page that does not exist leads to the list."""
+    """
+    A page has 100 sessions and an exact count. A page that does not exist redirects to the list.
+    """
     ids = [signed_in(seconds=100_000 - 100 * number) for number in range(205)]
     first, second, third = (admin_client.get(url(), {"p": page}) for page in (1, 2, 3))
     assert listed(first) + listed(second) + listed(third) == [own_id(admin_client), *ids]
@@ -124,7 +128,7 @@ def test_pages(admin_client):
 
 
 def test_show_all(admin_client):
-    """Where the admin offers to show all on one page, all are shown."""
+    """If the admin offers to show all sessions on one page, the page shows all."""
     for _ in range(110):
         signed_in()
     assert len(set(listed(admin_client.get(url(), {"all": ""})))) == 111
@@ -179,7 +183,7 @@ def test_filters(admin_client, ada, query):
     ["signed_in=maybe", "expires=never", "ip=127.0.0.1", "id__in=1,2", "junk=1", "user_pk__gt=1"],
 )
 def test_unknown_lookups(admin_client, query):
-    """What the list cannot be narrowed to leads back to all of it, in the admin's own way."""
+    """An unknown filter or value redirects to the whole list, as in Django's admin."""
     response = admin_client.get(f"{url()}?{query}")
     assert (response.status_code, response.url) == (302, url() + "?e=1")
     assert admin_client.get(response.url).status_code == 200
@@ -187,7 +191,7 @@ def test_unknown_lookups(admin_client, query):
 
 @pytest.mark.parametrize("term", ["ada", "ADA", "countess@", "  ada ", "pk"])
 def test_searching_for_a_user(admin_client, ada, term):
-    """A user is found by part of the name or e-mail address, or by the primary key."""
+    """A search finds a user by part of the name or e-mail address, or by the primary key."""
     ids = {signed_in(ada), signed_in(ada)}
     signed_in()
     term = str(ada.pk) if term == "pk" else term
@@ -196,13 +200,13 @@ def test_searching_for_a_user(admin_client, ada, term):
 
 @pytest.mark.parametrize("term", ["nobody", "0" * 32, "4711", "9" * 40, '"', "é\n*", "%"])
 def test_searching_in_vain(admin_client, term):
-    """What is nobody's finds nothing, be it junk."""
+    """A search that matches no user finds nothing, even if it is junk."""
     page = admin_client.get(url(), {"q": term})
     assert (page.status_code, listed(page)) == (200, [])
 
 
 def test_a_search_that_matches_many_users(admin_client, monkeypatch):
-    """No more users are looked up than the page says."""
+    """The search looks up no more users than the note on the page says."""
     monkeypatch.setattr("sessions_redis.admin.users.MAX_USERS", 2)
     ids = [signed_in(User.objects.create_user(f"user {number}")) for number in range(3)]
     page = admin_client.get(url(), {"q": "user "})
@@ -212,7 +216,7 @@ def test_a_search_that_matches_many_users(admin_client, monkeypatch):
 
 
 def test_a_search_that_finds_many_sessions(admin_client, monkeypatch):
-    """Of several users the list has the first sessions, and says that there are more."""
+    """For several users, the list has the first sessions, and a note says that there are more."""
     monkeypatch.setattr("sessions_redis.admin.listing.SEVERAL_USERS_LIMIT", 3)
     monkeypatch.setattr("sessions_redis.admin.sessions.SEVERAL_USERS_LIMIT", 3)
     users = [User.objects.create_user(f"eve{number}") for number in range(2)]
@@ -227,11 +231,11 @@ def test_a_search_that_finds_many_sessions(admin_client, monkeypatch):
 
 
 def test_users(admin_client, ada, django_assert_num_queries):
-    """A user is linked to the user's page, one that is deleted shows as primary key; one query."""
+    """A user's name links to the user's page. A deleted user shows as a primary key. One query."""
     signed_in(ada)
     signed_in("4711")
     admin_client.get(url())
-    # Who asks, that person's permissions being a superuser's, and the users of the page.
+    # The viewer (a superuser, so no query for permissions), and the users of the page.
     with django_assert_num_queries(2):
         page = admin_client.get(url())
     assert f'<a href="/admin/auth/user/{ada.pk}/change/">ada</a>' in page.content.decode()
@@ -239,7 +243,7 @@ def test_users(admin_client, ada, django_assert_num_queries):
 
 
 def test_users_are_not_linked_for_who_may_not_see_them(client, ada):
-    """Staff without the permission to see users read the primary key alone."""
+    """Staff without the permission to view users see only the primary key."""
     client.force_login(staff("viewer", "view_session"))
     signed_in(ada)
     page = client.get(url())
@@ -248,7 +252,7 @@ def test_users_are_not_linked_for_who_may_not_see_them(client, ada):
 
 
 def test_another_site_without_users(rf, ada, admin_user):
-    """In an admin that has no section for users their names are not linked."""
+    """If the admin site has no section for users, names are not links."""
     site = admin.AdminSite("other")
     site.register(Session, type(admin.site.get_model_admin(Session)))
     request = rf.get("/")
@@ -259,7 +263,10 @@ def test_another_site_without_users(rf, ada, admin_user):
 
 
 def test_round_trips(settings, session_redis, server, admin_client, ada):
-    """A page of 100 takes five round trips, one of them for who asks; a filtered one six."""
+    """
+    A page of 100 sessions takes five round trips, and a filtered page six. One loads the viewer's
+    session.
+    """
     for number in range(120):
         signed_in(ada if number % 2 else None, seconds=1000 + number)
     with Proxy(server.port) as proxy:
@@ -270,10 +277,10 @@ def test_round_trips(settings, session_redis, server, admin_client, ada):
             for query in ("", "p=2", "o=7", "signed_in=no", "expires=day&p=1", "user=1")
         }
     assert counts == {
-        "": 5,  # who asks, the count, the ids, the sessions, the picture
+        "": 5,  # the viewer's session, the count, the IDs, the sessions, the histogram
         "p=2": 5,
         "o=7": 5,
-        "signed_in=no": 6,  # and the count of all
+        "signed_in=no": 6,  # and the count of all sessions sessions
         "expires=day&p=1": 6,
         "user=1": 6,
     }
@@ -283,7 +290,7 @@ def test_round_trips(settings, session_redis, server, admin_client, ada):
 
 
 def test_the_page_of_a_session(admin_client, ada):
-    """It shows everything there is to know, and each entry by name, type, size and value."""
+    """The page shows all metadata, and the name, type, size and value of each entry."""
     id = signed_in(ada, cart={"items": [1, 2]}, note="a < b", seconds=3600 * 24 + 60)
     page = admin_client.get(url("change", id))
     text = text_of(page).replace("\xa0", " ")
@@ -296,13 +303,13 @@ def test_the_page_of_a_session(admin_client, ada):
 
 
 def test_the_page_of_ones_own_session(admin_client):
-    """It is marked as such, as in the list."""
+    """The page marks the viewer's own session, as the list does."""
     own = own_id(admin_client)
     assert f"ID: {own} (yours)" in text_of(admin_client.get(url("change", own)))
 
 
 def test_long_values_are_reached_by_the_keyboard(admin_client):
-    """They are scrolled within the page; short ones are no stop on the way."""
+    """A long value scrolls, and the keyboard can reach it. A short value is not a tab stop."""
     short = admin_client.get(url("change", signed_in(note="short", cart=[1])))
     assert "<pre tabindex" not in short.content.decode()
     long = admin_client.get(url("change", signed_in(note="long " * 200, cart=[1])))
@@ -310,7 +317,9 @@ def test_long_values_are_reached_by_the_keyboard(admin_client):
 
 
 def test_secrets_are_masked(admin_client, ada):
-    """What looks like a secret has a badge in its place, nested ones too, for everybody."""
+    """
+    A badge replaces each value that looks like a secret, also in nested values, for all viewers.
+    """
     secrets = {
         "api_key": "hush-1",
         "form": {"password": "hush-2", "fine": "shown"},
@@ -326,7 +335,7 @@ def test_secrets_are_masked(admin_client, ada):
 
 
 def test_values_that_could_execute_code(client, settings, tmp_path):
-    """With a serializer such as pickle's, looking at a session executes nothing that is stored."""
+    """With a serializer such as pickle's, viewing a session does not execute stored code."""
     settings.SESSION_SERIALIZER = "tests.pickling.PickleSerializer"
     trace = tmp_path / "trace"
     id = signed_in(color="crimson", trap=Trap(trace))
@@ -339,7 +348,9 @@ def test_values_that_could_execute_code(client, settings, tmp_path):
 
 
 def test_values_need_a_permission(client, ada):
-    """Without the permission to see entries there are names, types and sizes, and no values."""
+    """
+    Without the permission to view entries, the page shows names, types and sizes, but no values.
+    """
     id = signed_in(ada, colour="crimson")
     viewer = staff("viewer", "view_session")
     client.force_login(viewer)
@@ -352,7 +363,7 @@ def test_values_need_a_permission(client, ada):
 
 
 def test_damaged_fields(admin_client, raw, prefix):
-    """A field that cannot be read is shown as damaged."""
+    """A field that cannot be read shows as damaged."""
     id = signed_in()
     raw.hset(f"{prefix}:{id}", "broken", "{")
     text = text_of(admin_client.get(url("change", id)))
@@ -362,12 +373,12 @@ def test_damaged_fields(admin_client, raw, prefix):
 
 
 def test_a_session_without_entries(admin_client):
-    """It says that there are none."""
+    """The page says that the session has no entries."""
     assert "This session has no entries." in text_of(admin_client.get(url("change", signed_in())))
 
 
 def test_links_from_the_page(admin_client, ada):
-    """It leads to the other sessions of the user, and to where they are all ended."""
+    """The page links to the user's other sessions, and to the page that ends them all."""
     page = admin_client.get(url("change", signed_in(ada))).content.decode()
     assert f'href="{url()}?user={ada.pk}"' in page
     assert f'href="{url("end_all", ada.pk)}"' in page
@@ -376,7 +387,7 @@ def test_links_from_the_page(admin_client, ada):
 
 
 def test_the_page_knows_the_way_back(admin_client, ada):
-    """From a list that was filtered, back to it."""
+    """From a filtered list, the page links back to the filtered list."""
     id = signed_in(ada)
     page = admin_client.get(url(), {"user": ada.pk})
     address = f"{url('change', id)}?_changelist_filters=user%3D{ada.pk}"
@@ -386,7 +397,7 @@ def test_the_page_knows_the_way_back(admin_client, ada):
 
 @pytest.mark.parametrize("id", ["0" * 32, "junk", "a_5Fb/c", "' OR 1"])
 def test_no_such_session(admin_client, id):
-    """The list says that there is none."""
+    """For an unknown ID, the list shows a message that there is no such session."""
     for page in ("change", "delete", "history"):
         response = admin_client.get(url(page, id))
         assert (response.status_code, response.url) == (302, url())
@@ -394,7 +405,7 @@ def test_no_such_session(admin_client, id):
 
 
 def test_nothing_is_changed_or_added(admin_client, live):
-    """Not even a superuser can."""
+    """Not even a superuser can add or change sessions."""
     id = session_id(live.session_key)
     assert admin_client.get(url("add")).status_code == 403
     assert admin_client.post(url("add"), {"id": "x"}).status_code == 403
@@ -409,7 +420,7 @@ def test_nothing_is_changed_or_added(admin_client, live):
 
 
 def test_find_by_session_key(admin_client, live):
-    """The key leads to the page of its session, and is part of no address."""
+    """A session key leads to its session's page, and appears in no URL."""
     response = admin_client.post(url("find"), {"session_key": f" {live.session_key}\n"})
     assert response.url == url("change", session_id(live.session_key))
     assert admin_client.get(response.url).status_code == 200
@@ -417,7 +428,7 @@ def test_find_by_session_key(admin_client, live):
 
 @pytest.mark.parametrize("key", ["", "nobody's", "é" * 50, None])
 def test_find_in_vain(admin_client, key):
-    """The list says that no live session has this key or ID, and does not repeat it."""
+    """If no session has the key or ID, a message says so without repeating the input."""
     response = admin_client.post(url("find"), {} if key is None else {"session_key": key})
     assert (response.url, said(response)) == (
         url(),
@@ -426,7 +437,7 @@ def test_find_in_vain(admin_client, key):
 
 
 def test_the_digest_is_not_the_key(admin_client, live):
-    """An id finds its session, as in a search; the digest of an id finds nothing."""
+    """A session ID finds its session, as in a search. The digest of an ID finds nothing."""
     id = session_id(live.session_key)
     response = admin_client.post(url("find"), {"session_key": id})
     assert response.url == url("change", id)
@@ -434,7 +445,7 @@ def test_the_digest_is_not_the_key(admin_client, live):
 
 
 def test_finding_in_a_filtered_list(admin_client, live):
-    """The list is as it was filtered afterwards, whether there is such a session or not."""
+    """The form keeps the filters of the list, whether it finds a session or not."""
     page = admin_client.get(url(), {"signed_in": "no"}).content.decode()
     address = f"{url('find')}?_changelist_filters=signed_in%3Dno"
     assert f'action="{address}"' in page
@@ -446,7 +457,7 @@ def test_finding_in_a_filtered_list(admin_client, live):
 
 
 def test_find_after_signing_in_again(client, admin_user, live):
-    """Whose own session ran out signs in first, and is led to the list."""
+    """If the viewer's own session expired, they sign in first and then see the list."""
     response = client.post(url("find"), {"session_key": live.session_key})
     login = {"username": "admin", "password": "password"}
     response = client.post(response.url, login, follow=True)
@@ -455,7 +466,7 @@ def test_find_after_signing_in_again(client, admin_user, live):
 
 
 def test_keys_are_sent_by_post_alone(admin_client, live):
-    """An address with a key in it finds nothing, and a form of another site is refused."""
+    """A GET request with a key finds nothing, and a form from another site is refused."""
     for method in (admin_client.get, admin_client.head):
         response = method(url("find"), {"session_key": live.session_key})
         assert (response.status_code, response.url) == (302, url())
@@ -466,7 +477,7 @@ def test_keys_are_sent_by_post_alone(admin_client, live):
 
 
 def test_keys_are_left_out_of_error_reports(admin_client, live, monkeypatch, caplog):
-    """An error while finding is logged and reported without the key."""
+    """If finding fails, the log and the error report do not contain the key."""
 
     def fail(id):
         raise RuntimeError
@@ -482,7 +493,7 @@ def test_keys_are_left_out_of_error_reports(admin_client, live, monkeypatch, cap
 
 
 def test_nothing_is_kept_of_the_key(admin_client, live, raw, prefix):
-    """After finding, the key lies neither in Redis nor in the page."""
+    """After finding, neither Redis nor the page contains the key."""
     page = admin_client.post(url("find"), {"session_key": live.session_key}, follow=True)
     assert live.session_key not in page.content.decode()
     for key in raw.scan_iter(f"{prefix}:*"):
@@ -491,5 +502,5 @@ def test_nothing_is_kept_of_the_key(admin_client, live, raw, prefix):
 
 
 def test_checks(settings):
-    """Django's checks have nothing to say about the section."""
+    """Django's system checks report no problem with the section."""
     call_command("check", "admin")

@@ -1,4 +1,4 @@
-"""The section "Sessions" in a real browser: Debian's Chromium, driven by Playwright."""
+"""Tests the section "Sessions" in a real browser: Debian's Chromium, driven by Playwright."""
 
 import re
 import socket
@@ -27,20 +27,20 @@ HEADLESS = (
     "HeadlessChrome/141.0.0.0 Safari/537.36"
 )
 
-# How the list shows that it goes on, and on how many pixels.
+# The fading edge of the list, and its width in pixels.
 FADE = "getComputedStyle(document.querySelector('#changelist-form .results')).maskImage"
 FADING = 40
 
 SESSIONS = 250
 PASSWORD = "countess"
 
-# For each bar of the picture, whether it tells its numbers when its upper end is pointed at.
+# For each bar of the histogram, whether pointing at its upper end shows its numbers.
 POINTED_AT = """[...document.querySelectorAll(".sessions-histogram g")].map(bar => {
   const box = bar.getBoundingClientRect();
   return bar.contains(document.elementFromPoint(box.x + box.width / 2, box.y + 3));
 })"""
 
-# The lines that each text of a column takes.
+# How many lines each text of a column takes.
 LINES = """column => Object.fromEntries([...document.querySelectorAll(column)].map(cell => {
   const range = document.createRange();
   range.selectNodeContents(cell);
@@ -51,7 +51,7 @@ LINES = """column => Object.fromEntries([...document.querySelectorAll(column)].m
 @pytest.fixture(scope="module")
 def chromium():
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
-        # Playwright runs an event loop in this thread, beside which the tests use the database.
+        # Playwright runs an event loop in this thread, and the tests use the database in it.
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         chromium = playwright.chromium.launch(executable_path=required("chromium"), args=CHROMIUM)
         yield chromium
@@ -59,7 +59,9 @@ def chromium():
 
 
 class ClosingServer(ThreadedWSGIServer):
-    """Ends for good: what the browser keeps open is closed, and its threads are waited for."""
+    """
+    A server that, when it stops, closes the browser's open connections and waits for its threads.
+    """
 
     daemon_threads = False
 
@@ -85,7 +87,7 @@ class SiteThread(LiveServerThread):
 
 @contextmanager
 def running_site(settings):
-    """The address of this test's site, with the settings of this moment."""
+    """Run the site with the current settings. Gives its URL."""
     settings.ALLOWED_HOSTS = ["localhost", "testserver"]
     database = connections["default"]
     database.inc_thread_sharing()
@@ -108,7 +110,7 @@ def boss(transactional_db, settings):
 
 @contextmanager
 def browser(chromium, site, settings, user=None):
-    """A page of a new browser, in which ``user`` is signed in to the ``site``."""
+    """A page in a new browser, in which ``user`` is signed in to ``site``."""
     context = chromium.new_context(base_url=site, user_agent=FIREFOX)
     context.set_default_timeout(60_000)
     if user is not None:
@@ -131,7 +133,10 @@ def page(chromium, boss, settings):
 
 
 def make_sessions(count):
-    """Sessions of two users and of nobody in turn; their ids, the soonest to expire first."""
+    """
+    Make sessions of two users and anonymous ones in turn. Returns their IDs, soonest to expire
+    first.
+    """
     users = [User.objects.create_user(name) for name in ("ada", "grace")]
     return [
         signed_in([*users, None][number % 3], seconds=600 + number * 1000, number=number)
@@ -162,7 +167,9 @@ def live_ids():
 
 
 def test_looking_around(chromium, boss, settings, sessions):
-    """Signing in, the list, its order, pages, filters and searches, and a session's page."""
+    """
+    A viewer signs in, sorts, pages, filters and searches the list, and opens a session's page.
+    """
     with running_site(settings) as site, browser(chromium, site, settings) as page:
         page.goto("/admin/")
         page.get_by_label("Username").fill("boss")
@@ -210,7 +217,7 @@ def look_around(page, sessions):
 
 
 def test_ending_one(page, few_sessions):
-    """It asks, "no" leads back to the session, "yes" ends it and says so."""
+    """The page asks. "No" leads back to the session. "Yes" ends it, and a message says so."""
     page.goto(url("change", few_sessions[0]))
     page.get_by_role("button", name="End session").or_(
         page.get_by_role("link", name="End session")
@@ -232,7 +239,7 @@ def run_action(page):
 
 
 def test_ending_selected(page, sessions):
-    """Those with a tick, and then all across the pages of a filtered list."""
+    """Ends sessions selected by checkbox, then all sessions of a filtered list."""
     page.goto(f"{url()}?signed_in=no&o=7")
     for row in range(2):
         rows(page).nth(row).get_by_role("checkbox").check()
@@ -257,7 +264,9 @@ def test_ending_selected(page, sessions):
 
 
 def test_ending_all_of_a_user(page, few_sessions):
-    """From the user's list; the log names them, and the user's browser is signed out."""
+    """
+    Starts from the user's list. The log has all sessions, and the user's browser is signed out.
+    """
     page.goto(url())
     page.locator("#searchbar").fill("grace")
     page.get_by_role("button", name="Search").click()
@@ -273,7 +282,7 @@ def test_ending_all_of_a_user(page, few_sessions):
 
 
 def test_finding_by_key(page, few_sessions):
-    """The key leads to its session, and stands in no address that the browser saw."""
+    """The key leads to its session, and is in none of the URLs that the browser requested."""
     session = SessionStore()
     session["colour"] = "crimson"
     session.save()
@@ -294,7 +303,7 @@ def test_finding_by_key(page, few_sessions):
 
 
 def test_ones_own_session(page, few_sessions):
-    """It is marked; ending it is asked twice, and ends at the form to sign in."""
+    """The viewer's own session is marked. Ending it asks twice, and leads to the sign-in form."""
     page.goto(url())
     page.get_by_role("row", name="(yours)").get_by_role("checkbox").check()
     run_action(page)
@@ -310,7 +319,9 @@ def test_ones_own_session(page, few_sessions):
 
 
 def test_staff_who_may_only_end(chromium, boss, settings, few_sessions):
-    """From the index to their page, to the question, and back to the page with a message."""
+    """
+    From the start page to their form, to the confirmation, and back to the form with a message.
+    """
     ender = staff("ender", "delete_session")
     with running_site(settings) as site, browser(chromium, site, settings, ender) as page:
         page.goto("/admin/")
@@ -328,7 +339,7 @@ def test_staff_who_may_only_end(chromium, boss, settings, few_sessions):
 
 
 def check_looks(page, *parts):
-    """Nothing sticks out of the page, and the texts of its ``parts`` can be read."""
+    """Nothing overflows the page, and the texts of its ``parts`` have enough contrast."""
     for width, scheme in LOOKS:
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=scheme)
@@ -340,7 +351,7 @@ def check_looks(page, *parts):
 
 
 def test_looks(page, sessions):
-    """Whatever the width, light or dark: list, session, questions, and a list without sessions."""
+    """Checks list, session, confirmations and an empty list at several widths, light and dark."""
     long = signed_in("a-user-of-a-very-long-primary-key" * 4, **{"name" * 40: "value" * 400})
     page.goto(url())
     page.get_by_text("Show as a table").click()
@@ -358,7 +369,7 @@ def test_looks(page, sessions):
 
 
 def test_every_column_is_in_sight(page, sessions, raw, prefix, tmp_path):
-    """On a small desktop, beside the admin's menu and the filters, no column is cut off."""
+    """On a small desktop, no column is cut off beside the admin's menu and the filters."""
     page.set_viewport_size({"width": 1280, "height": 900})
     signed_in("a-longer-name", seconds=12 * 86400 + 3600)
     signed_in("name" * 20, agent="com.example.androidapp/1.2.345", ip="203.113.117.213")
@@ -380,7 +391,7 @@ def test_every_column_is_in_sight(page, sessions, raw, prefix, tmp_path):
 
 
 def test_a_list_without_room_shows_that_it_scrolls(page, few_sessions):
-    """On a phone the side fades on which it goes on; at its end nothing that is read does."""
+    """On a phone, the list fades out where it continues. Scrolled to the end, it fades no text."""
     page.set_viewport_size({"width": 390, "height": 800})
     page.goto(url())
     assert "gradient" in page.evaluate(FADE)
@@ -405,7 +416,7 @@ def results(page):
 
 
 def test_a_phone_leaves_no_room_unused(chromium, page, boss, settings, few_sessions):
-    """Buttons stand below each other's edge, and what is listed is not far in."""
+    """Buttons align at their edges, and lists are not indented much."""
     page.set_viewport_size({"width": 390, "height": 800})
     page.goto(url("change", few_sessions[0]))
     boxes = [tool.bounding_box() for tool in page.locator(".object-tools a").all()]
@@ -424,7 +435,7 @@ def test_a_phone_leaves_no_room_unused(chromium, page, boss, settings, few_sessi
 
 @pytest.mark.parametrize("width", [768, 1280])
 def test_names_of_entries_have_room(page, width):
-    """However long values are, each column is as wide as what stands in it needs."""
+    """Each column is wide enough for its content, even if values are long."""
     page.set_viewport_size({"width": width, "height": 900})
     page.goto(url("change", signed_in(bio="x" * 3000, note="word " * 600, short=1)))
     table = page.locator(".sessions-entries table").bounding_box()
@@ -439,7 +450,7 @@ def test_names_of_entries_have_room(page, width):
 
 
 def are_apart(one, other):
-    """Whether neither of two boxes covers any of the other."""
+    """Whether two boxes do not overlap."""
     return any(
         box[start] + box[length] <= beside[start]
         for start, length in (("x", "width"), ("y", "height"))
@@ -448,7 +459,7 @@ def are_apart(one, other):
 
 
 def test_long_names_leave_the_page_in_order(page, tmp_path):
-    """A user's long name covers nothing, and a long user agent is all there."""
+    """A long user name overlaps nothing, and a long user agent is visible in full."""
     agent = "AppWithoutSpaces/1.2.345" * 9
     id = signed_in("a.user.without.spaces@example.com" * 2, agent=agent)
     for width, name in product((390, 1280), ("delete", "change")):
@@ -464,7 +475,7 @@ def test_long_names_leave_the_page_in_order(page, tmp_path):
 
 
 def test_redis_away(chromium, boss, settings, session_redis, tmp_path):
-    """The section says so in the admin's clothes, and the rest of the admin is as ever."""
+    """The section's page has the admin's layout, and the rest of the admin works as usual."""
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
     own = Server(tmp_path)
     settings.SESSION_REDIS = {**session_redis, "LOCATION": own.url}

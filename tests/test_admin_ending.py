@@ -1,4 +1,4 @@
-"""Ending sessions in the admin: one, those selected, all of a user."""
+"""Tests ending sessions in the admin: one session, selected sessions, all sessions of a user."""
 
 import pytest
 from django.contrib.admin.models import DELETION, LogEntry
@@ -51,7 +51,10 @@ def selected(*ids, **more):
 
 
 def test_one(admin_client, ada, ended, raw, prefix):
-    """It asks, ends the session with its place in the indexes, logs it, and says so."""
+    """
+    The page asks. Then the session and its index members are gone, the log has it, and a message
+    says so.
+    """
     id, other = signed_in(ada), signed_in(ada)
     page = admin_client.get(url("delete", id))
     assert f"{id[:8]} (ada) , Firefox on Linux, 203.0.113.7, created" in text_of(page)
@@ -68,7 +71,7 @@ def test_one(admin_client, ada, ended, raw, prefix):
 
 
 def test_asking_ends_nothing(admin_client, ada):
-    """Neither looking at the page that asks, nor a form that does not say yes, ends anything."""
+    """Neither opening the confirmation page nor an unconfirmed form ends a session."""
     id = signed_in(ada)
     admin_client.get(url("delete", id), YES_TWICE)
     admin_client.post(url("delete", id), {})
@@ -78,7 +81,7 @@ def test_asking_ends_nothing(admin_client, ada):
 
 
 def test_the_way_back(admin_client, ada):
-    """The list is shown again as it was filtered; "no" leads to the session's page."""
+    """Afterwards the list has its filters. "No" leads to the session's page."""
     id = signed_in(ada)
     kept = "?_changelist_filters=signed_in%3Dyes"
     page = admin_client.get(url("delete", id) + kept).content.decode()
@@ -88,7 +91,7 @@ def test_the_way_back(admin_client, ada):
 
 
 def test_without_the_list(client):
-    """Staff who may end sessions, but not look at them, see the ID, and are led to their page."""
+    """Staff who may end but not view sessions see the ID, and return to their form."""
     client.force_login(staff("ender", "delete_session"))
     # A name that no ID can hold.
     id = signed_in(User.objects.create_user("Ada Lovelace"))
@@ -102,7 +105,7 @@ def test_without_the_list(client):
 
 
 def test_somebody_else_was_faster(admin_client, ada, ended, monkeypatch):
-    """A session that ends while the form is on its way is logged for who ended it alone."""
+    """If two staff members end a session at once, the log names only the first."""
     id = signed_in(ada)
     find = registry.find_many
 
@@ -118,11 +121,11 @@ def test_somebody_else_was_faster(admin_client, ada, ended, monkeypatch):
     assert [reason for _, _, reason in ended] == ["somebody else"]
 
 
-# Those selected
+# Selected sessions
 
 
 def test_selected(admin_client, ada, ended):
-    """It names those that were selected, ends them, and logs each."""
+    """The page lists the selected sessions, ends them, and logs each."""
     first, second, other = signed_in(ada), signed_in(), signed_in(ada)
     page = admin_client.post(url(), selected(first, second, index=0))
     assert "End selected sessions" in text_of(admin_client.get(url()))
@@ -144,7 +147,7 @@ def test_selected(admin_client, ada, ended):
 
 
 def test_selected_that_are_gone(admin_client, ada):
-    """Selected sessions that have ended meanwhile are not asked about."""
+    """The page leaves out selected sessions that have already ended."""
     gone, junk = signed_in(ada), "junk"
     registry.end(gone)
     response = admin_client.post(url(), selected(gone, junk, index=0))
@@ -152,7 +155,7 @@ def test_selected_that_are_gone(admin_client, ada):
 
 
 def test_selected_of_a_filtered_list(admin_client, ada):
-    """What the list does not show is not ended, whatever a form says."""
+    """A form cannot end sessions that the filtered list does not show."""
     id = signed_in(ada)
     admin_client.post(f"{url()}?signed_in=no", selected(id, **YES))
     assert id in live_ids()
@@ -161,14 +164,14 @@ def test_selected_of_a_filtered_list(admin_client, ada):
 
 
 def test_nothing_selected(admin_client):
-    """The admin says that something must be selected."""
+    """With no selection, the admin asks to select something."""
     response = admin_client.post(url(), {"action": "delete_selected", "index": 0})
     assert "Items must be selected" in said(response)[0]
 
 
 @pytest.mark.parametrize("query", ["", "signed_in=no", "expires=day", "o=7"])
 def test_all_across_pages(admin_client, ended, monkeypatch, query):
-    """All that the filters leave are ended, in batches; the page names the first of them."""
+    """ "Select all" ends all filtered sessions in batches. The page lists the first of them."""
     monkeypatch.setattr("sessions_redis.admin.listing.END_MANY_BATCH_SIZE", 50)
     ids = {signed_in(seconds=1000 + number) for number in range(120)}
     own, address = own_id(admin_client), f"{url()}?{query}"
@@ -188,7 +191,7 @@ def test_all_across_pages(admin_client, ended, monkeypatch, query):
 
 
 def test_across_pages_ends_what_comes_up_meanwhile_no_more_than_once(admin_client, monkeypatch):
-    """Sessions that are made while all are ended cannot keep it busy for ever."""
+    """New sessions that begin while all are being ended cannot make it run endlessly."""
     monkeypatch.setattr("sessions_redis.admin.listing.END_MANY_BATCH_SIZE", 5)
     for _ in range(9):
         signed_in()
@@ -208,7 +211,7 @@ def test_across_pages_ends_what_comes_up_meanwhile_no_more_than_once(admin_clien
 
 
 def test_all_of_a_user(admin_client, ada, ended):
-    """From the user's list and from a session's page; each is logged."""
+    """Works from the user's list and from a session's page, and logs each session."""
     ids, other = {signed_in(ada) for _ in range(3)}, signed_in()
     address = url("end_all", ada.pk)
     page = admin_client.get(url(), {"user": ada.pk})
@@ -228,7 +231,7 @@ def test_all_of_a_user(admin_client, ada, ended):
 
 
 def test_the_button_is_there_for_a_single_user(admin_client, ada):
-    """A search that finds one user offers it, too; one that finds more, or nothing, does not."""
+    """The button appears if a search finds exactly one user, and not otherwise."""
     signed_in(ada)
     assert "End all sessions of ada" in text_of(admin_client.get(url(), {"q": "ada"}))
     User.objects.create_user("adam")
@@ -238,7 +241,7 @@ def test_the_button_is_there_for_a_single_user(admin_client, ada):
 
 @pytest.mark.parametrize("pk", ["a:b", "with spaces", "a/../b_5F?#%", "é\n*"])
 def test_all_of_a_user_of_any_key(admin_client, pk):
-    """Primary keys may be any text."""
+    """A primary key may be any text."""
     id = signed_in(pk)
     page = admin_client.get(url("change", id))
     address = page.context["end_all_url"]
@@ -248,7 +251,7 @@ def test_all_of_a_user_of_any_key(admin_client, pk):
 
 
 def test_the_log_names_all_of_them(admin_client, ended, django_assert_max_num_queries):
-    """However many are ended, the log has each, and is written in parts."""
+    """The log has every ended session, and is written in batches."""
     ids = {signed_in("4711") for _ in range(1101)}
     with django_assert_max_num_queries(60):
         admin_client.post(url("end_all", "4711"), YES)
@@ -259,7 +262,7 @@ def test_the_log_names_all_of_them(admin_client, ended, django_assert_max_num_qu
 
 
 def test_across_pages_the_log_names_all_of_them(admin_client, ended):
-    """Those that are ended across pages as well."""
+    """The log also has every session that was ended across pages."""
     ids = {signed_in() for _ in range(1101)}
     form = selected("", select_across="1", **YES)
     assert said(admin_client.post(f"{url()}?signed_in=no", form)) == ["1101 sessions were ended."]
@@ -268,7 +271,7 @@ def test_across_pages_the_log_names_all_of_them(admin_client, ended):
 
 
 def test_the_log_names_no_others(admin_client, ada, ended, monkeypatch):
-    """What somebody else ended meanwhile is not logged for this one as well."""
+    """A session that another staff member ended is not logged for this one."""
     first, second = signed_in(ada), signed_in()
     end = registry.end_many
 
@@ -284,7 +287,7 @@ def test_the_log_names_no_others(admin_client, ada, ended, monkeypatch):
 
 
 def test_the_log_names_what_came_up_meanwhile(admin_client, ada, monkeypatch):
-    """Who signs in while all sessions of the user are being ended is signed out, and logged."""
+    """A user who signs in while all their sessions are being ended is signed out, and logged."""
     known, end, ids = signed_in(ada), registry.end_each_of, []
 
     def end_after_a_login(user_pk, **kwargs):
@@ -300,7 +303,7 @@ def test_the_log_names_what_came_up_meanwhile(admin_client, ada, monkeypatch):
 
 
 def test_nothing_ends_unlogged(admin_client, ada, monkeypatch):
-    """Where the database does not take the entries, the session goes on."""
+    """If the database refuses the log entries, no session ends."""
     id = signed_in(ada)
 
     def refuse(*args, **kwargs):
@@ -317,12 +320,12 @@ def test_nothing_ends_unlogged(admin_client, ada, monkeypatch):
 
 
 def test_a_user_without_sessions(admin_client, ada):
-    """There is nothing to ask."""
+    """If there are no sessions, the page does not ask."""
     response = admin_client.get(url("end_all", ada.pk))
     assert said(response) == ["There are no sessions left to end."]
 
 
-# One's own
+# The viewer's own session
 
 
 def ways(admin_client, user):
@@ -337,7 +340,9 @@ def ways(admin_client, user):
 
 @pytest.mark.parametrize("way", ["one", "selected", "across", "all of a user"])
 def test_ones_own_session_asks_twice(admin_client, admin_user, way):
-    """It is said on the page, asked again, and then signs out properly."""
+    """
+    The page says that it is the viewer's own session, asks again, and then signs out with logout().
+    """
     other = signed_in(admin_user)
     own = own_id(admin_client)
     address, form = ways(admin_client, admin_user)[way]
@@ -360,18 +365,18 @@ def test_ones_own_session_asks_twice(admin_client, admin_user, way):
 
 
 def test_a_site_that_saves_every_session(settings, admin_client):
-    """Ending one's own session is no error where every request saves the session."""
+    """Ending one's own session works with SESSION_SAVE_EVERY_REQUEST."""
     settings.SESSION_SAVE_EVERY_REQUEST = True
     response = admin_client.post(url("delete", own_id(admin_client)), YES_TWICE)
     assert response.status_code == 302
     assert live_ids() == set()
 
 
-# What is left
+# Afterwards
 
 
 def test_the_history_of_an_ended_session(admin_client, ada):
-    """Who looks for what became of a session finds who ended it."""
+    """The page of an ended session shows who ended it."""
     id = signed_in(ada)
     page = admin_client.get(url("history", id))
     assert "No staff member has ended this session." in text_of(page)
@@ -384,14 +389,14 @@ def test_the_history_of_an_ended_session(admin_client, ada):
 
 
 def test_recent_actions(admin_client, ada):
-    """The admin's index shows what was ended last."""
+    """The admin's start page lists the sessions that were ended last."""
     id = signed_in(ada)
     admin_client.post(url("delete", id), YES)
     assert f"{id[:8]} (user {ada.pk}) Session" in text_of(admin_client.get("/admin/"))
 
 
 def test_an_ended_session_is_refused_at_once(client, admin_client, ada):
-    """The next request of its browser is nobody's."""
+    """The next request with an ended session is anonymous."""
     reader = staff("reader", "view_session")
     client.force_login(reader)
     assert client.get(url()).status_code == 200
@@ -400,12 +405,12 @@ def test_an_ended_session_is_refused_at_once(client, admin_client, ada):
 
 
 def test_the_admins_own_action_is_replaced(admin_client, live):
-    """There is one way to end those selected, not another beside it that deletes."""
+    """The list has one action that ends sessions, and not also Django's action to delete."""
     assert "Delete" not in text_of(admin_client.get(url()))
 
 
 def test_a_session_in_use_does_not_come_back(admin_client, ada):
-    """Promise 2: a request that began before cannot bring an ended session back."""
+    """Promise 2: a request that began earlier cannot bring an ended session back."""
     session = SessionStore()
     session.update({"_auth_user_id": str(ada.pk), "color": "red"})
     session.save()

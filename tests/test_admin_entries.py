@@ -1,4 +1,4 @@
-"""A session's entries as people see them."""
+"""Tests how the admin shows the entries of a session."""
 
 import datetime as dt
 import decimal
@@ -40,13 +40,13 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_kinds(kind):
-    """What JSON knows is told in words, what it does not by the name of its class."""
+    """Types that JSON knows have names in plain words. Others have the name of their class."""
     (entry,) = rows([StoredEntry("name", KINDS[kind], 7)], with_values=False)
     assert (entry.kind, entry.size, entry.value) == (kind, 7, None)
 
 
 def test_values():
-    """A value is indented JSON, as it was written."""
+    """A value shows as indented JSON, as it was stored."""
     assert value_of({"a": [1, "ü"]}) == '{\n  "a": [\n    1,\n    "ü"\n  ]\n}'
 
 
@@ -62,7 +62,7 @@ def test_values():
     ],
 )
 def test_long_values(value, may):
-    """Of a value that is too long for its room, on a telephone, it is known that it scrolls."""
+    """A value that does not fit on a telephone's screen is marked as scrolling."""
     (entry,) = rows([StoredEntry("name", value, 1)], with_values=True)
     assert entry.may_scroll is may
     (entry,) = rows([StoredEntry("name", value, 1)], with_values=False)
@@ -70,7 +70,7 @@ def test_long_values(value, may):
 
 
 def test_secrets():
-    """What `masking` hides has a badge in place of its value, in the name, too."""
+    """A badge replaces what `masking` hides, in values and in names."""
     value = {"form": [{"password": "hush", "color": "red"}]}
     (entry,) = rows([StoredEntry(f"state-{TOKEN}", value, 1)], with_values=True)
     badge = f'<mark class="sessions-hidden" title="hidden: {Why.NAME.value}">hidden</mark>'
@@ -81,12 +81,14 @@ def test_secrets():
 
 @pytest.mark.parametrize("name", ["author", "monkeys", "keyboard_layout", "_auth_user_id"])
 def test_what_is_no_secret(name):
-    """A part of a word in its name does not hide a value."""
+    """A name hides its value only by whole words, not by a part of a word."""
     assert value_of("Ada", name) == '"Ada"'
 
 
 def test_what_other_serializers_bring_back():
-    """Dates and the like show, of unknown objects only the class: they may hold anything."""
+    """
+    Dates and similar values show. Unknown objects show only their class, as they may hold secrets.
+    """
     assert value_of(dt.date(2026, 1, 31)) == '"2026-01-31"'
     assert value_of(decimal.Decimal("1.50")) == '"1.50"'
     assert value_of({"account": Account()}) == '{\n  "account": "<Account>"\n}'
@@ -94,7 +96,7 @@ def test_what_other_serializers_bring_back():
 
 
 def test_lone_surrogates():
-    """JSON carries halves of characters, which no page can: they are escaped."""
+    """JSON can contain lone surrogates, which a page cannot. They are escaped."""
     entries = stored_entries(JSONSerializer(), {b"a": b'{"\\udc80": "\\ud800"}'})
     (entry,) = rows(entries, with_values=True)
     assert entry.value.encode()
@@ -103,13 +105,13 @@ def test_lone_surrogates():
 
 
 def test_damaged_entries():
-    """Nothing is made of them but that they are damaged."""
+    """A damaged entry shows only as damaged."""
     (entry,) = rows(stored_entries(JSONSerializer(), {b"a": b"{"}), with_values=True)
     assert (entry.kind, entry.damaged, entry.value) == ("damaged", True, None)
 
 
 def test_entries_that_were_not_read():
-    """There are their names and sizes."""
+    """Entries that were not decoded show their names and sizes."""
     (entry,) = rows(unread_entries({b"a": b"12345"}), with_values=True)
     assert (entry.name, entry.kind, entry.size, entry.unread) == ("a", "not read", 5, True)
     assert (entry.damaged, entry.value) == (False, None)

@@ -1,4 +1,6 @@
-"""Finding sessions in the admin: by some digits of the ID, and for staff who may only end them."""
+"""
+Tests finding sessions in the admin: by the start of an ID, and for staff who may only end sessions.
+"""
 
 import pytest
 from django.contrib.auth.models import User
@@ -33,7 +35,7 @@ def ada():
 
 @pytest.fixture
 def ender(client):
-    """The browser of somebody who may end sessions, and not look at them."""
+    """The browser of a staff member who may end sessions, but not view them."""
     client.force_login(staff("ender", "delete_session"))
     return client
 
@@ -43,22 +45,22 @@ def said(response):
 
 
 def session_with(id):
-    """A live session of this id."""
+    """Make a session with this ID."""
     run(commands.create(conf.current().keyspace, id, 1000, Changes({b"n": b"1"})))
     return id
 
 
 def another(id, digits):
-    """A live session whose id starts with as many of the digits, and goes on otherwise."""
+    """Make a session whose ID starts with the same ``digits``, and differs after them."""
     return session_with(id[:digits] + ("0" if id[digits] != "0" else "1") * (32 - digits))
 
 
-# By some digits of the ID, in the list
+# In the list: by the start of an ID
 
 
 @pytest.mark.parametrize("digits", [6, 8, 20, 31, 32])
 def test_searching_for_the_digits_that_the_list_shows(admin_client, ada, digits):
-    """6 or more of the first digits find the session, in capitals as well."""
+    """The first 6 or more digits find the session, in upper case as well."""
     id = signed_in(ada)
     for _ in range(20):
         signed_in()
@@ -68,7 +70,7 @@ def test_searching_for_the_digits_that_the_list_shows(admin_client, ada, digits)
 
 
 def test_searching_for_too_few_digits(admin_client, ada):
-    """Fewer are a name, or a key; where they are neither, the page asks for more."""
+    """Fewer digits match only names and keys. If they match none, a note asks for more digits."""
     id = signed_in(ada)
     session_with("ada" + "0" * 29)
     for digits in (id[:5], f" {id[:5].upper()} ", "0"):
@@ -81,7 +83,7 @@ def test_searching_for_too_few_digits(admin_client, ada):
 
 
 def test_several_ids_that_start_so(admin_client, ada):
-    """All of them are found, and filters narrow them."""
+    """The search finds all sessions with that start, and filters narrow them."""
     id = signed_in(ada)
     other = another(id, 8)
     assert set(listed(admin_client.get(url(), {"q": id[:8]}))) == {id, other}
@@ -91,7 +93,7 @@ def test_several_ids_that_start_so(admin_client, ada):
 
 
 def test_digits_that_are_a_name_or_a_key_as_well(admin_client):
-    """The sessions of that user are found beside those whose ids start so."""
+    """The search finds a user with that name as well as sessions with that start."""
     facade, number = User.objects.create_user("Facade"), User.objects.create_user("n", pk=123456)
     for user, digits in ((facade, "facade"), (number, "123456")):
         theirs = {signed_in(user), signed_in(user)}
@@ -103,7 +105,7 @@ def test_digits_that_are_a_name_or_a_key_as_well(admin_client):
 
 
 def test_a_user_of_very_many_sessions_with_such_a_name(admin_client, monkeypatch):
-    """The list has the first of the user's sessions, and says that there are more."""
+    """The list has the first of the user's sessions, and a note says that there are more."""
     for module in ("listing", "sessions"):
         monkeypatch.setattr(f"sessions_redis.admin.{module}.SEVERAL_USERS_LIMIT", 3)
     facade = User.objects.create_user("facade")
@@ -118,7 +120,7 @@ def test_a_user_of_very_many_sessions_with_such_a_name(admin_client, monkeypatch
 
 
 def test_selecting_all_that_were_found(admin_client, ada):
-    """What the search shows is ended, and nothing else."""
+    """Ends exactly the sessions that the search shows."""
     id, other = signed_in(ada), signed_in(ada)
     form = {"action": "delete_selected", "_selected_action": [""], "select_across": "1", **YES}
     response = admin_client.post(f"{url()}?q={id[:8]}", form)
@@ -127,7 +129,7 @@ def test_selecting_all_that_were_found(admin_client, ada):
 
 
 def test_a_search_that_did_not_look_at_all(admin_client, monkeypatch):
-    """The page says how far it looked."""
+    """A note says how many sessions the search looked at."""
     monkeypatch.setattr("sessions_redis.registry.finding.SEARCHED", 1000)
     id = signed_in()
     for number in range(2100):
@@ -139,7 +141,7 @@ def test_a_search_that_did_not_look_at_all(admin_client, monkeypatch):
 
 
 def test_round_trips(settings, session_redis, server, admin_client, ada):
-    """Other searches take as many as ever; one for digits finds and reads in two, among few."""
+    """A search for digits takes as many round trips as one for a name. A whole ID takes fewer."""
     id = signed_in(ada)
     with Proxy(server.port) as proxy:
         settings.SESSION_REDIS = {**session_redis, "LOCATION": proxy.url}
@@ -156,14 +158,14 @@ def test_round_trips(settings, session_redis, server, admin_client, ada):
 
 
 def test_the_index_leads_to_the_page(ender):
-    """The section is linked there, and so is what it is called on the way."""
+    """The admin's start page links the form, and the breadcrumbs name it."""
     for page in ("/admin/", "/admin/sessions_redis/"):
         response = ender.get(page)
         assert f'href="{url()}"' in response.content.decode()
         assert "Sessions Change" in text_of(response)
         assert "Sessions View" not in text_of(response)
     page = ender.get(url())
-    # From Django 6.1 on, the marks between them are not in the text.
+    # Since Django 6.1, the text has no marks between the breadcrumbs.
     assert "Home Sessions End a session" in text_of(page).replace(" ›", "")
     assert "You have permission to end sessions, but not to view them." in text_of(page)
     assert f'<form class="sessions-find sessions-end" method="post" action="{url("find")}"' in (
@@ -173,7 +175,7 @@ def test_the_index_leads_to_the_page(ender):
 
 @pytest.mark.parametrize("by", ["key", "id", "digits"])
 def test_ending_by(ender, by):
-    """A key, an ID or its first digits lead to the question, which names the ID alone."""
+    """A key, an ID or its first digits lead to the confirmation, which shows only the ID."""
     # A name that no ID can hold.
     user = User.objects.create_user("Ada Lovelace")
     session = SessionStore()
@@ -195,7 +197,7 @@ def test_ending_by(ender, by):
 
 @pytest.mark.parametrize("sent", ["", "nobody's", "0" * 32, "0" * 6, "0" * 33, "é*", "adam"])
 def test_ending_in_vain(ender, ada, sent):
-    """The page says that there is no such session, and does not repeat what was sent."""
+    """The page says that there is no such session, and does not repeat the input."""
     signed_in(ada)
     response = ender.post(url("find"), {"session_key": sent})
     assert (response.url, said(response)) == (url(), [NOBODYS])
@@ -204,7 +206,7 @@ def test_ending_in_vain(ender, ada, sent):
 
 @pytest.mark.parametrize("sent", ["0", "00000", " ADA "])
 def test_ending_by_too_few_digits(ender, ada, sent):
-    """The page asks for more of them."""
+    """With too few digits, the page asks for more."""
     session_with("00000" + "1" * 27)
     response = ender.post(url("find"), {"session_key": sent})
     message = f"There is no session with this key. {MORE}"
@@ -212,7 +214,7 @@ def test_ending_by_too_few_digits(ender, ada, sent):
 
 
 def test_digits_of_several_sessions(ender, admin_client, ada):
-    """More digits are asked for; whoever may look at the list is led to all of them."""
+    """The page asks for more digits. Viewers of sessions see the list of all matches instead."""
     id = signed_in(ada)
     another(id, 7)
     response = ender.post(url("find"), {"session_key": id[:7]})
@@ -226,7 +228,7 @@ def test_digits_of_several_sessions(ender, admin_client, ada):
 
 
 def test_digits_that_were_not_looked_for_everywhere(ender, monkeypatch):
-    """It says how far the search went, and what to enter."""
+    """The message says how far the search went, and what to enter."""
     monkeypatch.setattr("sessions_redis.registry.finding.SEARCHED", 1000)
     for number in range(2100):
         session_with(session_id(str(number)))
@@ -235,7 +237,7 @@ def test_digits_that_were_not_looked_for_everywhere(ender, monkeypatch):
 
 
 def test_ending_ones_own(ender):
-    """It is asked twice, as everywhere."""
+    """Ending the own session asks twice here, too."""
     own = session_id(ender.session.session_key)
     assert f"ID {own} (yours)" in text_of(ender.get(url("delete", own)))
     assert "If you end it, you are signed out here." in text_of(ender.post(url("delete", own), YES))
@@ -244,7 +246,7 @@ def test_ending_ones_own(ender):
 
 
 def test_without_indexes(settings, session_redis, ender, live):
-    """A key ends its session none the less."""
+    """Without indexes, a key still ends its session."""
     settings.SESSION_REDIS = {**session_redis, "INDEX": False}
     assert TITLE in text_of(ender.get(url()))
     response = ender.post(url("find"), {"session_key": live.session_key})
@@ -254,18 +256,18 @@ def test_without_indexes(settings, session_redis, ender, live):
 
 
 def test_nothing_else_is_sent_there(ender, ada):
-    """The page takes no actions of the list."""
+    """The form does not accept the actions of the list."""
     id = signed_in(ada)
     form = {"action": "delete_selected", "_selected_action": [id], **YES}
     assert ender.post(url(), form).status_code == 403
     assert registry.find(id)
 
 
-# Sessions that are not live any more
+# Ended sessions
 
 
 def test_the_page_of_an_ended_session(admin_client, ada):
-    """It leads to the session's history, with a message; so does the page to end it."""
+    """The page, and the page to end it, redirect to the session's history with a message."""
     id = signed_in(ada)
     admin_client.post(url("delete", id), YES)
     for page in ("change", "delete"):
@@ -278,7 +280,7 @@ def test_the_page_of_an_ended_session(admin_client, ada):
 
 
 def test_the_page_of_a_session_that_nobody_ended(admin_client, ender, ada):
-    """Where the log has nothing, it says so, and leads to the list or the page in its place."""
+    """If the log has no entry, a message says so, on the list or on the form in its place."""
     id = signed_in(ada)
     registry.end(id)
     message = "There is no session with this ID. It may have ended or expired."
@@ -290,7 +292,7 @@ def test_the_page_of_a_session_that_nobody_ended(admin_client, ender, ada):
 
 
 def test_an_ended_session_for_staff_who_may_only_end(admin_client, ender, ada):
-    """They are not led to its history, which they may not read."""
+    """Staff who may not view sessions are not sent to the history."""
     id = signed_in(ada)
     admin_client.post(url("delete", id), YES)
     assert ender.get(url("delete", id)).url == url()

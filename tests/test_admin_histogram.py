@@ -1,4 +1,4 @@
-"""The picture of sessions by time left."""
+"""Tests the histogram of sessions by time left."""
 
 import itertools
 from math import inf
@@ -49,14 +49,14 @@ def section(settings):
     ],
 )
 def test_scales(span, bars, width):
-    """A span is divided into about 24 bars, each of a round length if there is one."""
+    """A span is divided into about 24 bars, of a round width if possible."""
     scale = scale_of(span)
     assert (scale[0], scale[-1], len(scale) - 1) == (0, span, bars)
     assert scale[1] == pytest.approx(width)
 
 
 def made(**counts):
-    """The picture of so many sessions at so many seconds left, signed in."""
+    """Make the histogram of signed-in sessions with these numbers of seconds left."""
     scales = [scale_of(span) for span in SPANS]
     bounds = [*sorted({bound for scale in scales for bound in scale}), inf]
     signed_in = [0] * (len(bounds) - 1)
@@ -68,7 +68,7 @@ def made(**counts):
 
 
 def test_the_scale_fits_the_sessions():
-    """The smallest that has nearly all; those beyond it have one bar of their own."""
+    """The shortest scale that has nearly all sessions. The others share one more bar."""
     assert made(s60=10).counts[-1].high == 15 * MINUTE
     assert made(s60=10, s1209600=10).counts[-1].high == WEEKS
     few_beyond = made(s60=99, s1209600=1)
@@ -80,7 +80,7 @@ def test_the_scale_fits_the_sessions():
 
 
 def test_counts():
-    """Each bar has the sessions with more than its lower and at most its upper bound."""
+    """A bar counts sessions with more than its lower and at most its upper bound."""
     picture = made(s30=1, s31=2, s900=4)
     found = {(count.low, count.high): count.total for count in picture.counts if count.total}
     assert found == {(0, 30): 1, (30, 60): 2, (870, 900): 4}
@@ -91,7 +91,7 @@ def test_counts():
 
 
 def test_bars():
-    """They fill the width; heights are in proportion, and a single session can be seen."""
+    """Bars fill the width, heights are proportional, and a single session is visible."""
     counts = (Count(0, 1, 1000, 0), Count(1, 2, 250, 250), Count(2, 3, 0, 1), Count(3, 4, 0, 0))
     bars = list(Histogram(counts).bars())
     assert [bar.signed_in.height for bar in bars] == [HEIGHT, HEIGHT // 4, 0, 0]
@@ -118,7 +118,7 @@ def test_bars():
     ],
 )
 def test_low_bars(signed_in, anonymous, heights):
-    """Each part of a bar can be seen, be it a single session, and none is beyond the picture."""
+    """Each part of a bar is visible, even a single session, and none exceeds the histogram."""
     counts = (Count(0, 1, signed_in, anonymous), Count(1, 2, 10_000, 0))
     bar = next(Histogram(counts).bars())
     assert (bar.signed_in.height, bar.anonymous.height) == heights
@@ -139,7 +139,7 @@ def test_low_bars(signed_in, anonymous, heights):
     ],
 )
 def test_ticks(span, labels):
-    """The axis names round times, and keeps its first and last words inside."""
+    """The axis has round times, and its outer labels stay inside."""
     scale = scale_of(span)
     counts = [Count(low, high, 1, 0) for low, high in itertools.pairwise(scale)]
     ticks = list(Histogram(tuple(counts)).ticks())
@@ -162,12 +162,12 @@ def test_ticks(span, labels):
     ],
 )
 def test_durations(seconds, words):
-    """The two largest units tell enough."""
+    """A duration has at most its two largest units."""
     assert duration(seconds) == words
 
 
 def test_one_round_trip(settings, session_redis, server):
-    """All sessions are counted in one, with a user and without."""
+    """One round trip counts all sessions, signed in and anonymous."""
     ids = [signed_in("1", seconds=100), signed_in(seconds=100), signed_in(seconds=10 * DAY)]
     with Proxy(server.port) as proxy:
         settings.SESSION_REDIS = {**session_redis, "LOCATION": proxy.url}
@@ -181,7 +181,7 @@ def test_one_round_trip(settings, session_redis, server):
 
 @pytest.mark.parametrize("age", [0, -1, 7919, 900.5])
 def test_any_age_of_cookies(settings, age):
-    """Whatever the site has set, there is a picture."""
+    """Any SESSION_COOKIE_AGE gives a histogram."""
     settings.SESSION_COOKIE_AGE = age
     signed_in(seconds=60)
     assert histogram().total == 1
@@ -189,7 +189,7 @@ def test_any_age_of_cookies(settings, age):
 
 @pytest.mark.django_db
 def test_on_the_page(section, admin_client):
-    """It is told in words for who cannot see it, told apart by more than colour, and a table."""
+    """The page has a description for screen readers, patterns as well as colors, and a table."""
     signed_in(seconds=60)
     page = admin_client.get(url())
     content = page.content.decode()
@@ -210,7 +210,7 @@ def test_on_the_page(section, admin_client):
 
 @pytest.mark.django_db
 def test_in_another_language(section, admin_client, settings):
-    """Numbers with separators of thousands and decimal commas leave the picture as it is."""
+    """Thousands separators and decimal commas of a language do not break the SVG."""
     settings.LANGUAGE_CODE = "de"
     settings.USE_THOUSAND_SEPARATOR = True
     content = admin_client.get(url()).content.decode()
@@ -220,7 +220,7 @@ def test_in_another_language(section, admin_client, settings):
 
 @pytest.mark.django_db
 def test_without_sessions(section, admin_client, admin_user, settings):
-    """It says that there are none."""
+    """The page says that there are no sessions."""
     registry.end(own_id(admin_client))
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
     admin_client.force_login(admin_user)

@@ -1,4 +1,4 @@
-"""What stands for a queryset in the admin."""
+"""Tests the listing that replaces a queryset in the admin."""
 
 import pytest
 from django.core.paginator import Paginator
@@ -28,7 +28,7 @@ def ids(listing):
 
 
 def test_reading():
-    """It is counted, sliced, indexed and iterated over like a queryset."""
+    """A listing is counted, sliced, indexed and iterated over like a queryset."""
     created = [signed_in(seconds=1000 - 100 * number) for number in range(5)]
     listing = Listing()
     assert ids(listing) == ids(listing.iterator()) == ids(listing.all()) == created
@@ -42,7 +42,7 @@ def test_reading():
 
 
 def test_finding():
-    """It finds by primary key, one and many; what is gone or junk is left out."""
+    """It finds sessions by one or several primary keys. Ended sessions and junk are left out."""
     first, second = signed_in(seconds=100), signed_in(seconds=200)
     listing = Listing()
     assert ids(listing.filter(pk__in=[first, second, "junk", first])) == [second, first]
@@ -56,7 +56,7 @@ def test_finding():
 
 
 def test_users_are_narrowed_down():
-    """Naming users twice leaves those that were named both times."""
+    """Filtering by users twice leaves the users that are in both filters."""
     hers = signed_in("1")
     signed_in("2")
     listing = Listing().of_users(["1", "2"], capped=True)
@@ -76,14 +76,14 @@ def test_users_are_narrowed_down():
     ],
 )
 def test_anything_else_is_refused(use):
-    """What a queryset does beyond that raises, and says why."""
+    """Other features of querysets raise an error with the reason."""
     with pytest.raises(NotSupportedError, match=r"registry|filtered"):
         use(Listing())
     assert not hasattr(Listing(), "__html__")
 
 
 def test_nothing_is_read_before_it_is_looked_at(proxy):
-    """Choosing and ordering asks nobody; what was counted or found once is not asked again."""
+    """Filtering and ordering send no command. Results are read only once."""
     listing = Listing()
 
     def choose():
@@ -98,7 +98,7 @@ def test_nothing_is_read_before_it_is_looked_at(proxy):
 
 
 def test_long_ones_are_read_in_parts(monkeypatch):
-    """All sessions of a long listing come, a bounded number at a time."""
+    """A long listing is read in batches of limited size."""
     monkeypatch.setattr(module, "BATCH_SIZE", 2)
     created = [signed_in(seconds=1000 - 100 * number) for number in range(5)]
     assert ids(Listing()) == created
@@ -110,7 +110,7 @@ def sizes_and_ids(batches):
 
 
 def test_batches(monkeypatch):
-    """All of them in batches, by whatever they were chosen, for who ends each before the next."""
+    """Yields all sessions in batches, for a caller that ends each batch, with any filter."""
     monkeypatch.setattr(module, "END_MANY_BATCH_SIZE", 2)
     created = {signed_in("1") for _ in range(5)}
     assert sizes_and_ids(Listing().of_ids(created).batches()) == ([2, 2, 1], created)
@@ -127,7 +127,9 @@ def test_batches(monkeypatch):
 
 
 def test_several_users(monkeypatch):
-    """Of several users it has a bounded number, and says whether there are more."""
+    """
+    A listing of several users has a limited number of sessions, and says whether there are more.
+    """
     monkeypatch.setattr(module, "SEVERAL_USERS_LIMIT", 3)
     hers = [signed_in("1", seconds=1000 - 100 * number) for number in range(2)]
     his = signed_in("2", seconds=500)
@@ -143,7 +145,7 @@ def test_several_users(monkeypatch):
 
 
 def test_one_page_of_very_many(raw):
-    """A page of a user's sessions reads those alone that it shows."""
+    """A page of a user's sessions reads only the sessions that it shows."""
     for number in range(250):
         signed_in("1", seconds=1000 + number)
     for users in (["1"], ["1", "2"]):

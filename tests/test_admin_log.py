@@ -1,4 +1,4 @@
-"""The admin's log of sessions that were ended: who ended what, with which device and address."""
+"""Tests the admin's log of ended sessions: who ended which session, with its device and address."""
 
 import json
 
@@ -40,7 +40,7 @@ def selected(*ids, **more):
 
 
 def test_each_way_is_logged(admin_client, ada):
-    """With user, device and address, and how it was ended."""
+    """An entry has the user, the device, the address, and how the session was ended."""
     pk = str(ada.pk)
     alone, one, other, both = signed_in(ada), signed_in(ada), signed_in(), signed_in(ada)
     admin_client.post(url("delete", alone), YES)
@@ -64,7 +64,7 @@ def test_each_way_is_logged(admin_client, ada):
 
 
 def test_many_at_once(admin_client):
-    """Each of those that end in one step has its own device and address."""
+    """If one step ends several sessions, each entry has its own device and address."""
     ids = {signed_in(agent=FIREFOX, ip=f"198.51.100.{number}"): number for number in range(60)}
     admin_client.post(f"{url()}?signed_in=no", selected("", select_across="1"))
     assert {id: ending.ip for id, ending in endings().items()} == {
@@ -73,7 +73,7 @@ def test_many_at_once(admin_client):
 
 
 def test_what_is_not_known(admin_client, raw, prefix, monkeypatch):
-    """No device and no address are logged where the session has none, or METADATA is off."""
+    """The entry has no device or address if the session has none, or if METADATA is off."""
     id = signed_in("17", agent="", ip="")
     raw.hdel(f"{prefix}:{id}", "@ip", "@agent")
     admin_client.post(url("delete", id), YES)
@@ -83,7 +83,7 @@ def test_what_is_not_known(admin_client, raw, prefix, monkeypatch):
 
 
 def test_those_that_came_up_meanwhile(admin_client, monkeypatch):
-    """Of a session that was not known before it ended, the log knows the user."""
+    """For a session that was not known before it ended, the entry has the user."""
     end, ids = registry.end_each_of, []
 
     def end_after_a_login(pk, **kwargs):
@@ -100,7 +100,7 @@ def test_those_that_came_up_meanwhile(admin_client, monkeypatch):
 
 
 def test_other_pages_can_read_the_log(admin_client, ada):
-    """Django itself says whose it was by primary key, with device and address; never a name."""
+    """Django's own pages show the primary key, device and address, and never a name."""
     id = signed_in(ada)
     admin_client.post(url("delete", id), YES)
     entry = LogEntry.objects.get()
@@ -113,7 +113,7 @@ def test_other_pages_can_read_the_log(admin_client, ada):
 
 
 def test_a_reply_that_was_lost(admin_client, ada):
-    """Any page says that the session may live."""
+    """Every page says that the session may still exist."""
     message = Ending(log.ALONE, "17", DEVICE, IP, is_certain=False).message("9d1c7b3d (user 17)")
     entry = LogEntry(action_flag=DELETION, change_message=message)
     maybe = "May have been ended: the reply from Redis was lost."
@@ -122,7 +122,7 @@ def test_a_reply_that_was_lost(admin_client, ada):
 
 
 def test_one_entry_sends_a_signal(admin_client, ada):
-    """As Django's own log does, which a site may listen to."""
+    """Saving one entry sends Django's signals, as Django's own log does."""
     received = []
 
     def receive(instance, **kwargs):
@@ -137,7 +137,7 @@ def test_one_entry_sends_a_signal(admin_client, ada):
     assert received == [id]
 
 
-# What else may be in the log
+# Other entries that may be in the log
 
 
 def logged(user, id, message, flag=DELETION):
@@ -151,7 +151,7 @@ def logged(user, id, message, flag=DELETION):
     )
 
 
-# What Django shows, and what it cannot show, either.
+# What Django shows, and what Django cannot show.
 OTHERS = [
     "Ended.",
     "[",
@@ -169,7 +169,7 @@ DAMAGED = ['["deleted"]', '[{"deleted": {}}]', '{"deleted": 1}', "[1]"]
 
 @pytest.mark.parametrize("message", OTHERS)
 def test_entries_of_others(admin_client, admin_user, message):
-    """What an earlier version wrote, or somebody else, is shown as Django shows it."""
+    """Entries from earlier versions or other code show as Django shows them."""
     id = "0" * 32
     entry = logged(admin_user, id, message)
     page = text_of(admin_client.get(url("history", id)))
@@ -179,12 +179,12 @@ def test_entries_of_others(admin_client, admin_user, message):
 
 @pytest.mark.parametrize("message", [*OTHERS, *DAMAGED])
 def test_entries_of_others_say_nothing_of_an_ending(message):
-    """Whatever they hold."""
+    """Other entries are never read as an ending, whatever they contain."""
     assert Ending.read(LogEntry(action_flag=DELETION, change_message=message)) is None
 
 
 def test_entries_of_others_for_staff_who_may_not_see_users(client, admin_user):
-    """They may hold names, so it is said only what kind they are of."""
+    """Such entries may contain names, so only their kind is shown."""
     id = "0" * 32
     logged(admin_user, id, "Ended, together with all sessions of ada.")
     logged(admin_user, id, "Changed by ada.", CHANGE)
@@ -197,7 +197,7 @@ def test_entries_of_others_for_staff_who_may_not_see_users(client, admin_user):
 
 
 def test_names_of_staff(client, admin_client, admin_user, ada):
-    """Who ended it, with the full name, for viewers who may see users."""
+    """Viewers who may see users see the full name of the staff member who ended the session."""
     User.objects.filter(pk=admin_user.pk).update(first_name="Grace", last_name="Hopper")
     id = signed_in(ada)
     admin_client.post(url("delete", id), YES)
@@ -207,7 +207,7 @@ def test_names_of_staff(client, admin_client, admin_user, ada):
 
 
 def test_long_histories(admin_client, admin_user, django_assert_max_num_queries):
-    """They have pages, and their users are looked up in one query."""
+    """Long histories have pages, and one query finds their users."""
     id = "0" * 32
     ending = Ending(log.ALONE, "17", DEVICE, IP).message(id[:8])
     for _ in range(120):
@@ -220,7 +220,7 @@ def test_long_histories(admin_client, admin_user, django_assert_max_num_queries)
 
 
 def test_devices_and_addresses_are_for_viewers_of_sessions(client, admin_client, ada):
-    """The index shows the log to whoever ended a session; it has no device and no address."""
+    """The start page shows staff their own actions, without devices and addresses."""
     id = signed_in(ada)
     ender = staff("ender", "delete_session")
     client.force_login(ender)
@@ -232,7 +232,7 @@ def test_devices_and_addresses_are_for_viewers_of_sessions(client, admin_client,
 
 
 def test_what_is_stored_is_json(admin_client, ada):
-    """In the structure that Django documents, with our part beside it."""
+    """The entry has the structure that Django documents, plus this package's part."""
     admin_client.post(url("delete", signed_in(ada)), YES)
     ((stored,),) = [json.loads(entry.change_message) for entry in LogEntry.objects.all()]
     assert stored["deleted"]["name"] == "session"

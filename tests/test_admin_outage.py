@@ -1,4 +1,4 @@
-"""The section when Redis is away, or when the site keeps no indexes: it says so."""
+"""Tests the section's pages while Redis is away, or if the site keeps no indexes."""
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -14,7 +14,7 @@ ID = "0" * 32
 YES = {"post": "yes"}
 SELECTED = {"action": "delete_selected", "_selected_action": [ID]}
 
-# Every page of the section that asks Redis: method, page, its arguments, and a form.
+# Every page of the section that needs Redis: method, page, its arguments, and a form.
 PAGES = {
     "list": ("get", "changelist", [], {}),
     "filtered list": ("get", "changelist", [], {"signed_in": "no"}),
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def section(settings):
-    """Who looks is signed in without Redis."""
+    """Sign the viewer in without Redis."""
     use_section(settings)
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
 
@@ -56,7 +56,7 @@ def ask(client, page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_redis_is_away(admin_client, away, page):
-    """Each page answers 503 in the admin's clothes, and says when to try again."""
+    """Each page answers 503 in the admin's layout, and says to try again."""
     response = ask(admin_client, page)
     text = text_of(response)
     assert (response.status_code, response["Retry-After"]) == (503, "5")
@@ -68,20 +68,20 @@ def test_redis_is_away(admin_client, away, page):
 
 
 def test_the_rest_of_the_admin_works(admin_client, away):
-    """The index with the section in it, and other sections."""
+    """The start page and other sections work."""
     assert "Sessions" in text_of(admin_client.get("/admin/"))
     assert admin_client.get("/admin/auth/user/").status_code == 200
 
 
 def test_permissions_come_first(client, away):
-    """Who may not see sessions is told that, not that Redis is away."""
+    """Staff without permission get that error, even while Redis is away."""
     client.force_login(User.objects.create_user("nobody", is_staff=True))
     for page in ("list", "find by key", "end all of a user"):
         assert ask(client, page).status_code == 403
 
 
 def test_redis_goes_away_meanwhile(admin_client, monkeypatch):
-    """What was ended before is logged and stays ended; what was not, is not logged."""
+    """Sessions that ended before the outage are logged. Others are neither ended nor logged."""
     monkeypatch.setattr("sessions_redis.admin.listing.END_MANY_BATCH_SIZE", 2)
     ids = [signed_in(seconds=100 + number) for number in range(4)]
     end = registry.end_many
@@ -101,7 +101,7 @@ def test_redis_goes_away_meanwhile(admin_client, monkeypatch):
 
 
 def test_redis_goes_away_after_the_visitor_was_recognized(settings, admin_user, monkeypatch):
-    """Where the visitor's own session lies in Redis, too, the page is shown none the less."""
+    """The page works even if the viewer's own session is in the same Redis."""
 
     def fail(selection):
         raise SessionStoreUnavailable("gone")
@@ -129,7 +129,7 @@ def test_without_indexes(settings, session_redis, admin_client, page):
 
 
 def test_what_needs_no_index(settings, session_redis, admin_client, live):
-    """A session is still found by its key, shown, and ended."""
+    """Without indexes, a session can be found by its key, viewed and ended."""
     settings.SESSION_REDIS = {**session_redis, "INDEX": False}
     page = admin_client.post(url("find"), {"session_key": live.session_key}, follow=True)
     assert "color text 5 bytes" in text_of(page)
@@ -139,14 +139,14 @@ def test_what_needs_no_index(settings, session_redis, admin_client, live):
 
 
 def test_a_site_that_is_not_set_up(settings, admin_client):
-    """Installed, but without a setting: the section says what to write."""
+    """If a setting is missing, the section says what to write."""
     settings.SESSION_REDIS = None
     response = admin_client.get(url())
     assert "SESSION_REDIS is not set." in text_of(response)
 
 
 def test_sessions_kept_elsewhere(admin_client):
-    """Where the site keeps its sessions elsewhere, nobody's own session is among these."""
+    """If another engine keeps the site's sessions, no session is marked as the viewer's own."""
     id = signed_in()
     page = admin_client.get(url())
     assert listed(page) == [id]

@@ -1,4 +1,4 @@
-"""Who may do what in the section "Sessions"."""
+"""Tests which permission allows what in the section "Sessions"."""
 
 from contextlib import suppress
 
@@ -14,7 +14,7 @@ from tests.section import signed_in, staff, text_of, url, use_section
 
 pytestmark = pytest.mark.django_db
 
-# no: refused with 403, or not offered, and nothing done. names: without the entries' values.
+# no: refused with 403 or not offered, and nothing happens. names: entries without values.
 MATRIX = """
 | Page                      | none | view  | view, entries | delete | view, delete | superuser |
 | ------------------------- | ---- | ----- | ------------- | ------ | ------------ | --------- |
@@ -71,7 +71,7 @@ def somebody(role):
 
 
 class Visit:
-    """What somebody who is signed in as ``client`` gets to see, and does, with one session."""
+    """What the staff member of ``client`` can see and do with one session."""
 
     def __init__(self, client):
         self.client = client
@@ -84,7 +84,7 @@ class Visit:
     def selected(self, **form):
         return {"action": "delete_selected", "_selected_action": [self.id], **form}
 
-    # Each of these answers as a cell of the table does.
+    # Each method returns the text of a cell in the table.
 
     def section_in_the_index(self):
         response = self.client.get(reverse("admin:app_list", args=["sessions_redis"]))
@@ -92,7 +92,7 @@ class Visit:
 
     def list(self):
         page = self.get("changelist")
-        # Another page takes its place for staff who may only end sessions.
+        # Staff who may only end sessions see another page here.
         return "no" if self.is_to_end(page) else self.shows(page, self.id[:8])
 
     def page_to_end_a_session(self):
@@ -161,7 +161,7 @@ class Visit:
         query = {"app_label": "sessions_redis", "model_name": "session", "field_name": "id"}
         return self.refused(self.client.get(reverse("admin:autocomplete"), query))
 
-    # How to tell
+    # How to find out
 
     def shows(self, response, words):
         if response.status_code == 200:
@@ -185,7 +185,7 @@ class Visit:
         return self.refused(response)
 
     def refused(self, response):
-        # The list is shown where it may be seen, but has no such action or form.
+        # Viewers see the list, but without such an action or form.
         assert response.status_code in {200, 403}
         assert response.status_code == 403 or 'id="changelist"' in response.content.decode()
         assert getattr(registry.find(self.id), "user_pk", None) == self.user
@@ -199,13 +199,13 @@ def method_of(page):
 
 @pytest.mark.parametrize(("page", "role", "expected"), CELLS)
 def test_matrix(client, page, role, expected):
-    """Everybody may do what the table says, and no more."""
+    """Every role can do exactly what the table says."""
     client.force_login(somebody(role))
     assert getattr(Visit(client), method_of(page))() == expected
 
 
 class Recorder(Client):
-    """Keeps every answer."""
+    """A test client that keeps all its responses."""
 
     def request(self, **request):
         self.answers = [*getattr(self, "answers", []), super().request(**request)]
@@ -214,18 +214,18 @@ class Recorder(Client):
 
 @pytest.mark.parametrize("page", [row[0] for row in ROWS])
 def test_who_is_not_staff(page):
-    """Whoever is not of the staff is asked to sign in, for any page."""
+    """Visitors who are not staff are asked to sign in, on every page."""
     client = Recorder()
     client.force_login(User.objects.create_user("customer"))
     visit = Visit(client)
-    with suppress(AssertionError, KeyError):  # no answer that staff gets
+    with suppress(AssertionError, KeyError):  # not a response for staff
         getattr(visit, method_of(page))()
     assert client.answers[0].url.startswith("/admin/login/?next=/admin/")
     assert getattr(registry.find(visit.id), "user_pk", None) == visit.user
 
 
 def test_every_address_is_in_the_table():
-    """The section has no page beside those that the table tests."""
+    """The section has no pages that the table leaves out."""
     names = {pattern.name for pattern in admin.site.get_model_admin(Session).get_urls()}
     pages = {"changelist", "add", "change", "delete", "history", "find", "end_all"}
     assert names == {f"sessions_redis_session_{page}" for page in pages} | {None}

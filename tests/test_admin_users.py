@@ -1,4 +1,4 @@
-"""Whose sessions they are, for user models of any kind."""
+"""Tests finding the users of sessions, for several kinds of user models."""
 
 import uuid
 
@@ -26,7 +26,7 @@ def person(settings):
 
 
 def test_many_users_in_one_query(django_assert_num_queries):
-    """However many there are; keys that are nobody's, and those that can be none, are left out."""
+    """Many users take one query. Keys without a user, and invalid keys, are left out."""
     found = {str(user.pk): user for user in (User.objects.create_user(n) for n in "abc")}
     with django_assert_num_queries(1):
         assert users.users_of([*found, "4711", "junk", "-1", "9" * 30, ""]) == found
@@ -35,7 +35,7 @@ def test_many_users_in_one_query(django_assert_num_queries):
 
 
 def test_users_with_uuids(person):
-    """A UUID is found in the form that sessions hold."""
+    """A UUID is found in the form that sessions store."""
     assert registry.user_pk_of(person) == str(person.pk)
     assert users.users_of([str(person.pk), str(uuid.uuid4()), "1"]) == {str(person.pk): person}
     assert users.search(person.pk.hex).pks == (str(person.pk),)
@@ -43,7 +43,7 @@ def test_users_with_uuids(person):
 
 
 def test_users_known_by_name(settings):
-    """A primary key may be any text, and a model without an e-mail address is searched by name."""
+    """A primary key may be any text. A model without an e-mail address is searched by name."""
     settings.AUTH_USER_MODEL = "people.Member"
     members = {name: Member.objects.create(name=name) for name in NAMES}
     assert users.users_of(NAMES) == members
@@ -51,7 +51,7 @@ def test_users_known_by_name(settings):
 
 
 def test_users_known_by_another_object(settings, person, django_assert_num_queries):
-    """A primary key may be a relation, and so may what users sign in with."""
+    """The primary key and the user name field may be relations."""
     settings.AUTH_USER_MODEL = "people.Employee"
     employee = Employee.objects.create(person=person)
     with django_assert_num_queries(1):
@@ -62,7 +62,7 @@ def test_users_known_by_another_object(settings, person, django_assert_num_queri
 
 
 def test_primary_keys_that_are_none(settings, django_assert_num_queries):
-    """A field may raise other errors, and a database refuses NUL: the other users are found."""
+    """Other users are found even if a field raises unusual errors or a database refuses NUL."""
     settings.AUTH_USER_MODEL = "people.Guest"
     guest = Guest.objects.create(badge="b1", name="Ada")
     Guest.objects.create(badge="s1", name="Adam")
@@ -77,7 +77,7 @@ def test_primary_keys_that_are_none(settings, django_assert_num_queries):
 
 
 def test_a_search_is_capped(monkeypatch):
-    """No more than `MAX_USERS` by name, and the one of that primary key beside them."""
+    """Finds at most `MAX_USERS` by name, and also the user with that primary key."""
     monkeypatch.setattr(users, "MAX_USERS", 3)
     created = [User.objects.create_user(f"user {number}") for number in range(5)]
     last = str(created[-1].pk)
@@ -92,7 +92,7 @@ def test_a_search_is_capped(monkeypatch):
 
 
 def test_sessions_are_told_whose_they_are(rf, person, django_assert_num_queries):
-    """By the name that users sign in with; there is no link where the admin has no page."""
+    """Sessions get the user name as label, and no link if the admin has no page for the user."""
     ids = [signed_in(str(person.pk)), signed_in(), signed_in(str(uuid.uuid4()))]
     request = rf.get("/")
     request.session = SessionStore()

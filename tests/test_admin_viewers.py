@@ -1,4 +1,6 @@
-"""What staff may learn of users in the section "Sessions": names only with the permission."""
+"""
+Tests what staff can see about users in the section "Sessions": names only with the permission.
+"""
 
 import re
 from urllib.parse import quote as urlquote
@@ -24,7 +26,7 @@ from tests.section import FIREFOX, listed, signed_in, staff, text_of, url, use_s
 
 pytestmark = pytest.mark.django_db
 
-# Each role's permissions in the section, and beside it.
+# Each role's permissions in the section, and in other sections.
 ROLES = {
     "none": [],
     "view": ["view_session"],
@@ -38,7 +40,7 @@ ROLES = {
 SEE_USERS = {"view and users", "superuser"}
 SEE_SESSIONS = {role for role, names in ROLES.items() if names is None or "view_session" in names}
 
-# Names and an address of the user whose sessions these are, and of who ended one of them.
+# Names and an address of the sessions' user, and of the staff member who ended one.
 NAMES = ("victoria", "vic.private@corp.example", "Vicky-Jo", "Secretname", "marge-s", "Margery")
 NAME, EMAIL = NAMES[:2]
 KEY, NOBODYS_KEY = 8715309, 9715310
@@ -53,13 +55,13 @@ def section(settings):
 
 @pytest.fixture
 def victoria():
-    # Known by a key that is nowhere on a page by chance.
+    # A primary key that is not on a page by chance.
     names = {"first_name": "Vicky-Jo", "last_name": "Secretname"}
     return User.objects.create_user(NAME, EMAIL, pk=KEY, **names)
 
 
 def somebody(role):
-    """A member of staff, with the role's permissions."""
+    """A staff member with the permissions of a role."""
     permissions = ROLES[role]
     if permissions is None:
         return User.objects.create_superuser(f"somebody, {role}")
@@ -82,7 +84,7 @@ def ended_by_marge(id):
 
 
 def logged(user, id, message, flag=DELETION):
-    """An entry as an earlier version of this package wrote it, or something else."""
+    """An entry as an earlier version of this package wrote it, or other code."""
     LogEntry.objects.create(
         user=user,
         content_type=ContentType.objects.get_for_model(Session),
@@ -94,7 +96,7 @@ def logged(user, id, message, flag=DELETION):
 
 
 def pages(user):
-    """The method, the address and the form of every page and way, by name."""
+    """The method, URL and form of every page, by name."""
     key = SessionStore()
     key["_auth_user_id"] = str(user.pk)
     key.save()
@@ -132,20 +134,20 @@ def pages(user):
 
 
 def shown(client, method, address, form):
-    """All that the visitor gets to see: the pages, their addresses, and the messages on them."""
+    """All that the viewer can see: pages, their URLs, and messages."""
     response = getattr(client, method)(address, form, follow=True)
     return f"{response.redirect_chain} {response.content.decode()}"
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_no_page_names_a_user(role, victoria):
-    """Nor does any answer, unless the viewer may see users."""
+    """No page and no response has a user's name, unless the viewer may see users."""
     ways = pages(victoria)
     client = client_of(somebody(role))
     naming = set()
     for name, (method, address, form) in ways.items():
         page = shown(client, method, address, form)
-        # What the viewer has typed into the search box is there again.
+        # The search box repeats the viewer's input.
         page = page.replace(f'value="{form.get("q")}"', "")
         page = page.replace(f"?q={form.get('q')}", "")
         if any(secret in page for secret in NAMES):
@@ -158,7 +160,7 @@ def test_no_page_names_a_user(role, victoria):
 
 @pytest.mark.parametrize("role", sorted(ROLES.keys() - SEE_SESSIONS))
 def test_who_may_not_look_at_sessions_sees_nothing_of_them(role, victoria):
-    """Neither user, nor device, nor address, not even as a key."""
+    """They see neither user, device nor address, nor the user's primary key."""
     ways = pages(victoria)
     client = client_of(somebody(role))
     for method, address, form in ways.values():
@@ -168,7 +170,7 @@ def test_who_may_not_look_at_sessions_sees_nothing_of_them(role, victoria):
 
 
 def answer(client, method, address, form, *typed):
-    """Everything that an answer says, but for what was typed and what differs each time."""
+    """The response without the viewer's input and without parts that always differ."""
     response = getattr(client, method)(address, form, follow=True)
     page = f"{response.redirect_chain} {response.status_code} {response.content.decode()}"
     page = re.sub(r'(csrfmiddlewaretoken" value=|nonce=)"\w+"', "", page)
@@ -181,7 +183,7 @@ def answer(client, method, address, form, *typed):
 
 @pytest.mark.parametrize("role", ["none", "delete", "entries", "view and delete"])
 def test_probing(role, victoria):
-    """Whether there is a user of a key, name or address makes no difference for any answer."""
+    """Responses do not reveal whether a user with a key, name or address exists."""
     client = client_of(somebody(role))
     keys = str(victoria.pk), str(NOBODYS_KEY)
     for first, second in (keys, (NAME, "nobody"), (EMAIL[:13], "x@example.com")):
@@ -200,10 +202,10 @@ def test_probing(role, victoria):
 
 @pytest.mark.parametrize("role", ["entries", "view and delete"])
 def test_who_is_deleted(role, victoria):
-    """The sessions of a user who is deleted look as those of any other."""
+    """Sessions of a deleted user look like those of any other user."""
     client = client_of(somebody(role))
     id = signed_in(victoria, seconds=1000)
-    client.get(url())  # from now on, the viewer's own device is known
+    client.get(url())  # from now on, the viewer's own session has a device
 
     def look():
         pages = url(), url("change", id), url("history", id), url("delete", id)
@@ -216,7 +218,7 @@ def test_who_is_deleted(role, victoria):
 
 @pytest.mark.parametrize("role", ["none", "delete"])
 def test_whether_there_is_a_session_is_not_told(role, victoria):
-    """The same refusal for any address, for staff who may not look at sessions."""
+    """Staff who may not view sessions get the same refusal for any session ID."""
     client = client_of(somebody(role))
     live, ended = signed_in(victoria), signed_in(victoria)
     ended_by_marge(ended)
@@ -226,7 +228,7 @@ def test_whether_there_is_a_session_is_not_told(role, victoria):
 
 
 def test_searches_find_what_is_seen(victoria):
-    """A key and an id find sessions; a name or an address, whole or in part, does not."""
+    """A primary key or session ID finds sessions. A name or e-mail address does not."""
     client = client_of(somebody("view"))
     id = signed_in(victoria)
     found = {
@@ -244,7 +246,7 @@ def test_searches_find_what_is_seen(victoria):
 
 
 def test_keys_in_place_of_names(victoria):
-    """They are in the column, the filter, the titles and the buttons."""
+    """The column, the filter, the titles and the buttons show primary keys instead of names."""
     client = client_of(somebody("view and delete"))
     id, called = signed_in(victoria), f"user {victoria.pk}"
     assert f"{id[:8]} {called} Firefox on Linux" in text_of(client.get(url()))
@@ -264,7 +266,7 @@ def test_keys_in_place_of_names(victoria):
 
 
 def test_one_query_for_all_users(victoria, django_assert_num_queries):
-    """With the permission to see users; without it, users are not asked for."""
+    """Viewers of users take one query for users. Others take none."""
     for number in range(5):
         signed_in(User.objects.create_user(f"user{number}"))
     for role, users in (("view", 0), ("view and users", 1)):
@@ -275,18 +277,18 @@ def test_one_query_for_all_users(victoria, django_assert_num_queries):
             client.get(url())
 
 
-# The site's own rules for its list of users
+# Sites with their own rules for the list of users
 
 
 class FewUsers(UserAdmin):
-    """A list of users that shows some of them."""
+    """An admin list of users that shows some of them."""
 
     def get_queryset(self, request):
         return super().get_queryset(request).filter(username__startswith="s")
 
 
 class NoPages(UserAdmin):
-    """A list of users, none of whom has a page."""
+    """An admin list of users that have no pages."""
 
     def has_view_permission(self, request, obj=None):
         return obj is None
@@ -300,7 +302,7 @@ def few_users(monkeypatch):
 
 
 def test_users_without_pages(monkeypatch, victoria, admin_client):
-    """They have names, and no links."""
+    """Users without a page have names, but no links."""
     monkeypatch.setitem(admin.site._registry, User, NoPages(User, admin.site))
     signed_in(victoria)
     page = admin_client.get(url())
@@ -310,7 +312,7 @@ def test_users_without_pages(monkeypatch, victoria, admin_client):
 
 @pytest.mark.parametrize("role", ["view and users", "superuser"])
 def test_a_list_that_shows_some_users(role, victoria, few_users):
-    """Users whom the admin's list of users does not show stay without a name."""
+    """A user whom the admin's list of users hides has no name here."""
     client = client_of(somebody(role))
     sally = User.objects.create_user("sally")
     hers, other, nobodys = signed_in(sally), signed_in(victoria), signed_in("999999")
@@ -326,7 +328,7 @@ def test_a_list_that_shows_some_users(role, victoria, few_users):
 
 
 class Hidden(UserAdmin):
-    """A list of users that nobody may look at."""
+    """An admin list of users that no one may view."""
 
     def has_view_permission(self, request, obj=None):
         return False
@@ -341,7 +343,7 @@ def viewer_of(user, site, rf):
 
 
 def test_the_admins_own_rule(rf, admin_user):
-    """Where the admin has a list of users, its rule counts; else, the permissions."""
+    """If the admin has a list of users, its rule applies. Otherwise the permissions apply."""
     site = admin.AdminSite("other")
     assert viewer_of(admin_user, site, rf).sees_users
     site.register(User, Hidden)
@@ -363,7 +365,7 @@ def test_the_admins_own_rule(rf, admin_user):
      ("people.Guest", True), ("people.Member", False)],
 )  # fmt: skip
 def test_keys_that_are_names(settings, rf, model, sees_primary_keys):
-    """They are not shown, either."""
+    """Primary keys that are user names are hidden as well."""
     nobody = User(pk=-1)
     nobody.get_all_permissions()  # which the staff's own model finds
     settings.AUTH_USER_MODEL = model
@@ -375,7 +377,7 @@ def test_keys_that_are_names(settings, rf, model, sees_primary_keys):
 
 @pytest.fixture
 def asked(settings, rf, victoria):
-    """Asks a view of the section for ``viewer``, in a site whose users are known by their names."""
+    """Call a view of the section for ``viewer``, on a site whose primary keys are user names."""
     Member.objects.create(name=NAME)
     section = admin.site.get_model_admin(Session)
     viewer = staff("somebody", "view_session", "view_session_entries", "delete_session")
@@ -395,7 +397,7 @@ def asked(settings, rf, victoria):
 
 
 def test_pages_of_a_site_whose_keys_are_names(asked):
-    """Neither shown, nor looked for, nor ended by."""
+    """Such keys are not shown, cannot be searched, and cannot end sessions."""
     id = signed_in(NAME, color="red")
     listing = asked("changelist_view")
     session = asked("changeform_view", id)
@@ -413,7 +415,7 @@ def test_pages_of_a_site_whose_keys_are_names(asked):
 
 
 def test_who_may_see_names_that_are_keys(asked):
-    """Staff with the permission to see users see everything."""
+    """Staff with the permission to view users see everything."""
     id, boss = signed_in(NAME), User(is_superuser=True, is_active=True, is_staff=True, pk=1)
     assert f"{id[:8]} {NAME} Firefox" in text_of(asked("changelist_view", viewer=boss))
     assert listed(asked("changelist_view", viewer=boss, q="vict")) == [id]
@@ -423,7 +425,7 @@ def test_who_may_see_names_that_are_keys(asked):
 
 
 def test_the_log_of_a_site_whose_keys_are_names(asked, rf):
-    """It names nobody."""
+    """The log has no names."""
     id = signed_in(NAME)
     (live,) = registry.find_many([id])
     viewer = viewer_of(User(is_superuser=True), admin.AdminSite("other"), rf)

@@ -1,4 +1,4 @@
-"""Whole requests under ASGI: answers that are streamed, and visitors who go away meanwhile."""
+"""Tests whole requests under ASGI: streamed responses, and visitors who disconnect."""
 
 import asyncio
 import gc
@@ -13,7 +13,7 @@ from sessions_redis.engine import SessionStore
 from tests.servers import DEADLINE
 from tests.test_async import assert_left_well
 
-# Django leaves the file it keeps a request's body in to the garbage collector.
+# Django leaves the file with a request's body to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Unclosed file <tempfile.SpooledTemporaryFile:ResourceWarning"
 )
@@ -23,7 +23,7 @@ CHUNKS = 50
 
 
 async def stream(request):
-    """Changes two entries, and looks at the session between the pieces of its answer."""
+    """Changes two entries, and reads the session between the chunks of its response."""
     await request.session.aset("pair", "new")
     await request.session.aset("twin", "new")
 
@@ -50,14 +50,14 @@ urlpatterns = [path("stream", stream), path("linger", linger)]
 def site(settings, session_redis):
     settings.ROOT_URLCONF = __name__
     settings.MIDDLEWARE = ["sessions_redis.middleware.SessionMiddleware"]
-    # A connection that a request kept would be missed soon.
+    # With so few connections, one that a request did not return would be missing soon.
     settings.SESSION_REDIS = {**session_redis, "OPTIONS": {"max_connections": 2}}
     yield
     gc.collect()
 
 
 def visit(name, session_key):
-    """A request that waits to be sent on."""
+    """A request that is ready to be sent."""
     scope = {
         "type": "http",
         "http_version": "1.1",
@@ -73,7 +73,7 @@ def visit(name, session_key):
 
 
 async def answer(visitor):
-    """The status and the whole body of the answer."""
+    """The status and the whole body of the response."""
     await visitor.send_input({"type": "http.request"})
     status = (await visitor.receive_output(DEADLINE))["status"]
     body = b""
@@ -85,7 +85,7 @@ async def answer(visitor):
 
 
 async def go_away(visitor, after, turns):
-    """Disconnect when ``after`` messages of the answer are there, and the loop has turned."""
+    """Disconnect after ``after`` messages of the response, once the event loop has run."""
     await visitor.send_input({"type": "http.request"})
     for _ in range(after):
         await visitor.receive_output(DEADLINE)
@@ -96,13 +96,13 @@ async def go_away(visitor, after, turns):
 
 
 def test_a_streamed_answer(live):
-    """The session is saved before the first piece is sent, and can be read between the pieces."""
+    """The session is saved before the first chunk, and can be read between the chunks."""
     assert asyncio.run(answer(visit("stream", live.session_key))) == (200, b"new" * CHUNKS)
 
 
 @pytest.mark.parametrize(("name", "messages"), [("stream", 5), ("linger", 0)])
 def test_visitors_who_go_away(live, raw, prefix, name, messages):
-    """Whoever goes away leaves a whole session, and connections for the others."""
+    """A visitor who disconnects leaves an intact session, and connections for other visitors."""
     before = len(raw.client_list())
 
     async def visits():

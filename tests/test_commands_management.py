@@ -1,4 +1,4 @@
-"""The management commands: who ends sessions, and what there is to know of them, from a shell."""
+"""Tests the management commands that end and count sessions."""
 
 import json
 import time
@@ -19,7 +19,7 @@ UNKNOWN = "0123456789abcdef" * 2
 
 
 def run(name, *arguments, **options):
-    """What the command writes."""
+    """Run a command. Returns its output."""
     out = StringIO()
     call_command(name, *arguments, stdout=out, **options)
     return out.getvalue()
@@ -40,7 +40,7 @@ def unindexed(settings, session_redis):
 
 @pytest.fixture
 def users(db):
-    """Ada has three sessions, Bob one, and Eve none; somebody is there without a name."""
+    """Ada has three sessions, Bob one, and Eve none. One more user has no name."""
     users = {name: User.objects.create_user(name) for name in ("ada", "bob", "eve")}
     for name in ("ada", "ada", "ada", "bob"):
         started(str(users[name].pk))
@@ -49,7 +49,7 @@ def users(db):
 
 
 def test_ending_the_sessions_of_users(users):
-    """All sessions of those named end, with their number; nobody else's do."""
+    """All sessions of the given users end, and the output has their number. Others stay."""
     assert run("endsessions", "ada", "eve") == "ada: 3 sessions ended\neve: 0 sessions ended\n"
     assert registry.of_user(users["ada"]) == []
     assert len(registry.of_user(users["bob"])) == 1
@@ -58,12 +58,12 @@ def test_ending_the_sessions_of_users(users):
 
 
 def test_a_user_who_is_named_twice(users):
-    """They are ended, and told, once."""
+    """A user who is given twice appears once."""
     assert run("endsessions", "ada", "ada") == "ada: 3 sessions ended\n"
 
 
 def test_all_but_the_newest(users, raw, prefix):
-    """Each user keeps the session that was created last."""
+    """Each user keeps the newest session."""
     for age, session in enumerate(registry.of_user(users["ada"])):
         raw.hset(f"{prefix}:{session.id}", "@created", 1_000_000 - age)
     newest = ids(registry.of_user(users["ada"]))[:1]
@@ -74,7 +74,7 @@ def test_all_but_the_newest(users, raw, prefix):
 
 
 def test_the_signal_of_the_command(users):
-    """Other apps are told, as of any end through the registry."""
+    """The command sends the signal session_ended, as the registry does."""
     ended = []
 
     def receive(*, user_pk, reason, **kwargs):
@@ -87,7 +87,7 @@ def test_the_signal_of_the_command(users):
 
 
 def test_unknown_names(users):
-    """All names are looked up before anything is ended; those not known are told."""
+    """If a user does not exist, nothing ends, and the error lists all unknown names."""
     with pytest.raises(CommandError, match="there is no user 'adam', 'evelyn'") as error:
         run("endsessions", "ada", "adam", "bob", "evelyn")
     assert "No sessions were ended" in str(error.value)
@@ -96,13 +96,13 @@ def test_unknown_names(users):
 
 
 def test_no_names():
-    """Nobody named is a mistake, not everybody."""
+    """Without names, the command is an error and ends nothing."""
     with pytest.raises(CommandError, match="username"):
         run("endsessions")
 
 
 def test_users_of_another_kind(db, settings):
-    """Names are those that the site's users sign in with, whatever their primary key is."""
+    """Users are given by USERNAME_FIELD, for any primary key."""
     settings.AUTH_USER_MODEL = "people.Person"
     person = Person.objects.create(email="ada@example.com")
     started(str(person.pk))
@@ -119,7 +119,7 @@ def test_users_of_another_kind(db, settings):
 
 @pytest.mark.parametrize("fixture", ["away", "unindexed"])
 def test_sessions_cannot_be_ended(request, users, fixture):
-    """A failure is told in a sentence, not in a traceback."""
+    """A failure is an error message, not a traceback."""
     request.getfixturevalue(fixture)
     with pytest.raises(CommandError, match=r"Is it running|Set it to True"):
         run("endsessions", "ada")
@@ -133,7 +133,7 @@ def figures():
 
 
 def test_an_empty_store():
-    """There is nothing to count, and nothing to look at."""
+    """Without sessions, the counts are 0 and the estimates missing."""
     assert run("sessionstats").splitlines() == [
         "live                      0",
         "signed in                 0",
@@ -154,7 +154,7 @@ def test_an_empty_store():
 
 
 def test_statistics(raw, prefix):
-    """Sessions are counted; those looked at say what one takes and how many are gone."""
+    """The output has the counts, and estimates from the sample."""
     sessions = [started("1"), started("2"), started("2"), started()]
     said = figures()
     sizes = [raw.memory_usage(f"{prefix}:{id}") for id in sessions]
@@ -164,7 +164,7 @@ def test_statistics(raw, prefix):
 
 
 def test_a_large_entry(raw, prefix):
-    """Each entry is measured, so that a large one counts as what it takes, and once."""
+    """The memory of a session includes all its entries, once each."""
     entries = {f"entry-{number}": number for number in range(50)}
     id = started("1", **entries, photo="x" * 200_000)
     size = figures()["bytes_per_session"]
@@ -174,7 +174,9 @@ def test_a_large_entry(raw, prefix):
 
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_drift(settings, session_redis, raw, prefix, protocol):
-    """The share of those counted as live that are gone; what has expired is told apart."""
+    """
+    The share of sessions that the index lists but that no longer exist. Expired ones are separate.
+    """
     settings.SESSION_REDIS = {**session_redis, "OPTIONS": {"protocol": protocol}}
     for _ in range(3):
         started("1")
@@ -191,21 +193,21 @@ def test_drift(settings, session_redis, raw, prefix, protocol):
 
 
 def test_all_have_expired(raw, prefix):
-    """What has expired says nothing of what is counted as live."""
+    """Expired sessions do not count in that share."""
     put_in_index(raw, f"{prefix}:index", [UNKNOWN], time.time() - 900)
     said = figures()
     assert (said["live"], said["sampled"], said["drift"], said["expired"]) == (0, 0, None, 1)
 
 
 def test_everything_is_gone(raw, prefix):
-    """A sample without a live session says nothing of memory."""
+    """If no session in the sample exists, the memory is missing."""
     put_in_index(raw, f"{prefix}:index", [UNKNOWN], time.time() + 900)
     said = figures()
     assert (said["drift"], said["bytes_per_session"]) == (1, None)
 
 
 def test_a_smaller_sample():
-    """No more are looked at than asked for."""
+    """The sample has at most the given number of sessions."""
     for _ in range(5):
         started()
     assert json.loads(run("sessionstats", "--json", "--sample", "3"))["sampled"] == 3
@@ -213,7 +215,7 @@ def test_a_smaller_sample():
 
 
 def test_the_text_is_aligned(raw, prefix):
-    """Figures stand below one another, thousands apart."""
+    """Numbers are right-aligned and have thousands separators."""
     started("1")
     gone = [session_id(f"gone-{number}") for number in range(1233)]
     put_in_index(raw, f"{prefix}:index", gone, time.time() + 900)
@@ -232,14 +234,14 @@ def test_the_text_is_aligned(raw, prefix):
 
 @pytest.mark.parametrize("size", ["0", "-1", "many"])
 def test_a_sample_of_nothing(size):
-    """A sample has at least one."""
+    """A sample must have at least one session."""
     with pytest.raises(CommandError, match="sample"):
         run("sessionstats", "--sample", size)
 
 
 @pytest.mark.parametrize("fixture", ["away", "unindexed"])
 def test_statistics_cannot_be_had(request, fixture):
-    """A failure is told in a sentence, not in a traceback."""
+    """A failure is an error message, not a traceback."""
     request.getfixturevalue(fixture)
     with pytest.raises(CommandError, match=r"Is it running|Set it to True"):
         run("sessionstats")

@@ -1,4 +1,4 @@
-"""The demonstration site: its settings, its pages and its administrator."""
+"""Tests the demonstration site: its settings, its pages and its administrator."""
 
 import os
 import re
@@ -34,7 +34,10 @@ PRODUCTION = {
 
 
 def test_in_development_nothing_has_to_be_set():
-    """The embedded server keeps sessions in a folder of the project, and cookies work over HTTP."""
+    """
+    Without variables, the embedded server stores sessions in the project, and cookies work over
+    HTTP.
+    """
     found = site_settings()
     assert found["DEBUG"] is True
     assert found["SECRET_KEY"]
@@ -48,7 +51,7 @@ def test_in_development_nothing_has_to_be_set():
 
 
 def test_the_embedded_data_is_ignored_by_git():
-    """Git does not see what the embedded server, the admin and the README's curl write."""
+    """Git ignores the files of the embedded server, the admin, and the README's curl commands."""
     ignored = (ROOT / ".gitignore").read_text().splitlines()
     assert {".redis/", "db.sqlite3", "/jar"} <= set(ignored)
 
@@ -64,14 +67,14 @@ def test_sessions_are_as_the_guide_has_them():
 
 
 def test_a_server_of_ones_own_in_development():
-    """REDIS_URL alone changes where sessions are kept, and nothing else."""
+    """REDIS_URL alone changes where sessions are stored, and nothing else."""
     found = site_settings(REDIS_URL="redis://127.0.0.1:6380/1")
     assert found["SESSION_REDIS"]["LOCATION"] == "redis://127.0.0.1:6380/1"
     assert found["DEBUG"] is True
 
 
 def test_production():
-    """With everything given: as given, and no cookie goes over plain HTTP."""
+    """With all variables, the settings have their values, and cookies need HTTPS."""
     found = site_settings(**PRODUCTION)
     assert found["DEBUG"] is False
     assert found["SECRET_KEY"] == PRODUCTION["SECRET_KEY"]
@@ -87,7 +90,7 @@ def test_production():
 
 
 def test_any_host():
-    """ALLOWED_HOSTS=*, which development alone takes, makes no origin trusted."""
+    """ALLOWED_HOSTS=*, which only development accepts, does not trust any origin for CSRF."""
     found = site_settings(ALLOWED_HOSTS="*", DEBUG="1")
     assert found["ALLOWED_HOSTS"] == ["*"]
     assert found["CSRF_TRUSTED_ORIGINS"] == []
@@ -96,7 +99,7 @@ def test_any_host():
 @pytest.mark.parametrize("blank", ["missing", "", "  "])
 @pytest.mark.parametrize("name", ["SECRET_KEY", "ALLOWED_HOSTS", "REDIS_URL"])
 def test_production_refuses_what_is_for_development(name, blank):
-    """Each variable that is missing or blank is named, and those that are there are not."""
+    """The error lists each missing or blank variable, and not the others."""
     environment = {**PRODUCTION, "TRUSTED_PROXIES": "unix", name: blank}
     if blank == "missing":
         del environment[name]
@@ -108,7 +111,7 @@ def test_production_refuses_what_is_for_development(name, blank):
 
 @pytest.mark.parametrize("name", ["SECRET_KEY", "ALLOWED_HOSTS"])
 def test_production_that_forgot_debug(name):
-    """Who sets what only production needs does not get DEBUG by forgetting to turn it off."""
+    """Setting a variable for production turns DEBUG off by default."""
     with pytest.raises(ImproperlyConfigured, match="DEBUG is off"):
         site_settings(**{name: PRODUCTION[name]})
     environment = {name: value for name, value in PRODUCTION.items() if name != "DEBUG"}
@@ -117,7 +120,7 @@ def test_production_that_forgot_debug(name):
 
 @pytest.mark.parametrize("text", ["1", "true", "True", "YES", "on"])
 def test_debug_on(text):
-    """The usual words for yes turn DEBUG on, whatever else is set."""
+    """The usual words for yes turn DEBUG on."""
     assert site_settings(**PRODUCTION | {"DEBUG": text})["DEBUG"] is True
 
 
@@ -129,13 +132,13 @@ def test_debug_off(text):
 
 @pytest.mark.parametrize("text", ["", " ", "2", "maybe", "1;"])
 def test_debug_that_says_nothing(text):
-    """Any other word is an error that shows it: a typing error must not turn DEBUG on."""
+    """Any other word is an error that shows it, so that a typing error cannot turn DEBUG on."""
     with pytest.raises(ImproperlyConfigured, match=f"DEBUG is '{text}'.*DEBUG=1 .*DEBUG=0 "):
         site_settings(DEBUG=text)
 
 
 def run(*arguments, **environment):
-    """Run Python on the site's own settings; -W error, for what Django or Python deprecates."""
+    """Run Python with the site's settings, and with warnings as errors."""
     kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     kept.pop("DJANGO_SETTINGS_MODULE", None)
     return subprocess.run(
@@ -149,13 +152,13 @@ def run(*arguments, **environment):
 
 
 def test_the_deployment_check_is_clean():
-    """``manage.py check --deploy`` has nothing to say about a production start."""
+    """``manage.py check --deploy`` reports no problem in production."""
     checked = run("manage.py", "check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
 def test_a_production_start_with_nothing_set():
-    """It ends before anything is served, and says what to set."""
+    """It fails at startup, and says what to set."""
     started = run("-c", "import config.wsgi", DEBUG="0")
     assert started.returncode != 0
     assert "ImproperlyConfigured" in started.stderr
@@ -164,7 +167,7 @@ def test_a_production_start_with_nothing_set():
 
 @pytest.mark.parametrize("module", ["config.wsgi", "config.asgi"])
 def test_the_entry_points(module):
-    """What servers import finds its settings by itself."""
+    """The WSGI and ASGI modules find the settings by themselves."""
     program = (
         f"from {module} import application; from django.conf import settings;"
         "print(callable(application), settings.SETTINGS_MODULE)"
@@ -186,7 +189,7 @@ def text_of(response):
 
 
 def test_the_landing_page_without_a_session(site, client, raw, prefix):
-    """It says where to begin, and opening it begins nothing."""
+    """It says how to start a session, and does not start one."""
     response = client.get("/")
     assert response.status_code == 200
     assert 'You have no session yet: open <a href="/api/user/noah">' in text_of(response)
@@ -195,14 +198,14 @@ def test_the_landing_page_without_a_session(site, client, raw, prefix):
 
 
 def test_the_landing_page_with_an_unknown_cookie(site, client):
-    """It shows no session and leaves the cookie alone."""
+    """It shows no session and keeps the cookie."""
     response = client.get("/", headers={"cookie": f"session-id={'x' * 32}"})
     assert "You have no session yet" in text_of(response)
     assert not response.cookies
 
 
 def test_the_landing_page_shows_the_session(site, client, raw, prefix):
-    """It shows the hash as it lies in Redis, and looking changes nothing."""
+    """It shows the hash as stored in Redis, and changes nothing."""
     key = client.get("/api/user/noah").json()["sessionId"]
     redis_key = f"{prefix}:{session_id(key)}"
     before = raw.hgetall(redis_key), raw.pexpiretime(redis_key)
@@ -221,7 +224,7 @@ def test_the_landing_page_shows_the_session(site, client, raw, prefix):
 
 @pytest.mark.django_db
 def test_the_landing_page_masks_secrets(site, client):
-    """Each has a badge in place of its value, which says why it is hidden."""
+    """A badge replaces each secret, and says why it is hidden."""
     client.force_login(User.objects.create_user("noah"))
     session = client.session
     session["api_token"] = "hush-hush"
@@ -238,7 +241,7 @@ def test_the_landing_page_masks_secrets(site, client):
 
 @pytest.mark.django_db
 def test_the_landing_page_signs_out(site, raw, prefix):
-    """A form there does, and leads back. Before anybody is signed in, it says where to do that."""
+    """A form signs out and leads back. Before sign-in, the page says where to sign in."""
     browser = Client(enforce_csrf_checks=True)
     browser.get("/api/user/noah")
     page = text_of(browser.get("/"))
@@ -257,7 +260,7 @@ def test_the_landing_page_signs_out(site, raw, prefix):
 
 
 def test_the_landing_page_escapes(site, client):
-    """User names come from the visitor: none of them is taken for HTML."""
+    """HTML in user names is escaped."""
     client.get("/api/user/%3Cscript%3Ealert(1)%3C%2Fscript%3E")
     page = client.get("/").content.decode()
     assert "scope:&lt;script&gt;alert(1)&lt;/script&gt;:sessionStatus" in page
@@ -284,7 +287,7 @@ def test_the_landing_page_escapes(site, client):
     ],
 )
 def test_the_command_for_each_location(settings, monkeypatch, location, command):
-    """It reaches the same server, and asks for the password without showing it."""
+    """The command reaches the same server, and asks for the password without showing it."""
     from config.views import redis_cli
 
     monkeypatch.delenv("REDIS_URL", raising=False)
@@ -294,7 +297,7 @@ def test_the_command_for_each_location(settings, monkeypatch, location, command)
 
 
 def test_the_command_of_the_landing_page(site, client, raw, prefix):
-    """In development the page says how to look at that hash in Redis."""
+    """In development, the page shows the command that reads the hash."""
     site.DEBUG = True
     key = client.get("/api/user/noah").json()["sessionId"]
     server = site.SESSION_REDIS["LOCATION"]
@@ -303,7 +306,7 @@ def test_the_command_of_the_landing_page(site, client, raw, prefix):
 
 
 def test_the_landing_page_while_redis_is_away(site, session_redis, tmp_path, caplog):
-    """It says so with 503 and Retry-After, leaves the cookie alone, and logs where Redis is."""
+    """503 with Retry-After. The cookie stays, and only the log has the address of Redis."""
     server = Server(tmp_path)
     server.stop()
     site.SESSION_REDIS = {**session_redis, "LOCATION": server.url}
@@ -318,7 +321,7 @@ def test_the_landing_page_while_redis_is_away(site, session_redis, tmp_path, cap
 
 
 def test_the_pages_need_nothing_from_elsewhere(site, client):
-    """No script, no address of another site: the page works offline and leaks nobody's visit."""
+    """No scripts and no URLs of other sites, so the page works offline and sends no data."""
     client.get("/api/user/noah")
     for path in ("/", "/docs/", "/nowhere"):
         page = client.get(path).content.decode()
@@ -331,7 +334,7 @@ def test_the_pages_need_nothing_from_elsewhere(site, client):
 
 
 def test_the_pages_that_the_landing_page_links_to(site, client):
-    """Every link leads somewhere, the admin by way of its sign-in page."""
+    """Every link works. The admin asks to sign in first."""
     page = client.get("/").content.decode()
     for path, status in {"/api/user/noah": 200, "/admin/": 302, "/docs/": 200}.items():
         assert f'href="{path}"' in page
@@ -339,7 +342,7 @@ def test_the_pages_that_the_landing_page_links_to(site, client):
 
 
 def test_the_icon(site, client):
-    """Pages bring it; where they do not, browsers find it at the address that they guess."""
+    """Pages contain the icon. For other responses, browsers find it at /favicon.ico."""
     response = client.get("/favicon.ico")
     assert response["Content-Type"] == "image/svg+xml"
     assert response.content.startswith(b"<svg ")
@@ -347,7 +350,7 @@ def test_the_icon(site, client):
 
 
 def test_the_documentation(site, client, tmp_path):
-    """It is the README, and no HTML is made of it. Paragraphs flow, code stays as it is."""
+    """The page shows the README as text. Paragraphs flow, and code keeps its lines."""
     site.BASE_DIR = tmp_path
     assert client.get("/docs/").status_code == 404
     readme = "# Größe <b>\n\nOne\ntwo.\n\n```\na\n\nb <b>\n```\n"
@@ -371,12 +374,15 @@ def test_the_documentation(site, client, tmp_path):
     ],
 )
 def test_paragraphs(written, shown):
-    """Each item, row, and block of code keeps its lines. (A heading has an empty line after it.)"""
+    """
+    Each list item, table row and block of code keeps its lines. A heading has a blank line after
+    it.
+    """
     assert paragraphs(written) == shown
 
 
 def test_the_readme_flows():
-    """Of the README itself no word gets lost, and no paragraph of it is hard-wrapped."""
+    """No word of the README is lost, and no paragraph is hard-wrapped."""
     readme = (ROOT / "README.md").read_text()
     shown = paragraphs(readme)
     assert " ".join(shown).split() == readme.split()
@@ -385,7 +391,7 @@ def test_the_readme_flows():
 
 
 def test_a_page_that_is_not_there(site, client):
-    """404, with the address escaped and a way back."""
+    """404, with the escaped URL and a link back."""
     response = client.get("/%3Cb%3E/")
     assert response.status_code == 404
     assert "<code>/%3Cb%3E/</code>" in response.content.decode()
@@ -394,7 +400,7 @@ def test_a_page_that_is_not_there(site, client):
 
 @pytest.mark.parametrize("path", ["/", "/docs/", "/favicon.ico"])
 def test_pages_are_read_only(site, client, path):
-    """They answer HEAD, and no method that could change something."""
+    """The pages answer HEAD, and no method that could change data."""
     assert client.head(path).status_code == 200
     assert client.post(path).status_code == 405
 
@@ -410,7 +416,9 @@ def demoadmin():
 
 @pytest.mark.django_db
 def test_the_demo_administrator(site, client):
-    """It is made once, and its password, said once, opens the admin."""
+    """
+    The command creates the administrator once, and the password that it prints works in the admin.
+    """
     site.DEBUG = True
     site.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     said = demoadmin()
@@ -439,7 +447,7 @@ def test_the_demo_administrator(site, client):
     ],
 )
 def test_an_administrator_is_not_made_twice(settings, existing, advice):
-    """Where there is a superuser, or a user of that name, nobody is made or changed."""
+    """If there is a superuser, or a user of that name, no user is created or changed."""
     settings.DEBUG = True
     User.objects.create(**existing)
     said = demoadmin()
@@ -450,7 +458,7 @@ def test_an_administrator_is_not_made_twice(settings, existing, advice):
 
 @pytest.mark.django_db
 def test_the_demo_administrator_in_production(settings):
-    """Nobody is made whose password stands on a terminal; the message says what to run."""
+    """In production, the command creates no user, and says what to run instead."""
     settings.DEBUG = False
     with pytest.raises(CommandError, match=r"only in development.*createsuperuser"):
         demoadmin()

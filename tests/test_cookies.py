@@ -1,4 +1,4 @@
-"""Promise 6 and hostile cookies: whatever a client sends, nothing is adopted and nothing breaks."""
+"""Promise 6: no cookie makes the site adopt an unknown key, and hostile cookies break nothing."""
 
 import pytest
 from django.contrib.sessions.middleware import SessionMiddleware
@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings, strategies
 from sessions_redis.engine import SessionStore
 from sessions_redis.storage.commands import session_id
 
-# The fixtures of a test serve all its examples: no example leaves anything behind.
+# All examples of a test share its fixtures, so no example leaves anything behind.
 examples = settings(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -37,7 +37,7 @@ HOSTILE = strategies.one_of(
 @examples
 @given(key=HOSTILE)
 def test_a_hostile_key_names_no_session(live, raw, prefix, key):
-    """It loads as nothing, is not adopted, and leaves Redis as it was."""
+    """A hostile key loads as an empty session, is not adopted, and changes nothing in Redis."""
     session = SessionStore(key)
     assert session.exists(key) is False
     assert dict(session.items()) == {}
@@ -69,7 +69,7 @@ def test_a_hostile_cookie_gets_a_fresh_session(key):
 @examples
 @given(key=strategies.text(min_size=8))
 def test_ids_are_32_hex_digits(key):
-    """Whatever the key, the name in Redis is of one shape and reveals nothing of it."""
+    """For any key, the name in Redis has the same form and does not reveal the key."""
     id = session_id(key)
     assert len(id) == 32
     assert set(id) <= set("0123456789abcdef")
@@ -77,5 +77,5 @@ def test_ids_are_32_hex_digits(key):
 
 @pytest.mark.parametrize("key", ["", "short", None])
 def test_a_key_that_is_too_short_is_none(key):
-    """Such a key is not even asked for."""
+    """A key that is too short sends no command."""
     assert SessionStore(key).session_key is None

@@ -1,4 +1,6 @@
-"""Promise 10: a login never fails over a race, and the old key gives nothing of the new session."""
+"""
+Promise 10: a login never fails over a race, and the old key reveals nothing of the new session.
+"""
 
 import asyncio
 
@@ -15,7 +17,7 @@ from sessions_redis.storage.commands import create_beside, session_id
 
 @pytest.fixture(params=["sync", "async"])
 def cycle(request):
-    """``cycle(session)`` by the plain method or by its async twin."""
+    """``cycle(session)`` with the sync method or its async twin."""
     if request.param == "sync":
         return SessionStore.cycle_key
     return lambda session: asyncio.run(session.acycle_key())
@@ -38,13 +40,13 @@ def loaded(session):
     return again
 
 
-# What becomes of the request that comes second
+# What happens to the second request
 
 
 @pytest.mark.parametrize("user", [None, "7"])
 @pytest.mark.parametrize("times", [1, 3])
 def test_a_session_that_another_request_cycled(cycle, user, times):
-    """The request gets a session of its own; markers lead from each former key to the next."""
+    """The late request gets its own session. A marker at each old key points to the next key."""
     first = saved(user)
     late = loaded(first)
     for _ in range(times):
@@ -56,7 +58,7 @@ def test_a_session_that_another_request_cycled(cycle, user, times):
 
 
 def test_changes_of_the_late_request_are_kept(cycle):
-    """What the late request set before it cycled is in its own session, and not in the other."""
+    """Changes of the late request are in its own session, and not in the other."""
     first = saved("7")
     late = loaded(first)
     late["cart"] = ["plums"]
@@ -82,7 +84,7 @@ ENDINGS = {
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("times", [1, 3])
 def test_a_signed_in_session_that_was_ended_stays_gone(cycle, contents, ending, times):
-    """Ended after it was cycled: UpdateError, and nothing is written."""
+    """Cycling a session that was cycled and then ended raises UpdateError and writes nothing."""
     first = saved("7")
     late = loaded(first)
     for _ in range(times):
@@ -98,7 +100,7 @@ def test_a_signed_in_session_that_was_ended_stays_gone(cycle, contents, ending, 
 
 @pytest.mark.parametrize("ending", ["deleted", "ended", "all ended", "flushed", "expired"])
 def test_a_signed_in_session_that_was_ended_without_being_cycled(cycle, contents, ending):
-    """Ended at its first key: UpdateError, and nothing is written."""
+    """Cycling an ended session raises UpdateError and writes nothing."""
     first = saved("7")
     late = loaded(first)
     ENDINGS[ending](first)
@@ -110,7 +112,7 @@ def test_a_signed_in_session_that_was_ended_without_being_cycled(cycle, contents
 
 @pytest.mark.parametrize("ending", ["deleted", "ended", "expired", "flushed"])
 def test_an_anonymous_session_that_was_ended(cycle, ending):
-    """What was loaded goes on in a session of its own, as with Django's engines."""
+    """Loaded entries continue in a new session, as with Django's engines."""
     first = saved()
     late = loaded(first)
     ENDINGS[ending](first)
@@ -119,7 +121,7 @@ def test_an_anonymous_session_that_was_ended(cycle, ending):
 
 
 def test_a_user_whose_entry_is_damaged(raw, cycle):
-    """Whose session it is goes by what Redis knows, not by whether the entry can be read."""
+    """The user comes from the metadata in Redis, even if the user's entry is damaged."""
     first = saved("7")
     raw.hset(first.inspect().redis_key, "_auth_user_id", "{damaged")
     late = loaded(first)
@@ -129,7 +131,7 @@ def test_a_user_whose_entry_is_damaged(raw, cycle):
 
 
 def test_a_user_that_is_no_text(raw, cycle):
-    """Whatever bytes stand for the user, they are the same in the session that took its place."""
+    """The user's bytes are the same in the session's successor, even if they are not text."""
     first = saved("7")
     raw.hset(first.inspect().redis_key, "@user", b"\xff7")
     late = loaded(first)
@@ -139,7 +141,7 @@ def test_a_user_that_is_no_text(raw, cycle):
 
 
 def test_a_load_that_is_answered_late():
-    """Of two tasks of a request one has cycled the session: the other's load leaves the new key."""
+    """If one task of a request cycles the session, another task's late load keeps the new key."""
     first = saved()
     shared = SessionStore(first.session_key)
     late = shared._loading()
@@ -153,7 +155,7 @@ def test_a_load_that_is_answered_late():
 
 
 def test_a_session_that_this_request_signed_in(cycle):
-    """A session whose user this very request has saved is that user's."""
+    """A session whose user this request has just saved belongs to that user."""
     first = saved()
     late = loaded(first)
     late["_auth_user_id"] = "7"
@@ -164,7 +166,7 @@ def test_a_session_that_this_request_signed_in(cycle):
 
 
 def test_a_reply_that_was_lost(raw, prefix):
-    """Carried out twice, because its reply was lost, it creates one session and says so twice."""
+    """If cycling is sent twice because its reply was lost, it creates one session."""
     first = saved("7")
     id = session_id(first.session_key)
     first.cycle_key()
@@ -176,11 +178,11 @@ def test_a_reply_that_was_lost(raw, prefix):
     assert raw.zcard(f"{prefix}:user:7") == 1
 
 
-# What the old key gives
+# What the old key reveals
 
 
 def test_the_old_key_gives_nothing_of_the_new_session(raw):
-    """Whoever knows the key from before a login (session fixation) finds nothing under it."""
+    """An attacker with the key from before the login (session fixation) finds nothing under it."""
     victim = saved()
     old_key = victim.session_key
     victim.cycle_key()
@@ -218,7 +220,7 @@ def test_the_old_key_gives_nothing_of_the_new_session(raw):
 
 
 def test_a_request_with_the_anonymous_session_gets_no_user():
-    """A request that had loaded the session before its login goes on without the user."""
+    """A request that loaded the session before its login stays anonymous."""
     victim = saved()
     attacker = loaded(victim)
     victim.cycle_key()

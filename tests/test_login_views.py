@@ -1,4 +1,4 @@
-"""Two logins or password changes at once, in whole requests: no 500, and nobody's cart is gone."""
+"""Concurrent logins and password changes, as whole requests: no 500, and no lost cart."""
 
 from inspect import iscoroutinefunction
 
@@ -22,7 +22,7 @@ MIDDLEWARES = [
     "django.contrib.sessions.middleware.SessionMiddleware",
 ]
 
-# What happens while a request is under way, once it has loaded its session.
+# What happens during a request, after it has loaded its session.
 meanwhile = []
 
 
@@ -32,7 +32,7 @@ def happen(*args, **kwargs):
 
 
 class SlowBackend(ModelBackend):
-    """Something else happens while it looks at the password."""
+    """An authentication backend that lets something else happen while it checks the password."""
 
     def authenticate(self, request, **credentials):
         happen()
@@ -84,7 +84,7 @@ def ada(db):
 
 
 class Visitor:
-    """A browser with one cookie, that may send several requests at the same time."""
+    """A browser with one cookie, which can send several requests at once."""
 
     def __init__(self, settings, session_key, world="sync"):
         self.world = world
@@ -92,14 +92,16 @@ class Visitor:
         self.session_key = session_key
 
     def ask(self, url, world=None, **form):
-        """The response, and the cookie it sets, ``None`` for none."""
+        """Returns the response and the cookie that it sets, or ``None``."""
         client = (AsyncClient if (world or self.world) == "async" else Client)(
             raise_request_exception=False
         )
         client.cookies[self.name] = self.session_key
         ask = client.post if form else client.get
         if iscoroutinefunction(ask):
-            ask = async_to_sync(ask)  # Django's own, as asyncio.run has the database in a thread
+            ask = async_to_sync(
+                ask
+            )  # Django's own test client: asyncio.run would use the database in a thread
         answer = ask(url, form) if form else ask(url)
         cookie = answer.cookies.get(self.name)
         return answer, cookie and cookie.value
@@ -130,7 +132,7 @@ def world(request):
 
 
 def test_a_double_click_on_log_in(site, ada, world):
-    """Both answers lead on, and whichever cookie the browser keeps is signed in, with its cart."""
+    """Both responses redirect. The visitor is signed in with either cookie, and has the cart."""
     visitor = Visitor(site, new_session().session_key, world)
     form = {"username": "ada", "password": "old"}
     first = []
@@ -162,7 +164,9 @@ def test_a_password_change_sent_twice(site, ada, world):
 
 @pytest.mark.parametrize("url", ["/page", "/apage"])
 def test_a_new_secret_key(site, ada, world, url):
-    """With a fallback each of several requests cycles the session, and each stays signed in."""
+    """
+    With SECRET_KEY_FALLBACKS, concurrent requests each cycle the session, and all stay signed in.
+    """
     visitor = Visitor(site, new_session(ada).session_key, world)
     site.SECRET_KEY_FALLBACKS = [site.SECRET_KEY]
     site.SECRET_KEY = "a new one"
@@ -178,7 +182,7 @@ def test_a_new_secret_key(site, ada, world, url):
 @pytest.mark.parametrize("debug", [True, False])
 @pytest.mark.parametrize("cycled", [True, False])
 def test_a_session_that_was_ended_meanwhile(site, ada, world, debug, cycled):
-    """A password change in a session that somebody ends: 400, and the cookie is left alone."""
+    """A password change in a session that ends meanwhile gets a 400, and keeps the cookie."""
     site.DEBUG = debug
     session = new_session(ada)
     visitor = Visitor(site, session.session_key, world)
@@ -197,7 +201,7 @@ def test_a_session_that_was_ended_meanwhile(site, ada, world, debug, cycled):
 
 
 def test_a_login_in_a_session_that_was_ended_meanwhile(site, ada, world):
-    """A visitor who was not signed in yet is signed in all the same, and keeps the cart."""
+    """A visitor whose anonymous session ends during the login is still signed in, with the cart."""
     session = new_session()
     visitor = Visitor(site, session.session_key, world)
     meanwhile.append(session.delete)

@@ -1,4 +1,4 @@
-"""What the session middleware keeps of a request, under WSGI and under ASGI."""
+"""Tests what the session middleware saves about a request, under WSGI and ASGI."""
 
 import asyncio
 import copy
@@ -34,7 +34,7 @@ def touch_nothing(session):
 
 @pytest.fixture(params=["WSGI", "ASGI"])
 def visit(request, settings):
-    """``visit(session_key, do, meta, status)`` sends a request whose view does that."""
+    """``visit(session_key, do, meta, status)`` sends a request whose view calls ``do``."""
 
     def prepared(factory, session_key, meta):
         request = factory.get("/")
@@ -65,7 +65,7 @@ def visit(request, settings):
 
 @pytest.fixture
 def saved(visit):
-    """The key of a session that was begun by a visit from HERE."""
+    """The key of a session that began with a visit from HERE."""
     return visit(None, write).cookies["sessionid"].value
 
 
@@ -75,30 +75,30 @@ def known(session_key):
 
 
 def test_a_new_session(saved):
-    """It says from its first save on where it is used from."""
+    """The first save stores the address and user agent."""
     assert known(saved) == ("198.51.100.7", "Firefox")
 
 
 def test_metadata_is_no_entry(saved):
-    """The application sees nothing of it."""
+    """The application does not see the metadata."""
     assert dict(SessionStore(saved).items()) == {"color": "blue"}
 
 
 @pytest.mark.parametrize("do", [read, write])
 def test_a_visit_from_elsewhere(visit, saved, do):
-    """The place changes with the visit, whether it writes or only reads."""
+    """A visit from another address updates it, whether the view writes or only reads."""
     visit(saved, do, THERE)
     assert known(saved) == ("203.0.113.5", "Safari")
 
 
 def test_what_is_not_sent_stays(visit, saved):
-    """A request that does not say what it is changes the address alone."""
+    """A request without a user agent updates only the address."""
     visit(saved, read, {"REMOTE_ADDR": "203.0.113.5"})
     assert known(saved) == ("203.0.113.5", "Firefox")
 
 
 def test_reading_from_elsewhere_does_not_extend_the_lifetime(visit, saved, raw, prefix):
-    """The note leaves the time to live, the time of the last save and the indexes as they were."""
+    """Writing metadata keeps the TTL, the time of the last save and the indexes."""
     key = f"{prefix}:{session_id(saved)}"
     raw.pexpire(key, 5_000)
     raw.hset(key, "@updated", 1)
@@ -111,21 +111,21 @@ def test_reading_from_elsewhere_does_not_extend_the_lifetime(visit, saved, raw, 
 
 
 def test_a_request_that_does_not_touch_the_session(visit, saved):
-    """It is not noted: the session was not used."""
+    """Without use of the session, no metadata is written."""
     visit(saved, touch_nothing, THERE)
     assert known(saved) == ("198.51.100.7", "Firefox")
 
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_a_failed_request(visit, saved, status):
-    """Nothing of a request that failed is kept, as Django saves nothing of it."""
+    """A failed request saves nothing, as in Django."""
     response = visit(saved, read, THERE, status)
     assert response.status_code == status
     assert known(saved) == ("198.51.100.7", "Firefox")
 
 
 def test_a_session_that_ended_meanwhile(visit, saved, raw, prefix):
-    """The note brings nothing back, and the answer goes out."""
+    """Writing metadata does not bring an ended session back, and the response is sent."""
 
     def read_and_end(session):
         read(session)
@@ -136,7 +136,7 @@ def test_a_session_that_ended_meanwhile(visit, saved, raw, prefix):
 
 
 def test_a_change_of_what_ended_meanwhile(visit, saved, raw, prefix):
-    """It is Django's SessionInterrupted, as without us."""
+    """Changing an ended session raises SessionInterrupted, as with Django's middleware."""
 
     def write_and_end(session):
         write(session)
@@ -148,7 +148,7 @@ def test_a_change_of_what_ended_meanwhile(visit, saved, raw, prefix):
 
 
 def test_login_keeps_it(visit, saved):
-    """A new key, as login gives one, takes the place along."""
+    """When a login changes the key, the metadata stays."""
     keys = []
 
     def log_in(session):
@@ -165,7 +165,7 @@ def test_login_keeps_it(visit, saved):
 
 
 def test_no_metadata(visit, settings, session_redis, saved):
-    """With METADATA off nothing is kept, and what was kept goes with the next save."""
+    """With METADATA off, nothing is saved, and the next save removes earlier metadata."""
     settings.SESSION_REDIS = {**session_redis, "METADATA": False}
     key = visit(None, write).cookies["sessionid"].value
     visit(key, read, THERE)
@@ -178,7 +178,7 @@ def test_no_metadata(visit, settings, session_redis, saved):
 
 
 def test_trusted_proxies(visit, settings, session_redis):
-    """Behind a proxy that the setting names, the visitor's own address is kept."""
+    """Behind a trusted proxy, the visitor's own address is saved."""
     settings.SESSION_REDIS = {**session_redis, "TRUSTED_PROXIES": ["198.51.100.0/24"]}
     forwarded = {**HERE, "HTTP_X_FORWARDED_FOR": "1.1.1.1, 203.0.113.5"}
     key = visit(None, write, forwarded).cookies["sessionid"].value
@@ -186,7 +186,7 @@ def test_trusted_proxies(visit, settings, session_redis):
 
 
 def test_a_long_agent(visit, raw, prefix):
-    """It is cut, so that the hash keeps its compact form."""
+    """A long user agent is shortened, so that the hash keeps its compact form."""
     meta = {**HERE, "HTTP_USER_AGENT": "x" * 9000}
     key = visit(None, write, meta).cookies["sessionid"].value
     assert known(key) == ("198.51.100.7", "x" * 250)
@@ -197,7 +197,7 @@ def test_a_long_agent(visit, raw, prefix):
     "copied", [copy.copy, copy.deepcopy, lambda session: pickle.loads(pickle.dumps(session))]
 )
 def test_a_copy_of_a_session_in_a_request(visit, saved, copied):
-    """A copy has the entries, and what it saves says where the visitor is."""
+    """A copy has the entries, and its saves store the visitor's metadata."""
     copies = []
 
     def copy_it(session):
@@ -215,7 +215,7 @@ def test_a_copy_of_a_session_in_a_request(visit, saved, copied):
 
 
 def test_another_engine(visit, settings):
-    """The middleware serves other engines as Django's does."""
+    """With another engine, the middleware works like Django's."""
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
     key = visit(None, write).cookies["sessionid"].value
     assert dict(CookieStore(key).items()) == {"color": "blue"}
@@ -224,15 +224,15 @@ def test_another_engine(visit, settings):
     assert seen == ["blue"]
 
 
-# What the engine sends. Greetings of a new connection are other commands: each visit under ASGI
-# runs in a loop of its own, and so connects anew.
+# Commands of the engine, without those that open a connection: each visit under ASGI
+# has its own event loop, and so its own connections.
 SENT = ("hgetall", "evalsha", "eval")
 
 
 @pytest.fixture
 def trips(visit, raw, saved):
-    """``trips(…)`` makes a visit, and returns how many commands it sent, each by itself."""
-    for do, meta in [(read, THERE), (write, THERE), (read, HERE)]:  # the server knows the scripts
+    """``trips(…)`` makes a visit, and returns how many commands it sent."""
+    for do, meta in [(read, THERE), (write, THERE), (read, HERE)]:  # the server has the scripts now
         visit(saved, do, meta)
 
     def sent():
@@ -248,7 +248,9 @@ def trips(visit, raw, saved):
 
 
 def test_round_trips(trips, saved):
-    """Only a visit that reads from a new place costs one more than without us."""
+    """
+    Only a visit that reads from a new place takes one more round trip than Django's middleware.
+    """
     assert trips(saved, touch_nothing) == 0
     assert trips(saved, read, HERE) == 1
     assert trips(saved, write, HERE) == 2
@@ -259,7 +261,7 @@ def test_round_trips(trips, saved):
 
 @pytest.fixture
 def mortal(settings, session_redis, tmp_path):
-    """A server of the test's own."""
+    """A server for this test only."""
     server = Server(tmp_path)
     settings.SESSION_REDIS = {**session_redis, "LOCATION": server.url}
     yield server
@@ -267,7 +269,7 @@ def mortal(settings, session_redis, tmp_path):
 
 
 def test_redis_goes_away_before_the_note(visit, mortal, caplog):
-    """The response survives, with a line in the log that names no session key."""
+    """If writing metadata fails, the response is sent, and the log has no session key."""
     key = visit(None, write).cookies["sessionid"].value
 
     def read_and_stop(session):

@@ -1,4 +1,4 @@
-"""What visitors get when a request fails half-way: for whatever store, and with which cookie."""
+"""Tests failures during a request: the response and the cookie, for any session store."""
 
 import asyncio
 
@@ -25,7 +25,7 @@ DJANGOS = "django.contrib.sessions.middleware.SessionMiddleware"
 
 
 class Redis:
-    """What the views do with it."""
+    """What the views do with Redis."""
 
     here: Mortal
 
@@ -35,15 +35,15 @@ class Redis:
 
 
 class Beside(SessionStore):
-    """A store of the site's own, beside the request's."""
+    """Another store that the site uses besides the request's session."""
 
 
 def both(sync, asynchronous):
-    """A view of each world."""
+    """Make a sync and an async version of a view."""
     return {"WSGI": sync, "ASGI": asynchronous}
 
 
-# Views that meet an outage.
+# Views that run into an outage.
 
 
 def another_store(request):
@@ -124,20 +124,20 @@ MEETS = {
     "wrapped": both(wrapped, awrapped),
     "tasks": both(wrapped, tasks),
     "listing": both(listing, alisting),
-    # The site's own pages for these look into the session.
+    # The site's own error pages read the session.
     "not_found": both(not_found, not_found),
     "page": both(page, page),
 }
 
 
-# Views that fail at something else while there is an outage.
+# Views that fail for another reason during an outage.
 
 
 def fallback(request):
     try:
         request.session.get("color")
     except SessionStoreUnavailable:
-        raise ZeroDivisionError  # noqa: B904 - a mistake of its own
+        raise ZeroDivisionError  # noqa: B904 - a separate error
 
 
 async def afallback(request):
@@ -177,7 +177,7 @@ FAILS = {
 }
 
 
-# Views that give their session a new key, and after which something fails.
+# Views that change the session key, followed by a failure.
 
 
 def cycle_and_lose(request):
@@ -260,7 +260,7 @@ MOVES = {
 
 
 class LosesRedis:
-    """Redis goes away after the view, which has cycled the key; the save is to come."""
+    """Redis goes away after the view changed the key, before the save."""
 
     success_url = "/"
 
@@ -278,7 +278,7 @@ class ChangePassword(LosesRedis, PasswordChangeView):
     pass
 
 
-# Views whose session is ended meanwhile.
+# Views whose session ends while they run.
 
 
 def end(request):
@@ -385,7 +385,7 @@ urlpatterns += [
 
 
 def needs_another_store(get_response):
-    """A site's own middleware, in either world."""
+    """A site's own middleware, sync and async."""
 
     async def aneeding(request):
         await aanother_store(request)
@@ -426,13 +426,13 @@ def red(site):
 
 @pytest.fixture
 def get(world, red):
-    """``get(name)``: the answer of that view, to the visitor with that session."""
+    """``get(name)``: the response of that view to the visitor with that session."""
     return lambda name: visit(world, f"/{world}/{name}", red)
 
 
 @pytest.mark.parametrize("name", MEETS)
 def test_whatever_store_it_is(get, name):
-    """Redis is away: 503, and no cookie changes, whoever it was that asked for a session."""
+    """While Redis is away: 503 and no cookie changes, for whichever store fails."""
     Redis.go_away()
     response = get(name)
     assert response.status_code == 503
@@ -442,7 +442,7 @@ def test_whatever_store_it_is(get, name):
 
 @pytest.mark.parametrize("debug", [True, False])
 def test_a_middleware_with_a_store_of_its_own(get, site, debug):
-    """Behind ours: 503."""
+    """A middleware after this one gets the 503 as well."""
     site.DEBUG = debug
     site.MIDDLEWARE = [OURS, f"{__name__}.needs_another_store"]
     assert get("read").text == "red"
@@ -453,7 +453,7 @@ def test_a_middleware_with_a_store_of_its_own(get, site, debug):
 
 
 def test_a_middleware_that_stands_outside(get, site):
-    """In front of ours nothing is answered by ours: Django's 500, and no cookie changes."""
+    """A failure in a middleware before this one stays Django's 500, and no cookie changes."""
     site.MIDDLEWARE = [f"{__name__}.needs_another_store", OURS]
     Redis.go_away()
     response = get("read")
@@ -463,7 +463,7 @@ def test_a_middleware_that_stands_outside(get, site):
 
 @pytest.mark.parametrize("name", FAILS)
 def test_a_failure_of_its_own(get, name):
-    """What else goes wrong while Redis is away stays what it is."""
+    """Other failures during an outage stay what they are."""
     Redis.go_away()
     response = get(name)
     assert response.status_code == FAILS[name][1]
@@ -472,7 +472,7 @@ def test_a_failure_of_its_own(get, name):
 
 @pytest.mark.parametrize("name", MOVES)
 def test_the_cookie_follows_the_session(get, red, site, name):
-    """A failure after the key has changed: the answer sets the new one, as a success would."""
+    """If a request fails after the key changed, the response still sets the new cookie."""
     site.SESSION_COOKIE_PATH = "/here"
     site.SESSION_COOKIE_SAMESITE = "Strict"
     site.SESSION_COOKIE_SECURE = True
@@ -490,7 +490,7 @@ def test_the_cookie_follows_the_session(get, red, site, name):
 
 
 def test_a_cookie_that_ends_with_the_browser(get, site):
-    """It goes on doing so when it follows the session."""
+    """A browser-length cookie stays one when it gets the new key."""
     site.SESSION_EXPIRE_AT_BROWSER_CLOSE = True
     cookie = get("cycle_and_lose").cookies["sessionid"]
     assert (cookie["max-age"], cookie["expires"]) == ("", "")
@@ -504,7 +504,7 @@ def ada(site):
 
 @pytest.mark.django_db(transaction=True)
 def test_signing_in(world, red, ada):
-    """Redis goes away while a visitor signs in: what the session held before is not lost."""
+    """If Redis goes away during sign-in, the data of the earlier session is kept."""
     form = {"username": "ada", "password": "an analytical engine"}
     response = visit(world, "/sign-in", red, form=form)
     assert response.status_code == 503
@@ -515,7 +515,7 @@ def test_signing_in(world, red, ada):
 
 @pytest.mark.django_db(transaction=True)
 def test_changing_the_password(world, ada):
-    """Redis goes away while a user changes the password: the cookie names her session still."""
+    """If Redis goes away during a password change, the user's cookie still works."""
     browser = Client()
     browser.force_login(ada)
     old, new = "an analytical engine", "a difference engine"
@@ -531,7 +531,7 @@ def test_changing_the_password(world, ada):
 @pytest.mark.parametrize("middleware", [OURS, DJANGOS])
 @pytest.mark.parametrize("name", ENDS)
 def test_a_session_that_is_ended_meanwhile(get, site, red, middleware, debug, name):
-    """400, as for Django's SessionInterrupted, and the cookie is left alone."""
+    """The response is 400, as for Django's SessionInterrupted, and the cookie stays."""
     site.MIDDLEWARE = [middleware]
     site.DEBUG = debug
     response = get(f"end_{name}")
@@ -542,7 +542,7 @@ def test_a_session_that_is_ended_meanwhile(get, site, red, middleware, debug, na
 
 @pytest.mark.parametrize("debug", [True, False])
 def test_djangos_own_exception(get, site, debug):
-    """An UpdateError of another class that leaves the view is answered likewise."""
+    """Another UpdateError that a view raises gets the same response."""
     site.DEBUG = debug
     response = get("plain")
     assert response.status_code == 400
@@ -550,7 +550,7 @@ def test_djangos_own_exception(get, site, debug):
 
 
 def test_both_exceptions_in_one():
-    """Who handles UpdateError goes on doing so."""
+    """Code that catches UpdateError still works."""
     session = SessionStore()
     session.save()
     session.delete()
@@ -561,7 +561,9 @@ def test_both_exceptions_in_one():
 
 @pytest.mark.parametrize("middleware", [OURS, DJANGOS])
 def test_a_dead_cookie_is_dropped(get, site, red, middleware):
-    """A request that increments without having looked is refused once, and not for ever."""
+    """
+    A view that increments without reading first is refused once, and works on the next request.
+    """
     site.MIDDLEWARE = [middleware]
     SessionStore().delete(red)
     response = get("increment")
@@ -570,6 +572,6 @@ def test_a_dead_cookie_is_dropped(get, site, red, middleware):
 
 
 def test_a_session_that_is_still_there(get, red):
-    """Nothing of all this happens to it."""
+    """A session that still exists is not affected."""
     assert get("increment").text == "1"
     assert session_id(red) in {live.id for live in registry.latest()}

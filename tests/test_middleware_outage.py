@@ -1,4 +1,4 @@
-"""What visitors get while Redis is away: 503, and their session when it is back."""
+"""Tests that visitors get a 503 while Redis is away, and keep their session."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ from tests.visits import Mortal
 
 
 class Redis:
-    """What the views do with it."""
+    """What the views do with Redis."""
 
     here: Mortal
 
@@ -51,7 +51,7 @@ async def awrite(request):
 
 
 def api(request):
-    """As `write`, in JSON."""
+    """Like `write`, with a JSON response."""
     write(request)
     return JsonResponse({"color": "blue"})
 
@@ -62,7 +62,7 @@ async def aapi(request):
 
 
 def recover(request):
-    """Does without Redis for a moment, and fails later at something else."""
+    """Handles an outage of Redis, then fails for another reason."""
     Redis.go_away()
     try:
         request.session.get("color")
@@ -91,7 +91,7 @@ async def afail(request):
 
 
 def lose(request):
-    """As a view of somebody else's may do."""
+    """Like a view in another app that catches the exception."""
     del request.session
     return HttpResponse("lost")
 
@@ -114,7 +114,7 @@ urlpatterns.append(path("admin/", admin.site.urls))
 
 
 def reads_first(get_response):
-    """A middleware that looks into the session, as those for languages or users do."""
+    """A middleware that reads the session first, as those for languages or users do."""
 
     async def areading(request):
         await request.session.aget("color")
@@ -151,7 +151,7 @@ def red(site):
 
 @pytest.fixture(params=["WSGI", "ASGI"])
 def get(request, red):
-    """``get(name)``: the answer of that view, to a visitor with a session."""
+    """``get(name)``: the response of that view, to a visitor with a session."""
 
     def get(name):
         plain = request.param == "WSGI"
@@ -170,14 +170,14 @@ def assert_unavailable(response):
 
 
 def test_in_json(get):
-    """Who would have got JSON gets JSON."""
+    """If the view returned JSON, the 503 is JSON."""
     response = get("api")
     assert_unavailable(response)
     assert response.json() == {"error": "Sessions cannot be reached. Try again in a moment."}
 
 
 def test_in_the_admin(site, red):
-    """There the page looks like the admin, knows nobody, and names no user."""
+    """In the admin, the page has the admin's layout, but no user name."""
     site.STATIC_URL = "static/"
     site.INSTALLED_APPS = [
         *("django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes"),
@@ -208,7 +208,7 @@ def test_in_the_admin(site, red):
 
 @pytest.mark.parametrize("name", ["read", "write"])
 def test_redis_is_away(get, red, caplog, name):
-    """503, the cookie as it is, a line in the log without the key; and then all is as before."""
+    """503, the same cookie, a log line without the key. When Redis is back, all works as before."""
     if name == "read":
         Redis.go_away()
     response = get(name)
@@ -221,7 +221,7 @@ def test_redis_is_away(get, red, caplog, name):
 
 
 def test_redis_is_not_asked_again_for_the_answer(get, site):
-    """Who waited in vain for the session does not wait for it once more at the request's end."""
+    """A request that already waited for Redis does not wait again at its end."""
     site.SESSION_SAVE_EVERY_REQUEST = True
     with Redis.here.server.client() as client:
         before = client.info("stats")["total_connections_received"]
@@ -235,7 +235,7 @@ def test_redis_is_not_asked_again_for_the_answer(get, site):
 
 
 def test_another_middleware_meets_it(get, site):
-    """Django makes a 500 of what is raised in a middleware behind ours; ours says what it is."""
+    """If a later middleware fails because of the outage, the response is a 503, not a 500."""
     site.MIDDLEWARE = [*site.MIDDLEWARE, f"{__name__}.reads_first"]
     assert get("read").text == "red"
     Redis.go_away()
@@ -243,7 +243,7 @@ def test_another_middleware_meets_it(get, site):
 
 
 def test_the_sites_own_page(get, site):
-    """The template 503.html, if there is one."""
+    """The site's template 503.html is used, if there is one."""
     page = {"503.html": "Come back in {{ retry_after }} seconds."}
     site.TEMPLATES = [
         {
@@ -258,15 +258,15 @@ def test_the_sites_own_page(get, site):
 
 
 def test_other_failures_are_not_ours(get):
-    """What else goes wrong in a view stays a 500."""
+    """Other failures in a view stay a 500."""
     assert get("fail").status_code == 500
 
 
 def test_an_outage_that_is_over(get):
-    """What goes wrong after Redis has answered again is not put down to it."""
+    """A failure after Redis is back is not blamed on the outage."""
     assert get("recover").status_code == 500
 
 
 def test_a_view_that_loses_the_session(get):
-    """Its answer goes out as it is."""
+    """The view's own response is sent unchanged."""
     assert get("lose").text == "lost"

@@ -1,4 +1,4 @@
-"""Under ASGI our middleware answers as Django's does, whatever Django's rules are."""
+"""Tests that the middleware responds like Django's under ASGI."""
 
 import asyncio
 from itertools import product
@@ -72,7 +72,7 @@ VIEWS = [
 
 
 def shape(response):
-    """All of a response but what differs from one to the next: keys and moments."""
+    """A response without the parts that always differ: keys and times."""
     cookie = response.cookies.get("sessionid")
     attributes = cookie and {name: value for name, value in cookie.items() if name != "expires"}
     return (
@@ -83,7 +83,7 @@ def shape(response):
 
 
 def answer(middleware, view, cookie, status):
-    """What the middleware makes of a request, and what is left of its session."""
+    """The middleware's response to a request, and what is left of its session."""
 
     async def respond(request):
         await view(request.session)
@@ -110,9 +110,8 @@ def answer(middleware, view, cookie, status):
 @pytest.mark.parametrize("cookie", [None, "live", "stale"])
 def test_the_answer_is_djangos(settings, view, cookie):
     """
-    For every view, cookie, status and setting the response is that of Django's middleware.
-
-    But a failure does not leave the visitor with the key that the session had before.
+    For every view, cookie, status and setting, the response equals that of Django's middleware. The
+    exception: after a failure, the visitor gets the new session key.
     """
     settings.SESSION_COOKIE_PATH = "/here"
     for status, every, close in product((200, 404, 500, 503), (False, True), (False, True)):
@@ -120,7 +119,7 @@ def test_the_answer_is_djangos(settings, view, cookie):
         settings.SESSION_EXPIRE_AT_BROWSER_CLOSE = close
         expected = answer(DjangosMiddleware, view, cookie, status)
         if status >= 500 and cookie and view in {cycle, create}:
-            # The cookie follows the session's key, in the way it does after a success.
+            # The response sets the cookie with the new key, as after a success.
             (_, headers, follows), *left = answer(DjangosMiddleware, view, cookie, 200)
             expected = (status, headers, follows), *left
         assert answer(SessionMiddleware, view, cookie, status) == expected, (status, every, close)
@@ -129,7 +128,7 @@ def test_the_answer_is_djangos(settings, view, cookie):
 @pytest.mark.parametrize("status", [200, 500])
 @pytest.mark.parametrize("left", [None, {}, "text"])
 def test_what_is_no_session(left, status):
-    """Whatever a view puts in the session's place, its answer goes out as with Django's."""
+    """If a view replaces the session with something else, the response equals Django's."""
 
     async def respond(request):
         request.session = left
@@ -142,7 +141,7 @@ def test_what_is_no_session(left, status):
 
 
 def test_a_status_that_http_does_not_know():
-    """Some servers make sense of such a status; Django lets it pass."""
+    """A status that is not in HTTP passes, as in Django: some servers accept it."""
 
     async def respond(request):
         response = HttpResponse("answered")
@@ -157,7 +156,7 @@ def test_a_status_that_http_does_not_know():
 
 
 def test_a_subclass_with_rules_of_its_own():
-    """What it does in ``process_response`` is done under ASGI as well, as with Django's."""
+    """A subclass's ``process_response`` also works under ASGI, as with Django's middleware."""
 
     class Marking(SessionMiddleware):
         def process_response(self, request, response):
@@ -181,7 +180,7 @@ def test_a_subclass_with_rules_of_its_own():
 @pytest.mark.parametrize("engine", ["db", "signed_cookies", "cache"])
 @pytest.mark.django_db(transaction=True)
 def test_with_another_engine(settings, engine):
-    """A site may keep the middleware in place with another engine."""
+    """The middleware also works with another engine."""
     settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
 
     async def respond(request):

@@ -1,4 +1,4 @@
-"""A subclass of our middleware runs as one of Django's does."""
+"""Tests that a subclass of the middleware runs as a subclass of Django's does."""
 
 import asyncio
 import threading
@@ -16,7 +16,7 @@ from tests.visits import Mortal, visit
 
 
 def users():
-    """The ORM refuses to be asked in a thread that runs an event loop."""
+    """The ORM raises an error in a thread that runs an event loop."""
     return User.objects.count()
 
 
@@ -74,7 +74,7 @@ class AsksAroundAll(SessionMiddleware):
 
 
 class ReadsAtFirst(SessionMiddleware):
-    """The session itself, which needs Redis."""
+    """Reads the session itself, which needs Redis."""
 
     def process_request(self, request):
         super().process_request(request)
@@ -88,12 +88,12 @@ class ReadsAtLast(SessionMiddleware):
         return response
 
 
-# What the site's engine did there.
+# What the site's engine did in a thread.
 IN_THREADS = []
 
 
 class SessionStore(engine.SessionStore):
-    """The site's engine here: it says what was done in a thread other than the loop's."""
+    """The engine of this site. It records calls in threads other than the event loop's."""
 
     def __init__(self, session_key=None):
         super().__init__(session_key)
@@ -140,7 +140,7 @@ def get(request, settings):
     "middleware", [AsksAtFirst, AsksAtLast, AsksByMixin, AsksByAttribute, AsksAroundAll]
 )
 def test_the_orm(get, middleware):
-    """Whatever method asks the database: the session is kept."""
+    """Any method may query the database, and the session is saved."""
     response = get(middleware)
     assert response.text == "blue"
     assert SessionStore(response.cookies["sessionid"].value)["color"] == "blue"
@@ -154,7 +154,7 @@ def test_the_orm_when_a_view_fails(get):
 
 @pytest.mark.django_db(transaction=True)
 def test_an_answer_of_its_own(get):
-    """An answer of process_request is the answer, and the session is kept."""
+    """A response from process_request is sent, and the session is saved."""
     response = get(AnswersAtOnce)
     assert (response.status_code, response.text) == (202, "0 users")
     assert SessionStore(response.cookies["sessionid"].value)["color"] == "blue"
@@ -162,7 +162,7 @@ def test_an_answer_of_its_own(get):
 
 @pytest.mark.parametrize("middleware", [ReadsAtFirst, ReadsAtLast])
 def test_redis_is_away(get, settings, session_redis, tmp_path, middleware):
-    """What a subclass asks of Redis in vain is answered with 503 as well."""
+    """If a subclass needs Redis during an outage, the response is a 503 as well."""
     mortal = Mortal(tmp_path, session_redis)
     try:
         settings.SESSION_REDIS = mortal.settings
@@ -186,7 +186,7 @@ def test_redis_is_away(get, settings, session_redis, tmp_path, middleware):
 )
 @pytest.mark.django_db(transaction=True)
 def test_what_runs_in_a_thread(settings, middleware, in_threads):
-    """Under ASGI the methods that are overridden, and nothing else."""
+    """Under ASGI, only overridden methods run in a thread."""
     settings.SESSION_ENGINE = __name__
     IN_THREADS.clear()
 

@@ -1,4 +1,4 @@
-"""The admin's model: there is no table, and nobody ever asks for one."""
+"""Tests the admin's model, which has no table and makes no queries."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from tests.site import ROOT
 
 @pytest.mark.django_db
 def test_migrate_makes_no_table():
-    """After migrate there are the permissions, and no table."""
+    """After migrate there are the permissions, but no table."""
     assert Session._meta.db_table not in connection.introspection.table_names()
     codenames = Permission.objects.filter(content_type__app_label="sessions_redis")
     assert set(codenames.values_list("codename", flat=True)) == {
@@ -33,7 +33,7 @@ def test_migrate_makes_no_table():
 
 @pytest.mark.django_db
 def test_the_migration_is_complete(settings):
-    """There is nothing left for makemigrations to do, whatever a site's default key is."""
+    """makemigrations finds no changes, with any DEFAULT_AUTO_FIELD."""
     settings.DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
     call_command(
         "makemigrations", "sessions_redis", check=True, skip_checks=True, stdout=StringIO()
@@ -42,7 +42,7 @@ def test_the_migration_is_complete(settings):
 
 @pytest.mark.django_db
 def test_the_database_is_never_asked(live, django_assert_num_queries):
-    """Who looks for sessions in the database finds none, without a query."""
+    """Queries through the model find no sessions and do not reach the database."""
     with django_assert_num_queries(0):
         assert list(Session.objects.all()) == []
         assert Session.objects.count() == 0
@@ -53,7 +53,7 @@ def test_the_database_is_never_asked(live, django_assert_num_queries):
 
 @pytest.mark.django_db
 def test_dumpdata_leaves_sessions_out(live):
-    """A dump of everything works, and holds no session."""
+    """dumpdata of all models works, and contains no sessions."""
     dump = StringIO()
     call_command("dumpdata", exclude=["contenttypes", "auth"], stdout=dump)
     assert json.loads(dump.getvalue()) == []
@@ -61,7 +61,7 @@ def test_dumpdata_leaves_sessions_out(live):
 
 @pytest.mark.parametrize("write", ["save", "delete"])
 def test_sessions_are_not_written_through_the_model(live, write, django_assert_num_queries):
-    """Saving or deleting one says where to do it instead."""
+    """Saving or deleting raises an error that names the right function."""
     (session,) = map(Session.of, registry.latest())
     with pytest.raises(NotSupportedError, match=r"SessionStore|registry\.end"):
         getattr(session, write)()
@@ -69,7 +69,7 @@ def test_sessions_are_not_written_through_the_model(live, write, django_assert_n
 
 @pytest.mark.django_db
 def test_log_entries_find_nothing(live):
-    """The log's way to the object itself asks no table, either."""
+    """LogEntry.get_edited_object() makes no query either."""
     entry = LogEntry(
         content_type=ContentType.objects.get_for_model(Session),
         object_id="0" * 32,
@@ -80,7 +80,7 @@ def test_log_entries_find_nothing(live):
 
 
 def test_in_words():
-    """A session goes by the start of its id and its user, as far as the viewer may know."""
+    """The text of a session is the start of its ID and its user, as far as the viewer may see."""
     session, anonymous = (
         Session.of(registry.find(signed_in("4711"))),
         Session.of(registry.find(signed_in())),
@@ -94,7 +94,7 @@ def test_in_words():
 
 
 def run_alone(script):
-    """Run a site of its own settings."""
+    """Run a site with its own settings."""
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", script],
         cwd=ROOT,
@@ -127,7 +127,7 @@ print(*Permission.objects.all(), sep="\\n")
 
 
 def test_permissions_have_names_of_their_own():
-    """In a site that has django.contrib.sessions, too, no two permissions read the same."""
+    """Even with django.contrib.sessions installed, no two permissions have the same label."""
     done = run_alone(WITH_DJANGOS_SESSIONS)
     assert (done.returncode, done.stderr) == (0, "")
     names = done.stdout.splitlines()[1:]
@@ -151,7 +151,7 @@ call_command("migrate")
 
 
 def test_without_the_admin():
-    """In a site without the admin, and even without users, the app is no trouble."""
+    """The app works on a site without the admin, and even without users."""
     done = run_alone(WITHOUT_ADMIN)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Applying sessions_redis.0001_initial... OK" in done.stdout

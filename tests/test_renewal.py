@@ -1,4 +1,6 @@
-"""Who works in the admin of the demonstration site stays signed in; other pages prolong nothing."""
+"""
+Tests that work in the admin of the demonstration site renews the session, and other pages do not.
+"""
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -11,7 +13,7 @@ from tests.site import id_of, use_site
 
 pytestmark = pytest.mark.django_db
 
-# Seconds that a session has left before the visit, of the 900 that it gets by a renewal.
+# How many seconds a session has left before the visit. A renewal gives it 900.
 LEFT = 100
 
 
@@ -22,14 +24,14 @@ def site(settings, session_redis):
 
 @pytest.fixture
 def staff(client):
-    """A browser that an administrator has signed in with."""
+    """A browser in which an administrator is signed in."""
     client.force_login(User.objects.create_superuser("ada"))
     return client
 
 
 @pytest.fixture
 def renews(raw, prefix):
-    """Whether a visit of ``path`` gives the session of ``browser`` its whole lifetime again."""
+    """Whether a visit of ``path`` renews the session of ``browser`` for its full lifetime."""
 
     def visit(browser, path, status=200, method="get"):
         redis_key = f"{prefix}:{id_of(browser)}"
@@ -50,12 +52,12 @@ def renews(raw, prefix):
     "path", ["/admin/", "/admin/auth/user/", "/admin/sessions_redis/session/", "/admin/jsi18n/"]
 )
 def test_the_admin_renews(staff, renews, path):
-    """Each of its pages gives the session and its cookie 900 seconds again."""
+    """Each page of the admin renews the session and its cookie for 900 seconds."""
     assert renews(staff, path)
 
 
 def test_the_admin_renews_under_asgi(staff, raw, prefix):
-    """As under WSGI."""
+    """The same under ASGI."""
     redis_key = f"{prefix}:{id_of(staff)}"
     raw.expire(redis_key, LEFT)
 
@@ -72,12 +74,12 @@ def test_the_admin_renews_under_asgi(staff, raw, prefix):
 
 @pytest.mark.parametrize("path", ["/", "/docs/", "/account/sessions/", "/api/sessions/"])
 def test_other_pages_do_not_renew(staff, renews, path):
-    """Looking at a page that writes nothing prolongs nothing."""
+    """A page that does not write does not renew."""
     assert not renews(staff, path)
 
 
 def test_the_api_does_not_renew(staff, renews):
-    """Its first answer writes a status; the next ones prolong nothing, whoever is signed in."""
+    """The first response writes a status. Later ones do not renew, even for signed-in visitors."""
     assert renews(staff, "/api/user/noah")
     assert not renews(staff, "/api/user/noah")
 
@@ -86,20 +88,20 @@ def test_the_api_does_not_renew(staff, renews):
     ("path", "status"), [("/admin/nowhere/", 404), ("/admin/auth", 301), ("/nowhere", 404)]
 )
 def test_what_is_no_page_does_not_renew(staff, renews, path, status):
-    """Only an answer that shows something of the admin counts as work there."""
+    """Errors, redirects and HEAD requests do not renew."""
     assert not renews(staff, path, status)
     assert not renews(staff, path, status, method="head")
 
 
 @pytest.mark.parametrize("method", ["post", "head"])
 def test_only_a_page_that_is_read_renews(staff, renews, method):
-    """A form that is sent may end the session, so it renews nothing, even if it shows a page."""
+    """A POST does not renew, even if it shows a page, because it may end the session."""
     assert not renews(staff, "/admin/auth/user/add/", method=method)
     assert renews(staff, "/admin/auth/user/add/")
 
 
 def test_the_sign_in_page_renews_nothing(client, renews):
-    """A visitor who is not signed in has nothing to be signed out of."""
+    """The sign-in page does not renew the session of an anonymous visitor."""
     client.get("/api/user/noah")
     assert not renews(client, "/admin/login/")
     assert not renews(client, "/admin/", 302)
@@ -108,7 +110,7 @@ def test_the_sign_in_page_renews_nothing(client, renews):
 
 
 def test_signing_out_ends_the_session(staff, raw, prefix):
-    """Nothing renews what the form has ended."""
+    """Signing out ends the session, and nothing renews it."""
     redis_key = f"{prefix}:{id_of(staff)}"
     response = staff.post("/admin/logout/")
     assert response.status_code == 200
@@ -117,7 +119,7 @@ def test_signing_out_ends_the_session(staff, raw, prefix):
 
 
 def test_a_session_that_was_ended_is_not_brought_back(staff):
-    """Ending it signs the administrator out, as without the renewal."""
+    """An ended session stays ended, and the administrator is signed out."""
     id = id_of(staff)
     assert registry.end(id)
     assert staff.get("/admin/").status_code == 302
@@ -125,7 +127,9 @@ def test_a_session_that_was_ended_is_not_brought_back(staff):
 
 
 def test_redis_that_refuses_to_write(settings, session_redis, staff, tmp_path):
-    """Then the renewal fails: 503, as any write, and the cookie stays as it is."""
+    """
+    If the renewal cannot be written, the response is 503, as for any write, and the cookie stays.
+    """
     server = Server(tmp_path)
     settings.SESSION_REDIS = {**session_redis, "LOCATION": server.url}
     try:

@@ -1,4 +1,4 @@
-"""The pages "Where you're signed in": a user's own sessions, to look at and to end."""
+"""Tests the pages "Where you're signed in", where users see and end their own sessions."""
 
 import re
 from functools import partial
@@ -41,7 +41,7 @@ def ada():
 
 @pytest.fixture
 def browser(ada):
-    """A browser of Ada's, on Firefox."""
+    """Ada's browser, a Firefox."""
     return signed_in(ada)
 
 
@@ -53,7 +53,7 @@ def end_of(browser):
 
 
 def text_of(response):
-    """What there is to read on a page."""
+    """The text of a page, without markup."""
     body = response.content.decode().partition("<body>")[2]
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", body)))
 
@@ -66,7 +66,7 @@ def is_signed_in(browser):
 
 
 def test_one_session(browser):
-    """It shows the device, the address and the times of this one, and that there is no other."""
+    """The page shows this session's device, address and times, and that there is no other."""
     response = browser.get(PAGE)
     text = text_of(response)
     assert response.status_code == 200
@@ -81,7 +81,7 @@ def test_one_session(browser):
 
 
 def test_several_sessions(ada, browser):
-    """Each is there with what is known of it; this one alone is marked, and can be ended too."""
+    """The page shows each session. Only the current one is marked. Each can be ended."""
     phone = signed_in(ada, f"{IPHONE} AppleWebKit/605 Version/17.5 Safari/604", "2001:db8::7")
     signed_in(User.objects.create_user("bob"), "Bobs-own-browser", "203.0.113.9")
     page = browser.get(PAGE).content.decode()
@@ -101,11 +101,11 @@ def test_several_sessions(ada, browser):
 
 @pytest.mark.parametrize(("others", "more"), [(99, 0), (100, 1), (102, 3)])
 def test_very_many_sessions(ada, browser, others, more):
-    """It shows the newest 100 and says how many more there are; all others can be ended at once."""
+    """The page shows the newest 100 and the number of others. One button ends all others."""
     session_ids = [started(str(ada.pk)) for _ in range(others)]
     page = browser.get(PAGE)
     shown = [id for id in session_ids if id in page.content.decode()]
-    assert len(shown) in {99, 100}  # with this one, or it is the oldest
+    assert len(shown) in {99, 100}  # the current session is among the 100, or the oldest
     assert id_of(browser) in page.content.decode()
     left = others - len(shown)
     assert left in {max(more - 1, 0), more}
@@ -121,7 +121,7 @@ def test_very_many_sessions(ada, browser, others, more):
 
 
 def test_an_old_session_of_very_many(ada, browser, raw, prefix):
-    """The session that asks is shown, however many newer ones there are."""
+    """The page shows the current session, even if many others are newer."""
     key = f"{prefix}:{id_of(browser)}"
     raw.hset(key, "@created", 1_000_000)
     for _ in range(100):
@@ -135,7 +135,7 @@ def test_an_old_session_of_very_many(ada, browser, raw, prefix):
 
 
 def test_no_session_key_is_shown(ada, browser):
-    """Pages and addresses hold ids; nobody can take over a session with what is on them."""
+    """Pages and URLs contain session IDs, never session keys."""
     phone = signed_in(ada)
     for path in (PAGE, end_of(phone), end_of(browser), OTHERS):
         page = browser.get(path).content.decode()
@@ -144,7 +144,7 @@ def test_no_session_key_is_shown(ada, browser):
 
 
 def test_without_metadata(settings, session_redis, ada):
-    """Where nothing of it is kept, the page says that it is not known."""
+    """Without metadata, the page shows the device and address as unknown."""
     settings.SESSION_REDIS = {**session_redis, "METADATA": False}
     text = text_of(signed_in(ada).get(PAGE))
     assert "Unknown device" in text
@@ -152,7 +152,7 @@ def test_without_metadata(settings, session_redis, ada):
 
 
 def test_what_clients_send_is_escaped(ada, browser):
-    """A user agent is text, not HTML."""
+    """HTML in a user agent is escaped."""
     signed_in(ada, "<script>alert(1)</script>")
     page = browser.get(PAGE).content.decode()
     assert "&lt;script&gt;alert(1)" in page
@@ -160,13 +160,13 @@ def test_what_clients_send_is_escaped(ada, browser):
 
 
 def test_a_user_name_is_escaped():
-    """So is a user's name."""
+    """HTML in a user name is escaped."""
     browser = signed_in(User.objects.create_user("<b>ada</b>"))
     assert "&lt;b&gt;ada&lt;/b&gt;" in browser.get(PAGE).content.decode()
 
 
 def test_times_are_in_the_sites_time_zone(settings, browser, raw, prefix):
-    """They are written for people, and for programs with their offset."""
+    """Times are formatted for people, and in the markup in ISO 8601 with their offset."""
     settings.TIME_ZONE = "Asia/Tokyo"
     raw.hset(f"{prefix}:{id_of(browser)}", "@created", 1_700_000_000)
     page = browser.get(PAGE).content.decode()
@@ -174,7 +174,7 @@ def test_times_are_in_the_sites_time_zone(settings, browser, raw, prefix):
 
 
 def test_times_that_are_damaged(browser, raw, prefix):
-    """They are told to be unknown, on each page that shows them."""
+    """Every page shows a damaged time as unknown."""
     key = f"{prefix}:{id_of(browser)}"
     raw.hset(key, "@created", "junk")
     for path in (PAGE, end_of(browser)):
@@ -186,7 +186,7 @@ def test_times_that_are_damaged(browser, raw, prefix):
 
 
 def test_looking_writes_nothing(browser, raw, prefix):
-    """A look at the page does not extend the session."""
+    """Opening the page does not extend the session."""
     key = f"{prefix}:{id_of(browser)}"
     raw.pexpire(key, 5000)
     before = raw.pexpiretime(key), raw.hgetall(key)
@@ -197,7 +197,7 @@ def test_looking_writes_nothing(browser, raw, prefix):
 @pytest.mark.parametrize("path", [PAGE, OTHERS, f"{PAGE}{UNKNOWN}/end/"])
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_who_is_not_signed_in(client, path, method):
-    """Anonymous visitors are sent to LOGIN_URL, and back from there."""
+    """Anonymous visitors are redirected to LOGIN_URL, and back after signing in."""
     response = getattr(client, method)(path)
     if (path, method) == (PAGE, "post"):
         assert response.status_code == 405
@@ -208,7 +208,7 @@ def test_who_is_not_signed_in(client, path, method):
 
 
 def test_pages_are_kept_by_no_cache(ada, browser):
-    """Every page says so."""
+    """Every page has a header that forbids caching."""
     for path in (PAGE, OTHERS, end_of(browser), end_of(signed_in(ada))):
         response = browser.get(path)
         assert response.status_code == 200
@@ -217,7 +217,7 @@ def test_pages_are_kept_by_no_cache(ada, browser):
 
 @pytest.mark.parametrize(("path", "methods"), [(PAGE, "GET, HEAD"), (OTHERS, "GET, HEAD, POST")])
 def test_other_methods(browser, path, methods):
-    """What is not answered is a 405 that says what is."""
+    """Other methods get a 405 that lists the allowed ones."""
     for method in ("put", "delete", "patch"):
         response = getattr(browser, method)(path)
         assert (response.status_code, response["Allow"]) == (405, methods)
@@ -226,7 +226,7 @@ def test_other_methods(browser, path, methods):
 
 @pytest.mark.parametrize("user", [Person(email="ada@example.com"), Member(name="a:b/c d é")])
 def test_users_of_any_kind(settings, user):
-    """Whatever a site's users are known by, each has their own sessions."""
+    """With any user model, each user sees only their own sessions."""
     settings.AUTH_USER_MODEL = user._meta.label
     settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
     user.save()
@@ -246,7 +246,7 @@ def test_users_of_any_kind(settings, user):
 
 
 def test_asking_ends_nothing(ada, browser):
-    """The link leads to a page that asks; looking at it ends nothing."""
+    """The link leads to a confirmation page, and opening that ends nothing."""
     phone = signed_in(ada, "Phone")
     text = text_of(browser.get(end_of(phone)))
     assert "Sign out that device?" in text
@@ -256,7 +256,7 @@ def test_asking_ends_nothing(ada, browser):
 
 
 def test_ending_one(ada, browser):
-    """It is refused at its next request, the others are not, and the list says what happened."""
+    """The ended session is refused at its next request, others are not, and a message says so."""
     phone, tablet = signed_in(ada, "Phone"), signed_in(ada, "Tablet")
     ended = []
 
@@ -278,7 +278,7 @@ def test_ending_one(ada, browser):
 
 
 def test_ending_this_one(ada, browser):
-    """It is a logout: asked for first, then the cookie goes, and the way leads to the login."""
+    """Ending the current session asks first, deletes the cookie, and leads to the sign-in page."""
     phone = signed_in(ada)
     assert "Sign out here?" in text_of(browser.get(end_of(browser)))
     key = browser.cookies["session-id"].value
@@ -291,13 +291,13 @@ def test_ending_this_one(ada, browser):
 
 
 def test_where_a_logout_leads(settings, browser):
-    """A site's LOGOUT_REDIRECT_URL is followed."""
+    """The site's LOGOUT_REDIRECT_URL is used."""
     settings.LOGOUT_REDIRECT_URL = "landing"
     assert browser.post(end_of(browser))["Location"] == "/"
 
 
 def absences(other):
-    """Addresses of sessions that are not the user's."""
+    """URLs of sessions that are not the user's."""
     anonymous = SessionStore()
     anonymous["color"] = "red"
     anonymous.save()
@@ -312,7 +312,7 @@ def absences(other):
 
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_what_is_not_yours_is_not_there(browser, method):
-    """Somebody else's session cannot be told from one that never was, and goes on."""
+    """Another user's session gives the same response as one that never existed, and stays."""
     other = signed_in(User.objects.create_user("bob"))
     answers = set()
     for id in absences(other).values():
@@ -325,7 +325,7 @@ def test_what_is_not_yours_is_not_there(browser, method):
 
 
 def test_it_ended_meanwhile(ada, browser):
-    """Asked for again, or by two at a time, it is not there any more."""
+    """Ending a session a second time, even at the same moment, shows that it has ended."""
     phone = signed_in(ada)
     path = end_of(phone)
     browser.post(path)
@@ -339,7 +339,7 @@ def test_it_ended_meanwhile(ada, browser):
 
 
 def test_ending_all_others(ada, browser):
-    """All but this one are refused at their next request; their number is told."""
+    """All other sessions are refused at their next request, and a message has their number."""
     others = [signed_in(ada, name) for name in ("Phone", "Tablet")]
     bob = signed_in(User.objects.create_user("bob"))
     asked = text_of(browser.get(OTHERS))
@@ -356,7 +356,7 @@ def test_ending_all_others(ada, browser):
 
 
 def test_there_are_no_others(browser):
-    """There is nothing to confirm, and doing it all the same ends nothing."""
+    """There is nothing to confirm, and sending the form anyway ends nothing."""
     page = browser.get(OTHERS)
     assert "not signed in anywhere else" in text_of(page)
     assert "<form" not in page.content.decode()
@@ -368,7 +368,7 @@ def test_there_are_no_others(browser):
 
 
 def test_forms_carry_a_token(ada):
-    """A form that a page of the site holds is taken, and one from elsewhere is not."""
+    """A form of the site is accepted. A form from another site is not."""
     browser = signed_in(ada, enforce_csrf_checks=True)
     phone = signed_in(ada)
     for path in (end_of(phone), OTHERS, end_of(browser)):
@@ -382,7 +382,7 @@ def test_forms_carry_a_token(ada):
 
 
 def test_csrf_does_not_hang_on_the_sites_middleware(settings, ada):
-    """Forms are checked also where a site leaves Django's CSRF middleware out."""
+    """CSRF is checked even on sites without Django's CSRF middleware."""
     settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "Csrf" not in name]
     browser = signed_in(ada, enforce_csrf_checks=True)
     assert browser.post(OTHERS).status_code == 403
@@ -392,7 +392,7 @@ def test_csrf_does_not_hang_on_the_sites_middleware(settings, ada):
 
 
 def test_without_messages(settings, ada):
-    """Where the messages framework is not installed, ending works without a message."""
+    """Without the messages framework, ending works without a message."""
     settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "essage" not in name]
     browser, phone = signed_in(ada), signed_in(ada)
     assert browser.post(end_of(phone)).status_code == 302
@@ -401,7 +401,7 @@ def test_without_messages(settings, ada):
 
 
 def test_with_djangos_own_middleware(settings, ada):
-    """Nothing hangs on the package's middleware but what is known of the device."""
+    """With Django's session middleware, only the device and address are missing."""
     settings.MIDDLEWARE = [
         name.replace("sessions_redis.middleware", "django.contrib.sessions.middleware")
         for name in settings.MIDDLEWARE
@@ -414,7 +414,7 @@ def test_with_djangos_own_middleware(settings, ada):
 
 @pytest.fixture
 def override(settings, tmp_path):
-    """``override(name, text)`` gives the site a template of its own, which goes first."""
+    """``override(name, text)`` adds a template to the site, which takes precedence."""
 
     def override(name, text):
         (tmp_path / "sessions_redis").mkdir()
@@ -425,7 +425,7 @@ def override(settings, tmp_path):
 
 
 def test_a_base_template_of_the_sites_own(override, browser):
-    """A site that overrides the base template has the pages in its own look."""
+    """A site that overrides the base template gives the pages its own look."""
     override(
         "base.html",
         "<title>{% block title %}{% endblock %} - Mine</title><nav>mine</nav>"
@@ -439,7 +439,7 @@ def test_a_base_template_of_the_sites_own(override, browser):
 
 
 def test_a_block_of_the_sites_own(override, browser):
-    """A site that extends a page replaces single blocks of it."""
+    """A site that extends a page can replace single blocks."""
     override(
         "list.html",
         '{% extends "sessions_redis/list.html" %}{% block note %}<p>Call us.</p>{% endblock %}',
@@ -451,10 +451,10 @@ def test_a_block_of_the_sites_own(override, browser):
 
 
 def test_other_languages(settings, ada):
-    """Pages say in which language they are, and which way it is written."""
+    """Pages declare their language and its direction."""
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.locale.LocaleMiddleware"]
     browser = signed_in(ada)
-    with translation.override("en"):  # which is back afterwards
+    with translation.override("en"):  # restored afterwards
         english = browser.get(PAGE).content.decode()
         hebrew = browser.get(PAGE, headers={"accept-language": "he"}).content.decode()
     assert '<html lang="en" dir="ltr">' in english
@@ -463,7 +463,7 @@ def test_other_languages(settings, ada):
 
 @pytest.mark.parametrize("path", [PAGE, OTHERS, f"{PAGE}{UNKNOWN}/end/"])
 def test_pages_stand_alone(ada, browser, path):
-    """No script, nothing from another site, one heading of the first rank, a title."""
+    """No scripts, nothing from other sites, one h1, and a title."""
     signed_in(ada)
     page = browser.get(path).content.decode()
     assert "<script" not in page
@@ -475,12 +475,12 @@ def test_pages_stand_alone(ada, browser, path):
 
 
 def csp(request):
-    """As Django's context processor of this name, from 6.0 on."""
+    """Like Django's context processor of the same name, which is new in Django 6.0."""
     return {"csp_nonce": "n0nce"}
 
 
 def test_a_content_security_policy(settings, ada):
-    """Where a site restricts styles the pages keep their look: each style carries the nonce."""
+    """With a content security policy, the styles carry the nonce, so the pages keep their look."""
     (engine,) = settings.TEMPLATES
     processors = [*engine["OPTIONS"]["context_processors"], f"{__name__}.csp"]
     settings.TEMPLATES = [{**engine, "OPTIONS": {"context_processors": processors}}]
@@ -489,21 +489,21 @@ def test_a_content_security_policy(settings, ada):
 
 
 def test_names_of_the_pages():
-    """A site links to the list by its name."""
+    """A site can link to the list by its URL name."""
     assert reverse("sessions_redis:list") == PAGE
     assert reverse("sessions_redis:end", args=[UNKNOWN]) == f"{PAGE}{UNKNOWN}/end/"
 
 
 def test_the_demonstration_links_to_it(client):
-    """The landing page leads there."""
+    """The start page of the demonstration site links to the list."""
     assert f'href="{PAGE}"' in client.get("/").content.decode()
 
 
-# When it cannot be told
+# During an outage
 
 
 def test_redis_is_away(settings, session_redis, tmp_path, ada, caplog):
-    """Each page says so with 503 and Retry-After; the cookie stays, and so does the session."""
+    """Each page answers 503 with Retry-After. The cookie and the session stay."""
     server = Server(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
     settings.SESSION_REDIS = {**session_redis, "LOCATION": server.url}
     browser = signed_in(ada)
@@ -531,7 +531,7 @@ def test_redis_is_away(settings, session_redis, tmp_path, ada, caplog):
 def test_a_base_template_that_asks_while_redis_is_away(
     settings, session_redis, tmp_path, override, ada
 ):
-    """One that looks at the user or at messages does not make a 500 of the page."""
+    """A base template that reads the user or messages does not turn the 503 into a 500."""
     override(
         "base.html",
         "{% if user.is_authenticated %}{{ user }}{% endif %}"
@@ -546,14 +546,14 @@ def test_a_base_template_that_asks_while_redis_is_away(
 
 
 def test_without_indexes(settings, session_redis, browser):
-    """Where no indexes are kept the pages cannot work, and say which setting to change."""
+    """Without indexes the pages cannot work. The error names the setting to change."""
     settings.SESSION_REDIS = {**session_redis, "INDEX": False}
     with pytest.raises(ImproperlyConfigured, match='SESSION_REDIS\\["INDEX"\\] is False'):
         browser.get(PAGE)
 
 
 def test_round_trips_do_not_grow(ada, browser, raw):
-    """The list is as quick for many sessions as for one: the index, then all at once."""
+    """One script call reads the list for any number of sessions."""
     for _ in range(20):
         signed_in(ada)
     before = raw.info("commandstats")["cmdstat_evalsha"]["calls"]

@@ -1,4 +1,4 @@
-"""The page of a user's own sessions in a real browser: Debian's Chromium, driven by Playwright."""
+"""Tests the self-service pages in a real browser: Debian's Chromium, driven by Playwright."""
 
 import re
 
@@ -27,7 +27,7 @@ def chromium():
 
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory):
-    """The server of the site's sessions."""
+    """The server for the site's sessions."""
     redis = Server(tmp_path_factory.mktemp("redis"))
     yield redis
     redis.stop()
@@ -35,7 +35,7 @@ def redis(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def site(redis, tmp_path_factory):
-    """The demonstration site, as ``manage.py runserver`` serves it."""
+    """The demonstration site, run by ``manage.py runserver``."""
     project = Project(tmp_path_factory.mktemp("project"))
     with running(project, "--noreload", REDIS_URL=redis.url) as site:
         site.password = project.password
@@ -44,7 +44,7 @@ def site(redis, tmp_path_factory):
 
 @pytest.fixture
 def sign_in(chromium, site, redis):
-    """``sign_in(…)`` opens a browser with a cookie jar of its own, and is at the list."""
+    """``sign_in(…)`` opens a browser with its own cookies, signs in, and opens the list."""
     contexts = []
 
     def sign_in(user_agent=FIREFOX, **options):
@@ -68,7 +68,7 @@ def sign_in(chromium, site, redis):
 
 
 def expect_refused(page):
-    """The next request of this browser leads to the sign-in form, and its cookie is gone."""
+    """The browser's next request leads to the sign-in form, and its cookie is deleted."""
     page.goto(PAGE)
     expect(page.get_by_role("button", name="Log in")).to_be_visible()
     assert "session-id" not in {cookie["name"] for cookie in page.context.cookies()}
@@ -84,7 +84,7 @@ def elsewhere(page):
 
 @pytest.mark.parametrize("javascript", [True, False])
 def test_two_browsers(sign_in, javascript):
-    """Each sees both; one ends the other, which is refused at its next request."""
+    """Each browser sees both sessions. One ends the other, whose next request is refused."""
     laptop = sign_in(java_script_enabled=javascript)
     phone = sign_in(PHONE, java_script_enabled=javascript)
     expect(here(phone)).to_contain_text("Mobile Safari on iOS")
@@ -108,7 +108,7 @@ def test_two_browsers(sign_in, javascript):
 
 @pytest.mark.parametrize("javascript", [True, False])
 def test_all_others(sign_in, javascript):
-    """All others end at once, and are refused at their next requests."""
+    """All other sessions end at once. Their next requests are refused."""
     laptop = sign_in(java_script_enabled=javascript)
     others = [sign_in(agent, java_script_enabled=javascript) for agent in (PHONE, LONG)]
     laptop.reload()
@@ -124,7 +124,7 @@ def test_all_others(sign_in, javascript):
 
 
 def test_this_device(sign_in):
-    """Ending the session in use is a logout: the browser is at the sign-in form, without cookie."""
+    """Ending the current session leads to the sign-in form and deletes the cookie."""
     laptop, phone = sign_in(), sign_in(PHONE)
     laptop.get_by_role("link", name="Sign out: this device").click()
     expect(laptop.get_by_role("heading", name="Sign out here?")).to_be_visible()
@@ -136,7 +136,7 @@ def test_this_device(sign_in):
 
 
 def test_ended_by_somebody_else(sign_in, settings, redis):
-    """What the registry ends is over for the browser, in the middle of a form as well."""
+    """A session that the registry ends stops working, even while the browser fills in a form."""
     laptop, phone = sign_in(), sign_in(PHONE)
     laptop.reload()
     laptop.get_by_role("link", name="Sign out everywhere else").click()
@@ -148,7 +148,7 @@ def test_ended_by_somebody_else(sign_in, settings, redis):
 
 
 def test_it_can_be_used_with_the_keyboard(sign_in):
-    """Links and buttons are reached in order, and say what they are for."""
+    """The Tab key reaches links and buttons in order, and each has a clear name."""
     laptop = sign_in()
     sign_in(PHONE)
     laptop.reload()
@@ -167,7 +167,7 @@ def test_it_can_be_used_with_the_keyboard(sign_in):
 
 
 def check_looks(page):
-    """Nothing sticks out at the side of the page, and all text has the contrast that AA asks."""
+    """Nothing overflows sideways, and all text has the contrast of WCAG AA."""
     for width, scheme in LOOKS:
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=scheme)
@@ -176,7 +176,7 @@ def check_looks(page):
 
 
 def test_the_landing_page(sign_in):
-    """It fits as well: on a phone each value stands below its name. And it signs out."""
+    """It fits a phone, where each value is below its name. Its button signs out."""
     laptop = sign_in()
     laptop.goto("/")
     check_looks(laptop)
@@ -191,7 +191,7 @@ def test_the_landing_page(sign_in):
 
 
 def test_all_pages_fit_and_can_be_read(sign_in, redis):
-    """Whatever the width, and light or dark: the list, each question, and the outage."""
+    """Checks the list, each confirmation and the outage page at several widths, light and dark."""
     laptop = sign_in()
     check_looks(laptop)
     sign_in(PHONE)

@@ -1,4 +1,4 @@
-"""``/api/sessions/``: a user's own sessions as JSON, and the end of them."""
+"""Tests ``/api/sessions/``, which lists and ends the user's own sessions as JSON."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -47,7 +47,7 @@ def is_signed_in(browser):
 
 
 def assert_refused(response, status):
-    """The answer is a JSON error that nobody keeps, and leaves the visitor's cookie alone."""
+    """The response is a JSON error that is not cached, and keeps the visitor's cookie."""
     assert response.status_code == status
     assert response["Content-Type"] == "application/json"
     assert response["Cache-Control"] == "no-store"
@@ -59,7 +59,9 @@ def assert_refused(response, status):
 
 
 def test_the_list(ada, browser):
-    """It has the documented shape, with the session that asks marked, and nobody else's."""
+    """
+    The list has the documented shape, marks the current session, and has no other user's sessions.
+    """
     other = signed_in(ada)
     signed_in(User.objects.create_user("bob"))
     response = browser.get(LIST)
@@ -79,7 +81,7 @@ def test_the_list(ada, browser):
 
 @pytest.mark.parametrize("total", [99, 100, 101, 201])
 def test_pages(ada, browser, total):
-    """Each answer has 100 at most, the newest first, and says where the others are."""
+    """Each page has at most 100 sessions, newest first, and the URL of the next page."""
     for _ in range(total - 1):
         started(str(ada.pk))
     address, found, sizes = LIST, [], []
@@ -97,19 +99,19 @@ def test_pages(ada, browser, total):
 
 @pytest.mark.parametrize("offset", ["1", "00", "999999999"])
 def test_offsets(browser, offset):
-    """Behind the last session there is nothing."""
+    """After the last session, the page is empty."""
     page = browser.get(f"{LIST}?offset={offset}").json()
     assert (len(page["sessions"]), page["total"], page["next"]) == (int(offset == "00"), 1, None)
 
 
 @pytest.mark.parametrize("offset", ["", "-1", "x", "1.5", "\u0661", "9" * 10, "0\n"])
 def test_what_is_no_offset(browser, offset):
-    """It is refused in words."""
+    """An invalid offset is an error that explains it."""
     assert_refused(browser.get(LIST, {"offset": offset}), 400)
 
 
 def test_times(browser):
-    """They are in ISO 8601, in UTC, and in one form."""
+    """Times are in ISO 8601, in UTC, and all in one format."""
     (session,) = browser.get(LIST).json()["sessions"]
     for name in ("created", "updated", "expires"):
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", session[name])
@@ -121,20 +123,20 @@ def test_times(browser):
 
 
 def test_what_is_not_known(settings, session_redis, ada):
-    """Without metadata there is no address, and no device in particular."""
+    """Without metadata, the address is null and the device unknown."""
     settings.SESSION_REDIS = {**session_redis, "METADATA": False}
     (session,) = signed_in(ada).get(LIST).json()["sessions"]
     assert (session["device"], session["ip"]) == ("Unknown device", None)
 
 
 def test_head(browser):
-    """HEAD is answered as GET, without the body."""
+    """HEAD gets the response of GET, without the body."""
     response = browser.head(LIST)
     assert (response.status_code, response.content) == (200, b"")
 
 
 def test_no_session_key_is_told(ada, browser):
-    """With what is in the answer nobody takes over a session."""
+    """The response has no session keys, so it cannot be used to take over a session."""
     other = signed_in(ada)
     text = browser.get(LIST).content.decode()
     for each in (browser, other):
@@ -145,7 +147,7 @@ def test_no_session_key_is_told(ada, browser):
 
 
 def test_ending_one(ada, browser):
-    """It is refused at its next request; the others go on."""
+    """The ended session is refused at its next request. The others still work."""
     phone, tablet = signed_in(ada), signed_in(ada)
     response = browser.delete(f"{LIST}{id_of(phone)}")
     assert (response.status_code, response.json()) == (200, {"ended": 1})
@@ -157,7 +159,7 @@ def test_ending_one(ada, browser):
 
 
 def test_ending_this_one(browser):
-    """It is a logout: the cookie goes with the session."""
+    """Ending the current session is a logout, and deletes the cookie."""
     key = browser.cookies["session-id"].value
     response = browser.delete(f"{LIST}{id_of(browser)}")
     assert (response.status_code, response.json()) == (200, {"ended": 1})
@@ -167,7 +169,7 @@ def test_ending_this_one(browser):
 
 
 def test_what_is_not_yours_is_not_there(browser):
-    """Somebody else's session cannot be told from one that never was, and goes on."""
+    """Another user's session gives the same response as one that never existed, and stays."""
     other = signed_in(User.objects.create_user("bob"))
     anonymous = SessionStore()
     anonymous["color"] = "red"
@@ -188,7 +190,7 @@ def test_what_is_not_yours_is_not_there(browser):
 
 
 def test_it_ended_meanwhile(ada, browser, monkeypatch):
-    """Of two that end one session at a time, the second is told that it is not there."""
+    """If two requests end one session, the second gets a 404."""
     phone = signed_in(ada)
     path = f"{LIST}{id_of(phone)}"
     find = registry.find
@@ -203,7 +205,7 @@ def test_it_ended_meanwhile(ada, browser, monkeypatch):
 
 
 def test_ending_all_others(ada, browser):
-    """All but the one that asks end, and their number is told."""
+    """Ends all sessions except the current one, and returns their number."""
     others = [signed_in(ada), signed_in(ada)]
     bob = signed_in(User.objects.create_user("bob"))
     response = browser.delete(OTHERS)
@@ -216,7 +218,7 @@ def test_ending_all_others(ada, browser):
 
 @pytest.mark.parametrize("query", ["", "?others=0", "?others=", "?others=true", "?all=1"])
 def test_all_is_never_meant_by_mistake(ada, browser, query):
-    """Without ?others=1 nothing ends, and the answer says what to ask for."""
+    """Without ?others=1 nothing ends, and the error says what to add."""
     other = signed_in(ada)
     response = browser.delete(f"{LIST}{query}")
     assert_refused(response, 400)
@@ -247,7 +249,7 @@ def test_who_is_not_signed_in(request_, raw, prefix):
 
 @pytest.mark.parametrize("request_", REQUESTS)
 def test_who_is_not_signed_in_any_more(request_, ada):
-    """Neither is who was: 401, and the cookie that names nothing is taken back, as ever."""
+    """An ended session gets a 401, and its cookie is deleted, as usual."""
     browser = signed_in(ada)
     registry.end_all_of(ada)
     method, path = REQUESTS[request_]
@@ -257,7 +259,7 @@ def test_who_is_not_signed_in_any_more(request_, ada):
 
 
 def test_an_anonymous_session_is_not_signed_in(client):
-    """A session without a user is as good as none, and stays."""
+    """A session without a user gets a 401, and stays."""
     key = client.get("/api/user/noah").json()["sessionId"]
     assert_refused(client.get(LIST), 401)
     assert_refused(client.delete(f"{LIST}{session_id(key)}"), 401)
@@ -265,7 +267,7 @@ def test_an_anonymous_session_is_not_signed_in(client):
 
 
 def test_csrf(ada):
-    """DELETE needs the token that GET gives; without, or from another site, it is 403 in JSON."""
+    """DELETE needs the token that GET sets. Without it, or from another site: 403 in JSON."""
     browser = signed_in(ada, enforce_csrf_checks=True)
     phone = signed_in(ada)
     token = browser.cookies["csrftoken"].value
@@ -282,7 +284,7 @@ def test_csrf(ada):
 @pytest.mark.parametrize("path", [LIST, f"{LIST}{UNKNOWN}"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "OPTIONS", "TRACE"])
 def test_other_methods(ada, path, method):
-    """They are a 405 with Allow, whoever asks, not the page of the CSRF check."""
+    """Other methods get a 405 with Allow for every visitor, not the CSRF page."""
     for client in (Client(enforce_csrf_checks=True), signed_in(ada, enforce_csrf_checks=True)):
         response = client.generic(method, path)
         assert_refused(response, 405)
@@ -290,21 +292,21 @@ def test_other_methods(ada, path, method):
 
 
 def test_one_session_is_not_shown(browser):
-    """There is no address that shows a single session."""
+    """No URL shows a single session."""
     assert_refused(browser.get(f"{LIST}{id_of(browser)}"), 405)
 
 
 def test_addresses_nearby(browser):
-    """What is not one of these addresses is the API's own 404."""
+    """Other URLs nearby get the API's own 404."""
     for path in ("/api/sessions", f"{LIST}{UNKNOWN}/", f"{LIST}a/b"):
         assert_refused(browser.get(path), 404)
 
 
-# When it cannot be told
+# During an outage
 
 
 def test_redis_is_away(settings, session_redis, tmp_path, ada, caplog):
-    """503 with Retry-After; the cookie stays, and so does the session behind it."""
+    """503 with Retry-After. The cookie and the session stay."""
     server = Server(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
     settings.SESSION_REDIS = {**session_redis, "LOCATION": server.url}
     browser = signed_in(ada)
@@ -324,7 +326,7 @@ def test_redis_is_away(settings, session_redis, tmp_path, ada, caplog):
 
 
 def test_without_indexes(settings, session_redis, browser):
-    """Where no indexes are kept it says which setting to change."""
+    """Without indexes, the error names the setting to change."""
     settings.SESSION_REDIS = {**session_redis, "INDEX": False}
     with pytest.raises(ImproperlyConfigured, match='SESSION_REDIS\\["INDEX"\\] is False'):
         browser.get(LIST)

@@ -1,4 +1,4 @@
-"""Sites with ``USE_TZ = False``: every page shows the site's time, as with ``USE_TZ = True``."""
+"""Tests that pages show the site's time with ``USE_TZ = False``, as with ``USE_TZ = True``."""
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 
 CREATED = 1_700_000_000
 
-# That moment in some time zones: as Django's pages write it, and in ISO 8601.
+# That time in some time zones: as Django formats it, and in ISO 8601.
 SHOWN = {
     "Asia/Tokyo": ("Nov. 15, 2023, 7:13 a.m.", "2023-11-15T07:13:20+09:00"),
     "America/New_York": ("Nov. 14, 2023, 5:13 p.m.", "2023-11-14T17:13:20-05:00"),
@@ -27,7 +27,7 @@ SHOWN = {
     autouse=True, params=[(zone, use_tz) for zone in SHOWN for use_tz in (False, True)], ids=str
 )
 def time_zone(request, settings):
-    """A time zone, of a site that does or does not use aware times."""
+    """The time zone of a site, with and without aware times."""
     use_section(settings)
     settings.TIME_ZONE, settings.USE_TZ = request.param
     return settings.TIME_ZONE
@@ -35,7 +35,7 @@ def time_zone(request, settings):
 
 @pytest.fixture
 def old(raw, prefix, time_zone):
-    """The id of Ada's session, which was created at `CREATED` and expires in 90 minutes."""
+    """The ID of Ada's session, which was created at `CREATED` and expires in 90 minutes."""
     id = signed_in(User.objects.create_user("ada"), seconds=90 * 60 + 30)
     raw.hset(f"{prefix}:{id}", mapping={"@created": CREATED, "@updated": CREATED})
     return id
@@ -46,7 +46,7 @@ def old(raw, prefix, time_zone):
     ["", "o=7", "o=-7", "signed_in=yes", "expires=day", "q=ada", "q={id}", "q={id}&expires=day"],
 )
 def test_the_list(admin_client, time_zone, old, query):
-    """In each order, filtered and searched, it shows when a session was created and expires."""
+    """In any order, filtered or searched, the list shows when a session was created and expires."""
     page = admin_client.get(f"{url()}?{query.format(id=old)}")
     day, _, time = SHOWN[time_zone][0].rpartition(", ")
     assert old in listed(page)
@@ -56,7 +56,7 @@ def test_the_list(admin_client, time_zone, old, query):
 
 
 def test_the_pages_of_a_session(admin_client, time_zone, old):
-    """Its own page, and the pages that ask before it is ended."""
+    """A session's page and the confirmation pages show the times."""
     page = text_of(admin_client.get(url("change", old)))
     shown = SHOWN[time_zone][0]
     assert page.count(shown) == 2
@@ -77,13 +77,13 @@ def zone_of(shown, time_zone):
 
 
 def test_the_end_and_the_history(admin_client, time_zone, old):
-    """A session is ended, and its history is shown."""
+    """A session ends, and its history shows the time."""
     assert admin_client.post(url("delete", old), {"post": "yes"}).status_code == 302
     assert "Ended." in text_of(admin_client.get(url("history", old)))
 
 
 def test_expiry_of_sessions_that_were_chosen_by_id(time_zone, old):
-    """Sessions that are named by their ids are filtered by expiry, too."""
+    """Sessions found by their IDs can be filtered by expiry, too."""
     listing = Listing().of_ids([old])
     assert [session.pk for session in listing.select(within=7200)] == [old]
     assert list(listing.select(within=60)) == []
@@ -91,7 +91,7 @@ def test_expiry_of_sessions_that_were_chosen_by_id(time_zone, old):
 
 @pytest.fixture
 def browser(settings, time_zone, raw, prefix):
-    """A browser of Bob's on the demonstration site, in the time zone."""
+    """Bob's browser on the demonstration site, in the time zone."""
     use_tz = settings.USE_TZ
     use_site(settings)
     settings.TIME_ZONE, settings.USE_TZ = time_zone, use_tz
@@ -105,7 +105,7 @@ def browser(settings, time_zone, raw, prefix):
 
 
 def test_self_service(browser, time_zone):
-    """Each page shows the site's time, and says it to programs with its offset."""
+    """Each page shows the site's time, and has it in the markup with its offset."""
     words, iso = SHOWN[time_zone]
     own = id_of(browser)
     pages = {"": 4, f"{own}/end/": 2, "others/end/": 2}
@@ -115,7 +115,7 @@ def test_self_service(browser, time_zone):
 
 
 def test_the_api(browser):
-    """Programs get times in UTC, whatever the site's time zone is."""
+    """The API returns times in UTC in any time zone of the site."""
     sessions = browser.get("/api/sessions/").json()["sessions"]
     assert [session["created"] for session in sessions] == ["2023-11-14T22:13:20Z"] * 2
     expires = datetime.fromisoformat(sessions[0]["expires"])
@@ -124,7 +124,7 @@ def test_the_api(browser):
 
 
 def test_the_commands(time_zone, old):
-    """They work; none of them shows a time."""
+    """The commands work. None of them shows a time."""
     assert "signed in                    1" in run("sessionstats")
     assert run("clearsessions") == ""
     assert run("endsessions", "ada") == "ada: 1 session ended\n"

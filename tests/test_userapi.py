@@ -1,4 +1,4 @@
-"""``GET /api/user/<username>``, as the site serves it, on a real server."""
+"""Tests ``GET /api/user/<username>`` on a real server."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from tests.site import use_site
 
 LINE = ("userapi", logging.INFO, "There is no active session.")
 
-# The fixtures of a test serve all its examples: each begins with a client of its own.
+# All examples of a test share its fixtures, so each begins with a new client.
 examples = hypothesis_settings(
     max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -47,7 +47,7 @@ def lines(caplog):
 
 
 def calls(raw):
-    """How often the server has carried out each command, reading this apart."""
+    """How often the server ran each command, without the calls of this function."""
     stats = {name: stat["calls"] for name, stat in raw.info("commandstats").items()}
     return {name: count for name, count in stats.items() if name != "cmdstat_info"}
 
@@ -56,7 +56,7 @@ def calls(raw):
 
 
 def test_the_first_visit_starts_a_session(client, caplog):
-    """It answers with name and id in this order, sets the cookie, logs, and stores the status."""
+    """Returns name and session ID in this order, sets the cookie, logs, and stores the status."""
     response = get(client, "noah")
     cookie = response.cookies["session-id"]
     assert response.status_code == 200
@@ -73,7 +73,7 @@ def test_the_first_visit_starts_a_session(client, caplog):
 
 
 def test_the_lifetime_is_900_seconds_from_the_write(client, raw, prefix):
-    """The hash expires 900 seconds after the time that it says it was updated at."""
+    """The hash expires 900 seconds after its time of update."""
     key = get(client, "noah").json()["sessionId"]
     redis_key = f"{prefix}:{session_id(key)}"
     updated = int(raw.hget(redis_key, "@updated"))
@@ -81,7 +81,7 @@ def test_the_lifetime_is_900_seconds_from_the_write(client, raw, prefix):
 
 
 def test_a_repeated_visit_writes_nothing(client, caplog, raw, prefix):
-    """The same id comes back for one HGETALL: no line, no cookie, no write, no longer life."""
+    """A repeated visit takes one HGETALL: no log line, no cookie, no write, no renewal."""
     first = get(client, "noah").json()
     redis_key = f"{prefix}:{session_id(first['sessionId'])}"
     stored = raw.hgetall(redis_key), raw.pexpiretime(redis_key)
@@ -102,7 +102,7 @@ def test_a_repeated_visit_writes_nothing(client, caplog, raw, prefix):
 
 
 def test_another_name_in_the_same_session(client, caplog):
-    """It gets its own status under the same id, and the first name keeps its own."""
+    """Another name gets its own status in the same session, and the first keeps its own."""
     key = get(client, "noah").json()["sessionId"]
     lines(caplog)
     assert get(client, "ada").json() == {"userName": "ada", "sessionId": key}
@@ -117,13 +117,13 @@ def test_another_name_in_the_same_session(client, caplog):
 
 
 def test_two_visitors_of_one_name(client):
-    """Each visitor has a session of their own, whatever name they ask with."""
+    """Each visitor has their own session, even with the same name."""
     assert get(client, "noah").json() != get(Client(), "noah").json()
 
 
 @pytest.mark.django_db
 def test_a_visitor_who_is_signed_in(client):
-    """The status goes into the session they are signed in with; they stay signed in."""
+    """The status goes into the visitor's session, and they stay signed in."""
     client.force_login(User.objects.create_user("noah"))
     key = client.cookies["session-id"].value
     assert get(client, "noah").json()["sessionId"] == key
@@ -131,7 +131,7 @@ def test_a_visitor_who_is_signed_in(client):
 
 
 def test_a_session_that_has_ended(client, caplog):
-    """A cookie that once named a session is answered as none: with a new session."""
+    """A cookie of an ended session starts a new session."""
     key = get(client, "noah").json()["sessionId"]
     SessionStore(key).delete()
     lines(caplog)
@@ -146,7 +146,7 @@ def test_a_session_that_has_ended(client, caplog):
     ["x" * 32, "short", '""', "", "*", "a" * 60_000, "index-of-all", "user:1:sessions", "ÿ" * 9],
 )
 def test_an_unknown_cookie_is_never_adopted(client, cookie):
-    """A value that names no live session gets a fresh id and the cookie for it."""
+    """A cookie with an unknown key gets a new key and a new cookie."""
     response = get(client, "noah", cookie=f"session-id={cookie}")
     key = response.json()["sessionId"]
     assert response.status_code == 200
@@ -159,18 +159,18 @@ def test_an_unknown_cookie_is_never_adopted(client, cookie):
 @examples
 @given(cookie=st.text(st.characters(max_codepoint=0xFF, exclude_categories=["Cc"])))
 def test_a_hostile_cookie_gets_a_fresh_session(cookie):
-    """Whatever the cookie says, the answer is a new session."""
+    """Any hostile cookie starts a new session."""
     response = get(Client(), "noah", cookie=f"session-id={cookie}")
     assert response.status_code == 200
     assert response.cookies["session-id"].value == response.json()["sessionId"] != cookie
 
 
 def test_a_session_that_ends_during_the_request(client, caplog):
-    """It is not brought back: the answer is 409, the cookie stays, and asking again is fine."""
+    """The session does not come back: 409, the cookie stays, and trying again works."""
     key = get(client, "noah").json()["sessionId"]
 
     class EndsTheSession(logging.Handler):
-        """The line is logged between reading the session and writing to it."""
+        """The log line comes between reading and writing the session."""
 
         def emit(self, record):
             SessionStore(key).delete()
@@ -191,7 +191,7 @@ def test_a_session_that_ends_during_the_request(client, caplog):
 
 
 def test_head(client):
-    """HEAD does what GET does and says all but the body."""
+    """HEAD does the same as GET, without the body."""
     response = client.head("/api/user/noah")
     assert response.status_code == 200
     assert response.content == b""
@@ -200,7 +200,7 @@ def test_head(client):
 
 
 def test_under_asgi():
-    """The view answers the same under ASGI."""
+    """The view gives the same responses under ASGI."""
 
     async def visit_twice():
         client = AsyncClient()
@@ -240,7 +240,7 @@ def test_under_asgi():
     ],
 )
 def test_a_name_comes_back_as_given(client, name):
-    """Whatever text a name is, it comes back unchanged, has its status and keeps its session."""
+    """Any name is returned unchanged, has its status, and keeps its session."""
     first = get(client, name)
     assert first.json()["userName"] == name
     key = first.json()["sessionId"]
@@ -254,14 +254,14 @@ def test_names_are_readable_json(client):
 
 
 def test_a_name_that_is_no_utf8(client):
-    """Bytes that are no UTF-8 stay percent-encoded, as Django has them."""
+    """Bytes that are not UTF-8 stay percent-encoded, as in Django."""
     assert client.get("/api/user/%FFa").json()["userName"] == "%FFa"
 
 
 @examples
 @given(name=NAMES)
 def test_any_name_comes_back(name):
-    """Every Unicode name comes back as given, in a session that holds its status alone."""
+    """Every Unicode name is returned unchanged, in a session with only its status."""
     answer = get(Client(), name).json()
     assert answer["userName"] == name
     session = SessionStore(answer["sessionId"])
@@ -272,7 +272,7 @@ def test_any_name_comes_back(name):
 @examples
 @given(first=NAMES, second=NAMES)
 def test_two_names_never_share_a_status(first, second):
-    """Where one name has a status, another has none before it was there itself."""
+    """The status of one name does not count for another."""
     assume(first != second)
     client = Client()
     key = get(client, first).json()["sessionId"]
@@ -285,7 +285,7 @@ def test_two_names_never_share_a_status(first, second):
 
 
 def assert_refused(response, status):
-    """The answer is a JSON error that nobody keeps, and leaves the visitor's cookie alone."""
+    """The response is a JSON error that is not cached, and keeps the visitor's cookie."""
     assert response.status_code == status
     assert response["Content-Type"] == "application/json"
     assert response["Cache-Control"] == "no-store"
@@ -309,14 +309,16 @@ def assert_refused(response, status):
     ],
 )
 def test_a_name_that_is_refused(client, name, caplog):
-    """No name, too long a name, or one with control characters: 400, and no session."""
+    """
+    An empty name, a name that is too long or one with control characters: 400, and no session.
+    """
     assert_refused(get(client, name), 400)
     assert lines(caplog) == []
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "X"])
 def test_a_method_that_is_refused(method, caplog):
-    """All but GET and HEAD: 405 with Allow, not the page of the CSRF check, and no session."""
+    """Other methods than GET and HEAD: 405 with Allow, not the CSRF page, and no session."""
     response = Client(enforce_csrf_checks=True).generic(method, "/api/user/noah")
     assert_refused(response, 405)
     assert response["Allow"] == "GET, HEAD"
@@ -325,15 +327,15 @@ def test_a_method_that_is_refused(method, caplog):
 
 @pytest.mark.parametrize("path", ["/api/user", "/api/", "/api/users/noah", "/api/user\n"])
 def test_an_address_that_is_not_there(client, path):
-    """Under /api/ that is told in JSON too."""
+    """Unknown URLs below /api/ are a 404 in JSON."""
     assert_refused(client.get(quote(path)), 404)
 
 
-# A session's names
+# The names in a session
 
 
 def with_names(count):
-    """A visitor whose session has so many names, ``name-0`` and so on; and the session's key."""
+    """A visitor whose session has this many names, ``name-0`` and so on, and the session key."""
     client = Client()
     key = get(client, "name-0").json()["sessionId"]
     session = SessionStore(key)
@@ -349,7 +351,7 @@ def names_in(key):
 
 
 def test_a_session_takes_fifty_names(caplog, contents):
-    """The 51st is answered 429 and writes nothing; those that are there still work."""
+    """The 51st name gets a 429 and writes nothing. The others still work."""
     client, key = with_names(49)
     assert get(client, "a:b").status_code == 200
     lines(caplog)
@@ -365,7 +367,7 @@ def test_a_session_takes_fifty_names(caplog, contents):
 
 
 def test_the_names_of_a_session_are_counted_not_its_entries(client):
-    """What else is in a session, in a scope or beside it, takes no place."""
+    """Other entries in the session do not count as names."""
     session = SessionStore(get(client, "noah").json()["sessionId"])
     for number in range(60):
         session[f"entry-{number}"] = number
@@ -375,7 +377,7 @@ def test_the_names_of_a_session_are_counted_not_its_entries(client):
 
 
 def test_many_names_at_a_time():
-    """Requests at the same time may each add one; what comes after them is refused."""
+    """Concurrent requests may each add one name over the limit. Later ones are refused."""
     client, key = with_names(49)
     with ThreadPoolExecutor(8) as threads:
         visitors = [Client(headers={"cookie": f"session-id={key}"}) for _ in range(60)]
@@ -391,7 +393,7 @@ def test_many_names_at_a_time():
 
 @pytest.fixture
 def mortal(settings, session_redis, tmp_path):
-    """A server of the test's own, on which Redis' sessions are kept."""
+    """A server for the sessions of this test only."""
     server = Server(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
     settings.SESSION_REDIS = {**session_redis, "LOCATION": server.url}
     yield server
@@ -404,13 +406,13 @@ def assert_unavailable(response):
 
 
 def test_redis_is_away(mortal, client, caplog):
-    """503 with Retry-After, the cookie stays, and so does the session behind it."""
+    """503 with Retry-After. The cookie and the session stay."""
     before = get(client, "noah").json()
     mortal.stop()
     caplog.clear()
     assert_unavailable(get(client, "noah"))
     assert_unavailable(get(Client(), "noah"))
-    # Where Redis is can be read in the log, and nowhere else.
+    # Only the log has the address of Redis.
     assert f"127.0.0.1:{mortal.port}" in caplog.text
     mortal.start()
     assert get(client, "noah").json() == before
@@ -424,7 +426,7 @@ REFUSALS = {
 
 @pytest.fixture(params=[*REFUSALS, "a replica"])
 def read_only(request, mortal):
-    """``read_only.begin()`` and ``read_only.end()``: the server reads, but refuses to write."""
+    """``read_only.begin()`` and ``read_only.end()``: the server refuses writes in between."""
 
     class ReadOnly:
         def begin(self):
@@ -445,7 +447,9 @@ def read_only(request, mortal):
 
 
 def test_redis_refuses_to_write(read_only, client):
-    """What needs a write is answered 503 and leaves the cookie; what needs none is answered."""
+    """
+    A request that must write gets a 503 and keeps its cookie. A request that only reads works.
+    """
     before = get(client, "noah").json()
     read_only.begin()
     assert get(client, "noah").json() == before

@@ -1,4 +1,4 @@
-"""What device a session is used from, in words."""
+"""Tests the description of a device from its user agent."""
 
 import sys
 
@@ -40,41 +40,41 @@ def without_parser(monkeypatch):
 
 @pytest.mark.parametrize("user_agent", KNOWN)
 def test_browsers(user_agent):
-    """A browser is told by its name and its system's."""
+    """The description has the names of the browser and of the system."""
     assert device_of(user_agent) == KNOWN[user_agent]
 
 
 def test_half_known():
-    """Where only the program or only the system is known, that one is told."""
+    """If only the program or only the system is recognized, the description is that one."""
     assert device_of("curl/8.5.0") == "curl"
     assert device_of("unheard-of (X11; Linux x86_64)") == "Linux"
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_no_user_agent(nothing):
-    """A visitor that says nothing of itself has an unknown device."""
+    """Without a user agent, the device is unknown."""
     assert device_of(nothing) == "Unknown device"
 
 
 @pytest.mark.parametrize("user_agent", ["junk", "<b>", "%(browser)s", "ÿ🦊", "\\udcff"])
 def test_a_user_agent_that_is_not_known(user_agent):
-    """It is told as it is."""
+    """A user agent that is not recognized shows as it is."""
     assert device_of(user_agent) == user_agent
 
 
 def test_a_long_user_agent_that_is_not_known():
-    """It is shortened, and says that it was."""
+    """A long user agent is shortened and ends with an ellipsis."""
     assert device_of("x" * 250) == "x" * 59 + "…"
 
 
 def test_without_the_parser(without_parser):
-    """Without the extra the shortened user agent has to do."""
+    """Without the optional parser, the shortened user agent shows."""
     assert device_of(FIREFOX) == FIREFOX[:59] + "…"
     assert device_of(None) == "Unknown device"
 
 
 def test_other_languages(monkeypatch):
-    """The words around the names are those of the language in use when asked."""
+    """The description is in the language that is active when it is made."""
     words = {"%(browser)s on %(system)s": "%(browser)s unter %(system)s"}
     monkeypatch.setattr(devices, "_", lambda text: words.get(text, text))
     with translation.override("de"):

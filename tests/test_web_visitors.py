@@ -1,4 +1,4 @@
-"""Where a request comes from, and with what: what is believed, and what is kept of it."""
+"""Tests the address and user agent of a request: which headers are trusted, and what is saved."""
 
 from ipaddress import ip_address, ip_network
 
@@ -44,7 +44,7 @@ def ip_of(remote, forwarded=None, proxies=()):
     ],
 )
 def test_addresses(text, address):
-    """An address is read in whatever dress, and told in its normal form."""
+    """An address is accepted in many notations, and returned in its normal form."""
     assert str(address_of(text)) == address
 
 
@@ -78,14 +78,14 @@ JUNK = [
 
 @pytest.mark.parametrize("text", JUNK)
 def test_junk_is_no_address(text):
-    """What is no address is none: nothing of it is guessed."""
+    """Text that is not an address gives None."""
     assert address_of(text) is None
     assert ip_of(text) is None
 
 
 @pytest.mark.parametrize("forwarded", [None, "", "203.0.113.5", "203.0.113.5, 10.0.0.2", "junk"])
 def test_nobody_is_believed_by_default(forwarded):
-    """Without trusted proxies, and from elsewhere than those, X-Forwarded-For says nothing."""
+    """X-Forwarded-For is ignored, unless the request comes from a trusted proxy."""
     assert ip_of("198.51.100.7", forwarded) == "198.51.100.7"
     assert ip_of("198.51.100.7", forwarded, PROXIES) == "198.51.100.7"
     assert ip_of("2001:db7::7", forwarded, PROXIES) == "2001:db7::7"
@@ -112,19 +112,19 @@ def test_nobody_is_believed_by_default(forwarded):
     ],
 )
 def test_behind_trusted_proxies(forwarded, ip):
-    """The right-most hop that is no trusted proxy; junk ends the search at the last one known."""
+    """Takes the right-most hop that is not a trusted proxy. Junk ends the search."""
     assert ip_of("10.0.0.1", forwarded, PROXIES) == ip
 
 
 def test_a_proxy_that_connects_by_ipv6():
-    """Trusted networks are compared as networks, of either kind."""
+    """Trusted networks are compared as networks, for IPv4 and IPv6."""
     assert ip_of("2001:db8:0:0::1", "203.0.113.5", PROXIES) == "203.0.113.5"
     assert ip_of("::ffff:10.0.0.1", "203.0.113.5", PROXIES) == "203.0.113.5"
 
 
 @pytest.mark.parametrize("remote", ["", "unix:"])
 def test_a_proxy_that_connects_by_a_socket(remote):
-    """There is no address then; "unix" says that whoever connects so is trusted."""
+    """A unix socket has no address. The entry "unix" trusts the proxies that use one."""
     assert ip_of(remote, "203.0.113.5, 10.0.0.2", UNIX) == "203.0.113.5"
     assert ip_of(remote, "203.0.113.5, 10.0.0.2", PROXIES) is None
     assert ip_of(remote, None, UNIX) is None
@@ -133,12 +133,12 @@ def test_a_proxy_that_connects_by_a_socket(remote):
 
 
 def test_no_address_at_all():
-    """A request that says nothing comes from nowhere."""
+    """A request without an address gives None."""
     assert client_ip({}) is None
     assert client_ip({}, UNIX) is None
 
 
-# Any hop a client can think of, and a chain of them.
+# Any hop that a client could send, and chains of them.
 HOPS = st.one_of(
     st.ip_addresses().map(str),
     st.ip_addresses(network="10.0.0.0/8").map(str),
@@ -152,7 +152,7 @@ CHAINS = st.lists(HOPS, max_size=6).map(",".join)
 @examples
 @given(remote=HOPS, forwarded=CHAINS)
 def test_whatever_is_sent(remote, forwarded):
-    """It never raises, and what comes of it is an address in its normal form, or nothing."""
+    """Any headers give an address in its normal form or None, and never raise."""
     for proxies in ((), PROXIES, UNIX):
         ip = ip_of(remote, forwarded, proxies)
         assert ip is None or str(ip_address(ip)) == ip
@@ -161,7 +161,7 @@ def test_whatever_is_sent(remote, forwarded):
 @examples
 @given(remote=st.ip_addresses().map(str), forwarded=CHAINS)
 def test_an_untrusted_client_is_never_believed(remote, forwarded):
-    """What it writes into the header changes nothing."""
+    """The header of an untrusted client changes nothing."""
     if not any(ip_address(remote) in ip_network(network) for network in PROXIES):
         assert ip_of(remote, forwarded, PROXIES) == ip_of(remote)
 
@@ -169,12 +169,12 @@ def test_an_untrusted_client_is_never_believed(remote, forwarded):
 @examples
 @given(written=CHAINS, client=st.ip_addresses(network="203.0.113.0/24").map(str))
 def test_an_untrusted_hop_is_never_believed(written, client):
-    """What a client wrote stands left of its own address, and is not looked at."""
+    """Hops to the left of the client's own address are ignored: the client may have forged them."""
     chain = f"{written},{client},10.0.0.7"
     assert ip_of("10.0.0.1", chain, PROXIES) == client
 
 
-# What is kept
+# What is saved
 
 
 def agent_of(agent):
@@ -182,13 +182,13 @@ def agent_of(agent):
 
 
 def test_both_are_kept():
-    """The address and the user agent, as fields of metadata."""
+    """Address and user agent become metadata fields."""
     meta = {"REMOTE_ADDR": "198.51.100.7", "HTTP_USER_AGENT": "Firefox"}
     assert metadata_of(meta) == {b"@ip": b"198.51.100.7", b"@agent": b"Firefox"}
 
 
 def test_what_is_not_known_is_not_kept():
-    """No address and no agent are no fields."""
+    """A missing address or user agent has no field."""
     assert metadata_of({}) == {}
     assert metadata_of({"REMOTE_ADDR": "junk", "HTTP_USER_AGENT": "  "}) == {}
 
@@ -204,7 +204,7 @@ def test_what_is_not_known_is_not_kept():
     ],
 )
 def test_an_agent_is_printable(agent, kept):
-    """Nothing in it can disturb who reads it in a terminal or a log."""
+    """A user agent loses characters that could disturb a terminal or a log."""
     assert agent_of(agent) == kept
 
 
@@ -213,7 +213,7 @@ def test_an_agent_is_printable(agent, kept):
     [("x" * 250, 250), ("x" * 9000, 250), ("x" + "é" * 200, 249), ("🦊" * 99, 248)],
 )
 def test_a_long_agent_is_cut_between_characters(agent, length):
-    """At most 250 bytes are kept, and no half character."""
+    """At most 250 bytes are saved, and no partial character."""
     kept = agent_of(agent)
     assert len(kept) == length
     assert agent.startswith(kept.decode())
@@ -222,7 +222,7 @@ def test_a_long_agent_is_cut_between_characters(agent, length):
 @examples
 @given(agent=st.text(max_size=400))
 def test_any_agent(agent):
-    """Whatever a client sends, what is kept is short, printable text."""
+    """Any user agent is saved as short, printable text."""
     kept = (agent_of(agent) or b"").decode()
     assert len(kept.encode()) <= MAX_AGENT
     assert kept == "" or kept.isprintable()
@@ -235,7 +235,7 @@ def test_any_agent(agent):
     "networks", [[], ["10.0.0.0/8"], ("::1", "unix"), ["2001:db8::/32", "192.0.2.1"]]
 )
 def test_proxies_that_are_taken(settings, session_redis, networks):
-    """Addresses, networks and "unix" are taken, in a list or a tuple."""
+    """Addresses, networks and "unix" are accepted, in a list or a tuple."""
     settings.SESSION_REDIS = {**session_redis, "TRUSTED_PROXIES": networks}
     assert list(conf.problems(settings.SESSION_REDIS)) == []
     assert list(conf.current().trusted_proxies) == list(networks)
@@ -245,7 +245,7 @@ def test_proxies_that_are_taken(settings, session_redis, networks):
     "network", ["10.0.0.1/8", "10.0.0.0/33", "proxy.example.com", "", "*", None, "unix:", "10.0.0"]
 )
 def test_proxies_that_are_refused(settings, session_redis, network):
-    """What is no network is told, with what to write in its place."""
+    """The error names an invalid network, and says what to write instead."""
     settings.SESSION_REDIS = {**session_redis, "TRUSTED_PROXIES": ["10.0.0.0/8", network]}
     (problem,) = conf.problems(settings.SESSION_REDIS)
     assert problem.id == "sessions_redis.E004"
@@ -257,6 +257,6 @@ def test_proxies_that_are_refused(settings, session_redis, network):
 
 @pytest.mark.parametrize("value", ["10.0.0.0/8", None, {"10.0.0.0/8"}])
 def test_proxies_that_are_no_list(session_redis, value):
-    """One network alone, or anything else that is no list, is told."""
+    """A single network, or any other value that is not a list, is an error."""
     (problem,) = conf.problems({**session_redis, "TRUSTED_PROXIES": value})
     assert "not a list of networks" in problem.message

@@ -27,7 +27,11 @@ class LinksAdmin(SessionModelAdmin):
         return reverse(name, args=args, current_app=self.admin_site.name)
 
     def _list_url(self, request: HttpRequest) -> str:
-        """The URL of the list (filtered). Staff who may only end sessions see a form there."""
+        """
+        Return the URL of the list with its filters.
+
+        Staff who may end sessions but not view them see a form there instead of the list.
+        """
         return self._filtered(request, self._url("changelist"))
 
     def _page_url(self, request: HttpRequest, session: Session) -> str:

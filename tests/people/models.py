@@ -1,4 +1,4 @@
-"""User models that sites may have in place of Django's own."""
+"""User models that sites may use instead of Django's own."""
 
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ else:
 
 
 class Person(AbstractBaseUser):
-    """Known by a UUID, and signs in with an e-mail address."""
+    """The primary key is a UUID. Signs in with an e-mail address."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     email = models.EmailField(unique=True)
@@ -22,7 +22,7 @@ class Person(AbstractBaseUser):
 
 
 class Member(AbstractBaseUser):
-    """Known by its name, which is any text; has no e-mail address."""
+    """The primary key is the user name, which is any text. Has no e-mail address."""
 
     name = models.CharField(max_length=50, primary_key=True)
 
@@ -30,7 +30,7 @@ class Member(AbstractBaseUser):
 
 
 class Employee(AbstractBaseUser):
-    """Known by the person it is."""
+    """The primary key is a relation to a person."""
 
     person = models.OneToOneField(Person, models.CASCADE, primary_key=True)
 
@@ -38,7 +38,7 @@ class Employee(AbstractBaseUser):
 
 
 class Badge(Text):
-    """A field of a site's own, which does not always raise ``ValidationError``."""
+    """A site's own field, which does not always raise ``ValidationError``."""
 
     def to_python(self, value: Any) -> Any:
         self.refuse(value, "v", ValueError)
@@ -60,7 +60,7 @@ class Badge(Text):
 
 
 class Guest(AbstractBaseUser):
-    """Known by a badge."""
+    """The primary key is a badge."""
 
     badge = Badge(max_length=50, primary_key=True)
     name = models.CharField(max_length=50)
