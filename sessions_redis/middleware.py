@@ -108,7 +108,7 @@ class SessionMiddleware(middleware.SessionMiddleware):
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         if response.status_code < 500:
             finish: Any = partial(self._finish, response=response)
-            response = _finishing(request, finish)(request)
+            response = _with_error_responses(request, finish)(request)
         return self._after_failure(request, response) if response.status_code >= 500 else response
 
     async def _aprocess_response(
@@ -116,7 +116,7 @@ class SessionMiddleware(middleware.SessionMiddleware):
     ) -> HttpResponse:
         if response.status_code < 500:
             finish: Any = partial(self._afinish, response=response)
-            response = await _finishing(request, finish)(request)
+            response = await _with_error_responses(request, finish)(request)
         return self._after_failure(request, response) if response.status_code >= 500 else response
 
     def _finish(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
@@ -211,7 +211,7 @@ def _has_new_key(request: HttpRequest) -> bool:
     )
 
 
-def _finishing(request: HttpRequest, finish: Any) -> Any:
+def _with_error_responses(request: HttpRequest, finish: Any) -> Any:
     """
     Return ``finish``; if the key is new, one that turns exceptions into responses.
 

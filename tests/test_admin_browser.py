@@ -346,7 +346,7 @@ def check_looks(page, *parts):
         assert not sticks_out(page), (page.url, width)
         for part in parts:
             expect(page.locator(part)).to_be_visible()
-            page.wait_for_function("document.getAnimations().length === 0")  # colours may change
+            page.wait_for_function("document.getAnimations().length === 0")  # colors may change
             assert too_faint(page.locator(part)) == {}, (page.url, width, scheme)
 
 
@@ -486,7 +486,7 @@ def test_redis_away(chromium, boss, settings, session_redis, tmp_path):
             check_looks(page, ".sessions-histogram")
             own.stop()
             assert page.goto(url()).status == 503
-            expect(page.get_by_text("Redis does not answer")).to_be_visible()
+            expect(page.get_by_text("The site cannot reach Redis")).to_be_visible()
             check_looks(page, "#content-main")
             page.get_by_role("link", name="Home").click()
             expect(page.get_by_role("heading", name="Site administration")).to_be_visible()

@@ -47,7 +47,7 @@ class Listing:
         self.is_complete = True
         self._has_more = False
         self._annotate = annotate
-        self._known: dict[Any, Any] = {}
+        self._cache: dict[Any, Any] = {}
         self._window: tuple[int, int | None] = (0, None)
         self._rows: list[Session] | None = None
 
@@ -61,9 +61,9 @@ class Listing:
     # As a queryset
 
     def count(self) -> int:
-        few = self._few()
-        if few is not None:
-            return len(few)
+        by_ids = self._found_by_ids()
+        if by_ids is not None:
+            return len(by_ids)
         return min(self._total(), SEVERAL_USERS_LIMIT) if self._is_of_several else self._total()
 
     def exists(self) -> bool:
@@ -171,9 +171,9 @@ class Listing:
 
     def _total(self) -> int:
         key = "count", replace(self.selection, latest_first=True)
-        if key not in self._known:
-            self._known[key] = registry.count(self.selection)
-        total: int = self._known[key]
+        if key not in self._cache:
+            self._cache[key] = registry.count(self.selection)
+        total: int = self._cache[key]
         return total
 
     def holds(self, id: str) -> bool:
@@ -201,23 +201,23 @@ class Listing:
     def _read(self) -> list[Session]:
         if self._rows is None:
             start, stop = self._window
-            few = self._few()
-            found = self._latest(start, stop) if few is None else few[start:stop]
+            by_ids = self._found_by_ids()
+            found = self._latest(start, stop) if by_ids is None else by_ids[start:stop]
             self._rows = self._annotated(found)
         return self._rows
 
-    def _few(self) -> list[LiveSession] | None:
+    def _found_by_ids(self) -> list[LiveSession] | None:
         """All sessions, if the listing is limited to IDs; otherwise ``None``."""
         if self.ids is None:
             return None
         key = self.ids, self.selection
-        if key not in self._known:
-            self._known[key] = self._found(self.ids)
-        found: list[LiveSession] = self._known[key]
+        if key not in self._cache:
+            self._cache[key] = self._read_ids(self.ids)
+        found: list[LiveSession] = self._cache[key]
         return found
 
-    def _found(self, ids: Sequence[str]) -> list[LiveSession]:
-        found = [live for live in registry.find_many(ids) if self._fits(live)]
+    def _read_ids(self, ids: Sequence[str]) -> list[LiveSession]:
+        found = [live for live in registry.find_many(ids) if self._matches_selection(live)]
         return sorted(found, key=lambda live: live.expires, reverse=self.selection.latest_first)
 
     def _latest(self, start: int, stop: int | None) -> list[LiveSession]:
@@ -229,7 +229,7 @@ class Listing:
             found += registry.latest(at, min(at + BATCH_SIZE, end), self.selection)
         return found
 
-    def _fits(self, live: LiveSession) -> bool:
+    def _matches_selection(self, live: LiveSession) -> bool:
         chosen = self.selection
         signed_in = live.user_pk is not None
         if chosen.signed_in is not None and chosen.signed_in is not signed_in:
