@@ -250,7 +250,7 @@ def test_the_landing_page_signs_out(site, raw, prefix):
     browser.force_login(User.objects.create_superuser("admin"))
     page = text_of(browser.get("/"))
     assert "Sign in, then see which" not in page
-    assert "Signing in has added" in page
+    assert "Your sign-in added" in page
     (path,) = re.findall('<form method="post" action="(.*?)">', page)
     fields = dict(re.findall('<input type="hidden" name="(.*?)" value="(.*?)">', page))
     response = browser.post(path, fields, follow=True)

@@ -70,7 +70,7 @@ def log_503(
     Django would log it as an error, which sites mail to their ``ADMINS``.
     """
     if error and not logs.is_logged(response):
-        log.warning("Answered %s %s with 503. %s", request.method, request.path, error)
+        log.warning("Answered 503 to %s %s: %s", request.method, request.path, error)
         logs.logged(response)
 
 
