@@ -33,7 +33,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from sessions_redis import conf, locations
-from sessions_redis.clients import pools, run_quietly
+from sessions_redis.clients import pools, run_without_logging_outages
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.serializers import executes_code
@@ -46,7 +46,7 @@ ENGINE = "sessions_redis.engine"
 DEVELOPMENT = {"embedded", "memory"}
 
 # A KEY_PREFIX whose keys may have names that another site uses: one with its first part as prefix.
-NESTED = re.compile(r"(.+?):(user|index)(:|$)", re.DOTALL)
+INSIDE_INDEX_NAMES = re.compile(r"(.+?):(user|index)(:|$)", re.DOTALL)
 
 # Entries of the kinds that sessions hold; each is written by itself.
 SAMPLES: tuple[Any, ...] = ("text", 1, True, None, ["a", 1], {"key": {"nested": 1.5}})
@@ -71,7 +71,7 @@ def check_eviction(**kwargs: Any) -> list[CheckMessage]:
     if conf.current().scheme in DEVELOPMENT:
         return []
     try:
-        eviction = run_quietly(listings.eviction())
+        eviction = run_without_logging_outages(listings.eviction())
     except (ImproperlyConfigured, SessionStoreUnavailable):
         return []
     return [_evicting(eviction)] if eviction and eviction.policy != "noeviction" else []
@@ -124,7 +124,7 @@ def _check_client() -> Iterator[CheckMessage]:
 
 def _check_prefix() -> Iterator[CheckMessage]:
     prefix = settings.SESSION_REDIS.get("KEY_PREFIX", "")  # as written: tests run under another
-    nested = NESTED.match(prefix)
+    nested = INSIDE_INDEX_NAMES.match(prefix)
     if nested:
         yield checks.Warning(
             f'SESSION_REDIS["KEY_PREFIX"] is {prefix!r}. If another site in the same database has '

@@ -96,7 +96,7 @@ _RESERVED: dict[str, Any] = {"ABSOLUTE_AGE": None, "INDEX_SHARDS": 1}
 
 # What django-redis-sessions called its settings, and what takes their place. Those that have a
 # part of the URL in theirs make one URL together.
-_OLD_NAMES = {
+_DJANGO_REDIS_SESSIONS = {
     "host": "<host>",
     "port": "<port>",
     "db": "<db>",
@@ -143,9 +143,9 @@ def problems(setting: Any) -> Iterator[Problem]:
             'Write SESSION_REDIS = {"LOCATION": "redis://127.0.0.1:6379/0"} in your settings.',
         )
         return
-    old = [name for name in setting if name in _OLD_NAMES]
+    old = [name for name in setting if name in _DJANGO_REDIS_SESSIONS]
     if old:
-        yield _old_style(old)
+        yield _django_redis_sessions_problem(old)
     for name, value in setting.items():
         if name not in old:
             yield from _problems_of(name, value)
@@ -161,11 +161,13 @@ def _problem() -> Problem | None:
     return next(problems(getattr(settings, "SESSION_REDIS", None)), None)
 
 
-def _old_style(old: list[str]) -> Problem:
+def _django_redis_sessions_problem(old: list[str]) -> Problem:
     in_url = [name for name in old if name in _URL_PARTS]
-    becomes = [f"{name!r} becomes {_OLD_NAMES[name]}" for name in old if name not in in_url]
+    becomes = [
+        f"{name!r} becomes {_DJANGO_REDIS_SESSIONS[name]}" for name in old if name not in in_url
+    ]
     if in_url:
-        part = _URL_PARTS | {name: _OLD_NAMES[name] for name in in_url}
+        part = _URL_PARTS | {name: _DJANGO_REDIS_SESSIONS[name] for name in in_url}
         url = f"redis://{part['password']}{part['host']}:{part['port']}/{part['db']}"
         verb = "becomes" if len(in_url) == 1 else "together become"
         becomes.insert(0, f'{", ".join(map(repr, in_url))} {verb} "LOCATION": "{url}"')
@@ -266,9 +268,9 @@ def _read() -> Conf:
 def _read_for_tests() -> Conf:
     if not is_testing():
         return _read()
-    from sessions_redis import runs  # noqa: PLC0415 - for tests alone
+    from sessions_redis import testing_runs  # noqa: PLC0415 - for tests alone
 
-    return runs.of_tests(_read())
+    return testing_runs.of_tests(_read())
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

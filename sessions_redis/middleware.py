@@ -18,7 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
 
 from sessions_redis import logs, stand_ins
-from sessions_redis.clients.outages import last_met
+from sessions_redis.clients.outages import last_failure
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.web import unavailable as outage
@@ -177,7 +177,7 @@ class SessionMiddleware(middleware.SessionMiddleware):
         if error and response.status_code == 500:
             response = unavailable(request, error, response)
         if response.status_code == 503:
-            outage.log_503(request, last_met(), response)  # if the view made the 503
+            outage.log_503(request, last_failure(), response)  # if the view made the 503
         session = getattr(request, "session", None)
         if _has_new_key(request):
             self._send_new_key(request, response)

@@ -19,13 +19,13 @@ from uuid import UUID
 from sessions_redis.storage.entries import Serializer
 
 # Of each probe that is under way: whether code in it was executed.
-_executed: dict[str, bool] = {}
+_was_executed: dict[str, bool] = {}
 
 
 def record(probe: str) -> None:
     """What code in a probe calls. It does nothing else."""
-    if probe in _executed:
-        _executed[probe] = True
+    if probe in _was_executed:
+        _was_executed[probe] = True
 
 
 # Values that JSON does not know: a serializer may pickle those alone.
@@ -61,18 +61,21 @@ def executes_code(make: Callable[[], Serializer]) -> bool:
     looks for pickles in what the serializer writes. It cannot find every such serializer.
     """
     probe = token_hex(16)
-    _executed[probe] = False
+    _was_executed[probe] = False
     try:
         serializer = make()
-        tried = (_tries(serializer, attempt) for attempt in _attempts(serializer, Probe(probe)))
-        if any(brought_back or _executed[probe] for brought_back in tried):
+        tried = (
+            _brings_probe_back(serializer, attempt)
+            for attempt in _attempts(serializer, Probe(probe))
+        )
+        if any(brought_back or _was_executed[probe] for brought_back in tried):
             return True
         # One that pickles everything, and got this far, executes nothing of a pickle.
         return not _writes_pickle(serializer, "text") and any(
             _writes_pickle(serializer, value) for value in UNCOMMON
         )
     finally:
-        del _executed[probe]
+        del _was_executed[probe]
 
 
 def _attempts(serializer: Serializer, probe: Probe) -> Iterator[Callable[[], bytes]]:
@@ -98,7 +101,7 @@ def _written_elsewhere(probe: Probe) -> Iterator[bytes]:
     yield f"!!python/object/apply:{name} [{probe.probe}]".encode()
 
 
-def _tries(serializer: Serializer, write: Callable[[], bytes]) -> bool:
+def _brings_probe_back(serializer: Serializer, write: Callable[[], bytes]) -> bool:
     """Whether the serializer brings back an object of a class that only this module has."""
     try:
         return _is_probe(serializer.loads(write()))

@@ -8,7 +8,7 @@ But unlike rows of the database, the sessions of a test stay for the tests that 
 import sys
 import unittest
 
-from sessions_redis import conf, runs
+from sessions_redis import conf, testing_runs
 
 
 def key_prefix() -> str:
@@ -30,11 +30,11 @@ class FreshSessionsMixin(unittest.TestCase):
 
     # Not setUp(): a test case may forget to call its parent's, and some start a server earlier.
     def __call__(self, result: unittest.TestResult | None = None) -> None:
-        runs.begin_afresh()
+        testing_runs.begin_afresh()
         super().__call__(result)
 
     def debug(self) -> None:
-        runs.begin_afresh()
+        testing_runs.begin_afresh()
         super().debug()
 
 
@@ -45,4 +45,4 @@ if "pytest" in sys.modules:
     @pytest.fixture
     def fresh_sessions() -> None:
         """No session exists when the test begins. Needs pytest-django."""
-        runs.begin_afresh()
+        testing_runs.begin_afresh()

@@ -380,7 +380,7 @@ def test_which_prefixes_share_names(said):
             owners[name].add(prefix)
     shared = {max(of, key=len) for of in owners.values() if len(of) > 1}
     assert shared
-    assert all(checks.NESTED.match(prefix) for prefix in shared)
+    assert all(checks.INSIDE_INDEX_NAMES.match(prefix) for prefix in shared)
 
 
 # W009

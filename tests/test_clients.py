@@ -29,7 +29,7 @@ from redis.retry import Retry
 
 from sessions_redis import clients, conf, registry
 from sessions_redis.clients import embedded, pools
-from sessions_redis.clients.exchange import is_of_replica
+from sessions_redis.clients.exchange import is_refusal_of_replica
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage import commands
@@ -766,7 +766,7 @@ def test_all_connections_of_the_process_are_in_use(one_connection, answers, told
     with ThreadPoolExecutor(1) as pool:
         taken = pool.submit(clients.run, one_connection.waiting)
         wait_until(one_connection.is_taken, "the connection is taken")
-        answer_others(pools.current().of_process([]), answers=answers)
+        answer_others(pools.current().leases_for([]), answers=answers)
         with pytest.raises(SessionStoreUnavailable, match=told):
             clients.run(echo("in vain"))
         one_connection.free()
@@ -781,7 +781,7 @@ def test_all_connections_of_a_loop_are_in_use(one_connection, answers, told):
     async def work():
         taken = asyncio.create_task(clients.arun(one_connection.waiting))
         await asyncio.to_thread(wait_until, one_connection.is_taken, "the connection is taken")
-        answer_others((await pools.current().of_loop([])).leases, answers=answers)
+        answer_others((await pools.current().pipeline_for([])).leases, answers=answers)
         with pytest.raises(SessionStoreUnavailable, match=told):
             await clients.arun(echo("in vain"))
         one_connection.free()
@@ -859,7 +859,7 @@ def test_a_replica(execute, redis_at, own, admin, keyspace):
 )
 def test_how_a_replica_refuses(error, is_refusal):
     """A refusal to write is known by its class or its word, whatever stands before that."""
-    assert is_of_replica(error) is is_refusal
+    assert is_refusal_of_replica(error) is is_refusal
 
 
 def test_a_failover(execute, redis_at, own, admin, tmp_path, keyspace):
@@ -931,7 +931,7 @@ def test_a_host_that_cannot_be(execute, redis_at):
 
 
 def connection_options(world=pools.SYNC, *, repeats=True):
-    return pools.build(conf.current(), world, repeats=repeats).connection_kwargs
+    return pools.build_pool(conf.current(), world, repeats=repeats).connection_kwargs
 
 
 @pytest.mark.parametrize("world", [pools.SYNC, pools.ASYNC], ids=["sync", "async"])
@@ -1118,7 +1118,7 @@ def test_no_tls_to_a_server_with(execute, redis_at, encrypted):
 @pytest.mark.parametrize("world", [pools.SYNC, pools.ASYNC], ids=["sync", "async"])
 def test_the_fast_parser(world):
     """Replies are parsed by hiredis where that is installed."""
-    pool = pools.build(conf.current(), world, repeats=True)
+    pool = pools.build_pool(conf.current(), world, repeats=True)
     parser = type(pool.connection_class(**pool.connection_kwargs)._parser)
     installed = importlib.util.find_spec("hiredis") is not None
     assert ("hiredis" in parser.__module__) is installed

@@ -325,7 +325,7 @@ def test_connections_of_many_tasks_that_were_reset(runner, redis_at, relay, noti
 def idle_connection(world):
     """The connection of the last command."""
     if world == "sync":
-        return pools.current().of_process([])._idle[-1].connection
+        return pools.current().leases_for([])._idle[-1].connection
     (pipelines,) = pools.current()._of_loop.values()
     return pipelines[True].leases._idle[-1].connection
 
@@ -371,7 +371,7 @@ def test_a_reset_after_the_reply(execute, world, redis_at, relay):
     redis_at(relay.url)
     assert execute(echo("word")) == "word"
     relay.reset_all()
-    assert not idle_connection(world).is_sound()
+    assert not idle_connection(world).is_usable()
     assert not idle_connection(world).has_surplus(2)
 
 
@@ -391,7 +391,7 @@ def test_closing_without_a_task(execute, runner, world, redis_at, relay):
 @pytest.mark.parametrize("world", ["asyncio", "uvloop"])
 def test_a_connection_of_the_parent(execute, runner, world, redis_at, relay, monkeypatch):
     """A forked process lets it go, without a touch."""
-    monkeypatch.setattr(connections, "_of_parents", kept := [])
+    monkeypatch.setattr(connections, "_streams_of_parents", kept := [])
     redis_at(relay.url)
     assert execute(echo("before")) == "before"
     connection = idle_connection(world)

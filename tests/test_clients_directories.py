@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from sessions_redis import conf
 from sessions_redis.clients import embedded, pools
-from sessions_redis.clients.directories import made_private, opened, require_private
+from sessions_redis.clients.directories import create_private, open_to_append, require_private
 from sessions_redis.engine import SessionStore
 from tests.servers import unavailable
 
@@ -25,8 +25,8 @@ SOMEBODY, SOMEBODY_ELSE = 61234, 61235
 
 @pytest.fixture
 def own(tmp_path):
-    """A directory of this user's own, as `made_private` leaves it."""
-    return made_private(tmp_path / "redis")
+    """A directory of this user's own, as `create_private` leaves it."""
+    return create_private(tmp_path / "redis")
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_directory_of_somebody_else(own, mode):
 
 def test_another_user_than_root(shared):
     """Nor does another user, who may not even look into it."""
-    directory = made_private(shared / "redis")
+    directory = create_private(shared / "redis")
     os.chown(directory, SOMEBODY, SOMEBODY)
     with user(SOMEBODY_ELSE):
         assert f"belongs to the user with the number {SOMEBODY}" in refusal(directory)
@@ -158,7 +158,7 @@ def refusal_of_server(directory):
 def test_a_foreign_server_later(own, foreign, settings, world):
     """Nor is a session sent over a connection that is made later, when nobody looks first."""
     settings.SESSION_REDIS = {"LOCATION": f"embedded://{own}"}
-    pool = pools._built(conf.current(), world, own / "valkey.sock", repeats=True)
+    pool = pools._checked_pool(conf.current(), world, own / "valkey.sock", repeats=True)
 
     async def connect():
         try:
@@ -235,9 +235,9 @@ def test_a_file_is_opened_without_following_links(own, tmp_path):
     os.mkfifo(own / "pipe")
     for name in ("link", "pipe"):
         with pytest.raises(ImproperlyConfigured, match=f"cannot use {own / name}"):
-            opened(own / name)
+            open_to_append(own / name)
     assert not (tmp_path / "elsewhere").exists()
-    with opened(own / "new") as file:
+    with open_to_append(own / "new") as file:
         file.write(b"line")
     assert S_IMODE((own / "new").stat().st_mode) == 0o600
 
@@ -341,14 +341,14 @@ def test_a_link_that_appears_meanwhile(own, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "mkdir", mkdir)
     with pytest.raises(ImproperlyConfigured, match=f"{link} belongs to the user"):
-        made_private(link / own.name)
+        create_private(link / own.name)
 
 
 def test_a_link_of_this_user_above_what_is_missing(tmp_path):
     """What is missing there is created."""
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to("there")
-    made_private(tmp_path / "link" / "a" / ".." / "redis")
+    create_private(tmp_path / "link" / "a" / ".." / "redis")
     assert held(tmp_path / "there") == ["a", "redis"]
 
 

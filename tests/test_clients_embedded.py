@@ -236,7 +236,7 @@ def test_data_survives_stop(directory, connect):
 def test_stop_leaves_no_process(directory):
     """When stop returns, the server and its watchers are gone."""
     embedded.ensure(directory)
-    group = embedded._ours().servers[directory].pid
+    group = embedded._resources().servers[directory].pid
     os.killpg(group, 0)
     embedded.stop(directory)
     with pytest.raises(ProcessLookupError):
@@ -310,7 +310,7 @@ def test_started_again_by_who_still_needs_it(directory, user, connect):
 def test_killed_server_is_started_again(directory, connect):
     """A server killed under its starter is replaced, with the data that had reached the disk."""
     embedded.ensure(directory)
-    before = embedded._ours().servers[directory].pid
+    before = embedded._resources().servers[directory].pid
     assert connect().set("entry", "kept")
     # With appendfsync everysec a write reaches the disk within about a second of its answer.
     assert connect().execute_command("WAITAOF", 1, 0, PATIENCE * 1000)[0] == 1
@@ -357,7 +357,7 @@ def test_stop_does_not_wait_for_ever(directory, connect, monkeypatch):
     """A server that does not end in time is left to end by itself."""
     monkeypatch.setattr(embedded, "STOP_TIMEOUT", 0.1)
     embedded.ensure(directory)
-    watcher = embedded._ours().servers[directory]
+    watcher = embedded._resources().servers[directory]
     server = server_of(connect())
     os.kill(server, signal.SIGSTOP)
     try:
@@ -419,7 +419,7 @@ def test_watcher_may_be_killed(directory, connect):
     """If somebody kills the watching shell, the server stays, and still ends with its starter."""
     embedded.ensure(directory)
     server = server_of(connect())
-    os.kill(embedded._ours().servers[directory].pid, signal.SIGKILL)
+    os.kill(embedded._resources().servers[directory].pid, signal.SIGKILL)
     embedded.ensure(directory)
     assert server_of(connect()) == server
     embedded.stop(directory)
@@ -430,7 +430,7 @@ def test_watcher_and_server_may_be_killed(directory, connect):
     """What is left of a killed shell, once the server is killed too, does not hold the lock."""
     embedded.ensure(directory)
     server = server_of(connect())
-    os.kill(embedded._ours().servers[directory].pid, signal.SIGKILL)
+    os.kill(embedded._resources().servers[directory].pid, signal.SIGKILL)
     os.kill(server, signal.SIGKILL)
     embedded.ensure(directory)
     assert server_of(connect()) != server

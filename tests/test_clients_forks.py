@@ -31,7 +31,7 @@ from sessions_redis.clients import leases
 from sessions_redis.engine import SessionStore
 
 world, way, place, keys = sys.argv[2], sys.argv[3], sys.argv[4], json.loads(sys.argv[5])
-leases.KEPT = 0.1
+leases.KEEP_SECONDS = 0.1
 
 
 def read(name):
@@ -44,13 +44,13 @@ async def aread(name):
 
 def reads(name):
     wrong = sum(read(name) != name for _ in range(300))
-    time.sleep(leases.KEPT)
+    time.sleep(leases.KEEP_SECONDS)
     return wrong + sum(read(name) != name for _ in range(3))
 
 
 async def areads(name):
     wrong = sum([await aread(name) != name for _ in range(300)])
-    await asyncio.sleep(leases.KEPT)
+    await asyncio.sleep(leases.KEEP_SECONDS)
     return wrong + sum([await aread(name) != name for _ in range(3)])
 
 
@@ -170,7 +170,7 @@ taken = threading.Event()
 
 
 def hold():
-    with ours._lock, ours.of_process([])._lock:
+    with ours._lock, ours.leases_for([])._lock:
         taken.set()
         threading.Event().wait()
 
@@ -329,7 +329,7 @@ from django.urls import path
 
 from sessions_redis.clients import leases
 
-leases.KEPT = 0.1
+leases.KEEP_SECONDS = 0.1
 urlpatterns = [
     path("", lambda request: HttpResponse(f"{os.getpid()} {request.session['name']}"))
 ]

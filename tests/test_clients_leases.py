@@ -13,7 +13,7 @@ import redis
 import redis.asyncio
 
 from sessions_redis.clients import leases
-from sessions_redis.clients.connections import checked
+from sessions_redis.clients.connections import checked_class
 from sessions_redis.clients.exchange import aexchange, packed
 from sessions_redis.clients.leases import AsyncLeases, Leases
 from sessions_redis.engine import SessionStore
@@ -45,7 +45,7 @@ async def apooled(server, connections):
     pool = redis.asyncio.BlockingConnectionPool.from_url(
         server.url, max_connections=connections, timeout=WAIT
     )
-    pool.connection_class = checked(pool.connection_class)
+    pool.connection_class = checked_class(pool.connection_class)
     yield AsyncLeases(pool)
     await pool.disconnect()
 
@@ -93,7 +93,7 @@ def test_a_connection_is_not_trusted_for_long(pooled, raw, monkeypatch):
     first = client_id(lease.connection)
     kept.give(lease)
     raw.client_kill_filter(_id=first)
-    later = time.monotonic() + leases.KEPT
+    later = time.monotonic() + leases.KEEP_SECONDS
     monkeypatch.setattr(leases, "monotonic", lambda: later)
     assert client_id(kept.take().connection) != first
 
@@ -112,7 +112,7 @@ def test_a_connection_that_cannot_be_made_again(tmp_path, monkeypatch):
             own.start()
             return await ping(kept)
 
-    monkeypatch.setattr(leases, "KEPT", 0)
+    monkeypatch.setattr(leases, "KEEP_SECONDS", 0)
     try:
         assert asyncio.run(ask()) == [b"PONG"]
     finally:
@@ -173,7 +173,7 @@ def test_threads_are_served_in_the_order_they_come(pooled):
 
 
 @pytest.mark.parametrize(
-    ("answers", "error"), [(True, leases.NoneFreeError), (False, redis.TimeoutError)]
+    ("answers", "error"), [(True, leases.NoFreeConnectionError), (False, redis.TimeoutError)]
 )
 def test_the_wait_is_bounded(pooled, answers, error):
     """
@@ -182,7 +182,7 @@ def test_the_wait_is_bounded(pooled, answers, error):
     The error says whether the server answered the others meanwhile.
     """
     kept = pooled(1)
-    kept._patience = 0.1
+    kept._timeout = 0.1
     held = kept.take()
     waits = []
 
@@ -315,7 +315,7 @@ def test_cancelled_tasks_keep_no_connection(server, monkeypatch):
             taken = [await asyncio.wait_for(kept.take(), WAIT) for _ in range(2)]
             assert len({id(lease.connection) for lease in taken}) == 2
 
-    monkeypatch.setattr(leases, "KEPT", 0)
+    monkeypatch.setattr(leases, "KEEP_SECONDS", 0)
     asyncio.run(cancel_many())
 
 

@@ -78,7 +78,7 @@ def test_who_is_alone_does_not_wait(at, server):
 
     async def ask():
         ids = {await clients.arun(client_id) for _ in range(5)}
-        pipeline = await pools.current().of_loop([SLOW])
+        pipeline = await pools.current().pipeline_for([SLOW])
         task = asyncio.create_task(clients.arun(SLOW))
         under_way = []
         for _ in range(5):

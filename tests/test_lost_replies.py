@@ -371,7 +371,7 @@ def test_no_connection_is_free(settings, session_redis, server):
     command = [listings.end_many(conf.current().keyspace, ["0" * 32])]
 
     async def all_in_use():
-        leases = (await pools.current().of_loop(command)).leases
+        leases = (await pools.current().pipeline_for(command)).leases
         lease = await leases.take()
         with pytest.raises(SessionStoreUnavailable) as error:
             await registry.aend("0" * 32)
@@ -379,7 +379,7 @@ def test_no_connection_is_free(settings, session_redis, server):
         return error.value
 
     assert not asyncio.run(all_in_use()).may_have_been_done
-    leases = pools.current().of_process(command)
+    leases = pools.current().leases_for(command)
     lease = leases.take()
     with pytest.raises(SessionStoreUnavailable) as error:
         registry.end("0" * 32)

@@ -26,15 +26,15 @@ from hypothesis import strategies as st
 from sessions_redis.masking import (
     Page,
     Why,
-    looks,
     mask,
     mask_fields,
     mask_name,
     masked_json,
     names,
+    patterns,
 )
-from sessions_redis.masking.budget import ENTRIES_OF_A_PAGE, MOST_CHARACTERS, MOST_VALUES
-from sessions_redis.masking.masker import DEEPEST
+from sessions_redis.masking.budget import MAX_CHARACTERS, MAX_VALUES, PAGE_BUDGET_IN_ENTRIES
+from sessions_redis.masking.masker import MAX_DEPTH
 
 HUSH = "hush-hush"
 NAME = Why.NAME.placeholder
@@ -229,7 +229,7 @@ def test_rings():
     ring.append(ring)
     assert Why.DEPTH.placeholder in str(mask("note", ring))
     deep = "red"
-    for _ in range(DEEPEST - 1):
+    for _ in range(MAX_DEPTH - 1):
         deep = [deep]
     assert mask("note", deep) == deep
 
@@ -237,39 +237,39 @@ def test_rings():
 def test_size():
     """What is too much to be checked is hidden, and so is a secret at the edge."""
     size = Why.SIZE.placeholder
-    words = "red " * (MOST_CHARACTERS // 4)
+    words = "red " * (MAX_CHARACTERS // 4)
     assert mask("note", words) == words
     for text in (words[:-20] + f"token={HUSH * 9}", words + f"token={HUSH}", words[:-5] + TOKEN):
         shown = mask("note", text)
         assert shown.endswith(size)
         assert HUSH not in shown
         assert TOKEN[:8] not in shown
-        assert len(shown) > MOST_CHARACTERS * 0.9
-    numbers = mask("note", list(range(MOST_VALUES * 3)))
-    assert numbers[-2:] == [MOST_VALUES - 2, size]
-    named = mask("note", {number: number for number in range(MOST_VALUES * 3)})
-    assert len(named) == MOST_VALUES + 1
+        assert len(shown) > MAX_CHARACTERS * 0.9
+    numbers = mask("note", list(range(MAX_VALUES * 3)))
+    assert numbers[-2:] == [MAX_VALUES - 2, size]
+    named = mask("note", {number: number for number in range(MAX_VALUES * 3)})
+    assert len(named) == MAX_VALUES + 1
     assert named[size] == size
 
 
 def test_size_of_names():
     """Names count as well as values: it takes time to judge them."""
     named = mask("note", {f"n{number}" + "Xx" * 99: 1 for number in range(20_000)})
-    assert MOST_CHARACTERS // 210 < len(named) < MOST_CHARACTERS // 190
+    assert MAX_CHARACTERS // 210 < len(named) < MAX_CHARACTERS // 190
     assert named[Why.SIZE.placeholder] == Why.SIZE.placeholder
 
 
 def test_size_of_a_page():
     """The entries of a page share a limit, of characters and of values; beyond it all is hidden."""
     size = Why.SIZE.placeholder
-    words = "red " * (MOST_CHARACTERS // 4 - 10)
+    words = "red " * (MAX_CHARACTERS // 4 - 10)
     page = Page()
-    assert [page.mask("note", words) for _ in range(ENTRIES_OF_A_PAGE)] == [words] * 2
+    assert [page.mask("note", words) for _ in range(PAGE_BUDGET_IN_ENTRIES)] == [words] * 2
     assert page.mask("note", words).endswith(size)
     assert page.mask("color", 1) == page.mask_name("color") == page.masked_json("a", "b") == size
     page = Page()
-    for _ in range(ENTRIES_OF_A_PAGE):
-        page.mask("note", [1] * MOST_VALUES)
+    for _ in range(PAGE_BUDGET_IN_ENTRIES):
+        page.mask("note", [1] * MAX_VALUES)
     assert page.mask("color", 1) == size
 
 
@@ -550,4 +550,4 @@ def test_the_docs_list_the_words(title, words):
 def test_the_docs_list_the_reasons():
     """Each reason for hiding something is in the docs, and each service whose tokens are known."""
     assert all(f"`{why.placeholder}`" in DOCS for why in Why)
-    assert all(service in DOCS for service in looks.TOKENS)
+    assert all(service in DOCS for service in patterns.TOKENS)

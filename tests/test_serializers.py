@@ -98,7 +98,7 @@ def test_nothing_is_left_of_a_probe():
     """What a probe calls does nothing once the probe is over."""
     assert executes_code.__wrapped__(pickling.PickleSerializer)
     record("0123")
-    assert serializers._executed == {}
+    assert serializers._was_executed == {}
 
 
 def test_entries_are_not_read(settings, raw, prefix, tmp_path):

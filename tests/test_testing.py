@@ -11,7 +11,7 @@ import pytest
 from django.test import SimpleTestCase
 from fakeredis import FakeRedis
 
-from sessions_redis import conf, leftovers, registry, runs
+from sessions_redis import conf, registry, testing_leftovers, testing_runs
 from sessions_redis.clients import embedded, pools
 from sessions_redis.conf import Conf
 from sessions_redis.engine import SessionStore
@@ -212,7 +212,7 @@ def test_an_environment_that_the_site_sets_up(session_redis, real, everything):
 def a_run(location, prefix):
     """A run of tests that has used sessions, and the keyspace that it had."""
     site = Conf(location, prefix)
-    run = runs.Run(site)
+    run = testing_runs.Run(site)
     return run, run.conf_of(site).keyspace
 
 
@@ -227,7 +227,7 @@ def test_neighbors(server, raw, prefix, everything, ending):
     run, keyspace = a_run(server.url, site)
     own = [keyspace.session("a" * 32), keyspace.index, keyspace.user("1")]
     start = f"test_{site}:"
-    machine = leftovers.machine()
+    machine = testing_leftovers.machine()
     alive = os.getppid()
     others = [
         f"{site}:index",
@@ -272,7 +272,7 @@ def test_no_keys(server, raw, prefix, everything):
 def test_a_run_that_used_no_session():
     """It does not even ask Redis, so it needs none."""
     site = Conf(f"redis://127.0.0.1:{free_port()}/0")
-    run = runs.Run(site)
+    run = testing_runs.Run(site)
     assert run.conf_of(site).key_prefix.startswith("test_session:")
     del run  # a warning would be an error here
 
@@ -319,7 +319,7 @@ def test_a_restricted_user(tmp_path):
 def test_a_parallel_worker_of_django(server, prefix, monkeypatch):
     """It begins as a copy of the process that has the run, and gets a prefix of its own."""
     site = Conf(server.url, prefix)
-    run = runs.Run(site)
+    run = testing_runs.Run(site)
     run.begin_afresh()
     first = run.conf_of(site).key_prefix
     assert run.conf_of(site).key_prefix == first

@@ -15,17 +15,17 @@ from redis.exceptions import (
 
 from sessions_redis import conf
 from sessions_redis.clients import pools
-from sessions_redis.clients.exchange import Request, exchange, is_of_replica, packed
-from sessions_redis.clients.failures import failure
-from sessions_redis.clients.outages import anoticed, noticed
-from sessions_redis.clients.reports import without_arguments, without_frames
+from sessions_redis.clients.exchange import Request, exchange, is_refusal_of_replica, packed
+from sessions_redis.clients.failures import store_unavailable
+from sessions_redis.clients.outages import alogging_outages, logging_outages
+from sessions_redis.clients.reports import without_credentials, without_tracebacks
 from sessions_redis.storage.commands import Command
 
 T = TypeVar("T")
 
 # How often what was not carried out is sent again: to bring the script along, and to reach
 # whichever server is the master now.
-RESENT = 2
+MAX_RESENDS = 2
 
 # A generator that yields commands, gets their answers and returns a result: how a rule that takes
 # several round trips is written once for both worlds. It may yield a list of commands, too: they
@@ -73,13 +73,13 @@ async def arun(command: Command[T]) -> T:
     return answer
 
 
-def run_quietly(command: Command[T]) -> T:
+def run_without_logging_outages(command: Command[T]) -> T:
     """As `run`, for what no visitor waits for: the log does not tell of an outage met here."""
     answer: T = _run_all((command,))[0]
     return answer
 
 
-@noticed
+@logging_outages
 def run_all(commands: Sequence[Command[Any]]) -> list[Any]:
     """Carry out ``commands`` in one round trip, one after the other, and return their answers."""
     return _run_all(commands)
@@ -88,36 +88,40 @@ def run_all(commands: Sequence[Command[Any]]) -> list[Any]:
 def _run_all(commands: Sequence[Command[Any]]) -> list[Any]:
     try:
         replies = _replies(commands, [command.parts for command in commands])
-        for _ in range(RESENT):
-            again = _not_done(replies)
+        for _ in range(MAX_RESENDS):
+            again = _places_to_resend(replies)
             if not again:
                 break
             missed = [commands[place] for place in again]
             sources = [command.with_source for command in missed]
-            _fill_in(replies, again, _replies(missed, sources))
+            _put_in_place(replies, again, _replies(missed, sources))
         return [_answer(reply, command) for reply, command in zip(replies, commands, strict=True)]
     except RedisError as error:
-        raise failure(conf.current(), without_arguments(error)) from without_frames(error)
+        raise store_unavailable(conf.current(), without_credentials(error)) from without_tracebacks(
+            error
+        )
 
 
-@anoticed
+@alogging_outages
 async def arun_all(commands: Sequence[Command[Any]]) -> list[Any]:
     """As `run_all`, on the connections of the running event loop."""
     try:
         replies = await _areplies(commands, [command.parts for command in commands])
-        for _ in range(RESENT):
-            again = _not_done(replies)
+        for _ in range(MAX_RESENDS):
+            again = _places_to_resend(replies)
             if not again:
                 break
             missed = [commands[place] for place in again]
             sources = [command.with_source for command in missed]
-            _fill_in(replies, again, await _areplies(missed, sources))
+            _put_in_place(replies, again, await _areplies(missed, sources))
         return [_answer(reply, command) for reply, command in zip(replies, commands, strict=True)]
     except RedisError as error:
-        raise failure(conf.current(), without_arguments(error)) from without_frames(error)
+        raise store_unavailable(conf.current(), without_credentials(error)) from without_tracebacks(
+            error
+        )
 
 
-def _not_done(replies: Sequence[Any]) -> list[int]:
+def _places_to_resend(replies: Sequence[Any]) -> list[int]:
     """
     The places of commands that were not carried out, but may be if they are sent again.
 
@@ -127,11 +131,11 @@ def _not_done(replies: Sequence[Any]) -> list[int]:
     return [
         place
         for place, reply in enumerate(replies)
-        if isinstance(reply, NoScriptError) or is_of_replica(reply)
+        if isinstance(reply, NoScriptError) or is_refusal_of_replica(reply)
     ]
 
 
-def _fill_in(replies: list[Any], places: Iterable[int], again: Sequence[Any]) -> None:
+def _put_in_place(replies: list[Any], places: Iterable[int], again: Sequence[Any]) -> None:
     for place, reply in zip(places, again, strict=True):
         replies[place] = reply
 
@@ -142,11 +146,11 @@ def _replies(commands: Sequence[Command[Any]], requests: list[Request]) -> list[
         return []
     ours, reads = pools.current(), [command.read for command in commands]
     try:
-        return exchange(ours.of_process(commands), packed(requests), reads)
+        return exchange(ours.leases_for(commands), packed(requests), reads)
     except RedisConnectionError:
-        if not ours.can_revive(commands):
+        if not ours.restart_embedded_server(commands):
             raise
-        return exchange(ours.of_process(commands), packed(requests), reads)
+        return exchange(ours.leases_for(commands), packed(requests), reads)
 
 
 async def _areplies(commands: Sequence[Command[Any]], requests: list[Request]) -> list[Any]:
@@ -154,11 +158,11 @@ async def _areplies(commands: Sequence[Command[Any]], requests: list[Request]) -
         return []
     ours, reads = pools.current(), [command.read for command in commands]
     try:
-        return await (await ours.of_loop(commands)).ask(requests, reads)
+        return await (await ours.pipeline_for(commands)).ask(requests, reads)
     except RedisConnectionError:
-        if not ours.can_revive(commands):
+        if not ours.restart_embedded_server(commands):
             raise
-        return await (await ours.of_loop(commands)).ask(requests, reads)
+        return await (await ours.pipeline_for(commands)).ask(requests, reads)
 
 
 def _answer(reply: Any, command: Command[T]) -> T:

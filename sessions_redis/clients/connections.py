@@ -28,18 +28,18 @@ from sessions_redis.clients.directories import owner_of_server
 from sessions_redis.clients.garbage import UNREADABLE
 
 # Seconds after which a load balancer may have dropped an idle connection without a word.
-IDLE = 1.0
+IDLE_SECONDS = 1.0
 
 # Errors of a connection that was lost, beside redis-py's own. On a transport that is closing,
 # asyncio raises AttributeError, and uvloop RuntimeError.
-LOST = (OSError, AttributeError, RuntimeError)
+LOST_CONNECTION = (OSError, AttributeError, RuntimeError)
 
 # For SO_LINGER: to close is to reset, and the kernel drops what it has not delivered.
 _RESET = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 # The streams of a process that this one was forked from: whatever closed them would reach into
 # that process's event loop. Kept, so that nothing ever does.
-_of_parents: list[Any] = []
+_streams_of_parents: list[Any] = []
 
 
 class SurplusError(RedisConnectionError):
@@ -56,8 +56,8 @@ class ForeignServerError(RedisConnectionError):
         super().__init__(f"it is a server of another user, whose number is {owner}")
 
 
-def lost(error: BaseException) -> RedisConnectionError:
-    """One of `LOST` as redis-py would have raised it."""
+def lost_connection(error: BaseException) -> RedisConnectionError:
+    """One of `LOST_CONNECTION` as redis-py would have raised it."""
     return RedisConnectionError(f"the connection was lost ({type(error).__name__}: {error})")
 
 
@@ -76,7 +76,7 @@ class _Checked:
     _must_be_own = False
 
     @abstractmethod
-    def is_sound(self) -> bool:
+    def is_usable(self) -> bool:
         """Whether the connection is open and nothing waits to be read."""
 
     @abstractmethod
@@ -89,9 +89,9 @@ class _Checked:
         """
 
     def is_idle(self) -> bool:
-        return monotonic() - self.used > IDLE
+        return monotonic() - self.used > IDLE_SECONDS
 
-    def _is_foreign(self, opened: Any) -> ForeignServerError | None:
+    def _foreign_server_error(self, opened: Any) -> ForeignServerError | None:
         """The error to raise if another user's server must not be at the other end, and is."""
         owner = owner_of_server(opened) if self._must_be_own else None
         return None if owner is None or owner == os.geteuid() else ForeignServerError(owner)
@@ -118,14 +118,14 @@ class Checked(_Checked):
 
     def _connect(self) -> Any:
         opened = super()._connect()  # type: ignore[misc]  # redis-py's
-        if foreign := self._is_foreign(opened):
+        if foreign := self._foreign_server_error(opened):
             opened.close()
             raise foreign
         self._opened(opened)
         self._decrypted = getattr(opened, "pending", None)  # over TLS
         return opened
 
-    def is_sound(self) -> bool:
+    def is_usable(self) -> bool:
         return self._sock is not None and not (self._has_read_ahead() or self._poll(0))
 
     def has_surplus(self, count: int) -> bool:  # noqa: ARG002 - as in an event loop
@@ -159,16 +159,16 @@ class AsyncChecked(_Checked):
 
     async def on_connect(self) -> None:
         # By a unix socket redis-py signs in here, before _connect() is done.
-        if foreign := self._is_foreign(self._writer.get_extra_info("socket")):
-            self._cut()
+        if foreign := self._foreign_server_error(self._writer.get_extra_info("socket")):
+            self._abort()
             raise foreign
         await super().on_connect()  # type: ignore[misc]  # redis-py's
 
     async def disconnect(self, *args: Any, **kwargs: Any) -> None:
-        self._cut()
+        self._abort()
         await super().disconnect(*args, **kwargs)  # type: ignore[misc]  # redis-py's
 
-    def is_sound(self) -> bool:
+    def is_usable(self) -> bool:
         stream = self._reader
         # The stream has no public way to ask for what it holds; redis-py asks it the same way.
         return not (
@@ -191,17 +191,17 @@ class AsyncChecked(_Checked):
         )
 
     def _close(self) -> None:
-        self._cut()
+        self._abort()
         super()._close()  # type: ignore[misc]  # redis-py's
 
-    def _cut(self) -> None:
+    def _abort(self) -> None:
         """Drop what has not been sent yet, which ``close()`` would first send."""
         if self._writer is None:
             return
         if self._opened_by in (None, os.getpid()):
             self._writer.transport.abort()
         else:
-            _of_parents.append((self._reader, self._writer))
+            _streams_of_parents.append((self._reader, self._writer))
             self._reader = self._writer = None
 
 
@@ -210,7 +210,7 @@ class InMemory:
 
     used: float
 
-    def is_sound(self) -> bool:
+    def is_usable(self) -> bool:
         return True
 
     def is_idle(self) -> bool:
@@ -221,7 +221,7 @@ class InMemory:
 
 
 @cache
-def checked(kind: Any, *, own: bool = False) -> Any:
+def checked_class(kind: Any, *, own: bool = False) -> Any:
     """
     redis-py's class of connections ``kind``, with the promises of this module.
 
@@ -232,34 +232,34 @@ def checked(kind: Any, *, own: bool = False) -> Any:
 
 
 @cache
-def in_memory(kind: Any) -> Any:
+def in_memory_class(kind: Any) -> Any:
     return type(kind.__name__, (InMemory, kind), {})
 
 
-def ready(connection: Any, *, pings: bool) -> None:
+def make_usable(connection: Any, *, pings: bool) -> None:
     """
     Make ``connection`` fit for a request, on a new socket if the one it has is not sound.
 
     ``pings``: whether one that was idle has to show that it still reaches the server.
     """
     must_answer = pings and connection.is_idle()
-    if connection.is_sound() and (not must_answer or _answers(connection)):
+    if connection.is_usable() and (not must_answer or _answers(connection)):
         return
     connection.disconnect()
     connection.connect()
     # Over TLS 1.3 the server's tickets wait there. They go with the first reply; more stays.
-    if not connection.is_sound() and not _answers(connection):
+    if not connection.is_usable() and not _answers(connection):
         raise SurplusError
 
 
-async def aready(connection: Any, *, pings: bool) -> None:
-    """As `ready`, without blocking the running loop."""
+async def amake_usable(connection: Any, *, pings: bool) -> None:
+    """As `make_usable`, without blocking the running loop."""
     must_answer = pings and connection.is_idle()
-    if connection.is_sound() and (not must_answer or await _aanswers(connection)):
+    if connection.is_usable() and (not must_answer or await _aanswers(connection)):
         return
     await connection.disconnect(nowait=True)
     await connection.connect()
-    if not connection.is_sound() and not await _aanswers(connection):
+    if not connection.is_usable() and not await _aanswers(connection):
         raise SurplusError
 
 
@@ -269,9 +269,9 @@ def _answers(connection: Any) -> bool:
         connection.read_response()
     except ResponseError:
         pass  # an answer, too: the user may not PING
-    except (RedisConnectionError, RedisTimeoutError, *UNREADABLE, *LOST):
+    except (RedisConnectionError, RedisTimeoutError, *UNREADABLE, *LOST_CONNECTION):
         return False
-    return bool(connection.is_sound())
+    return bool(connection.is_usable())
 
 
 async def _aanswers(connection: Any) -> bool:
@@ -280,9 +280,9 @@ async def _aanswers(connection: Any) -> bool:
         await connection.read_response()
     except ResponseError:
         pass
-    except (RedisConnectionError, RedisTimeoutError, *UNREADABLE, *LOST):
+    except (RedisConnectionError, RedisTimeoutError, *UNREADABLE, *LOST_CONNECTION):
         return False
-    return bool(connection.is_sound())
+    return bool(connection.is_usable())
 
 
 def _poll(fileno: int) -> Callable[[int], Any]:

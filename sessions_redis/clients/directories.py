@@ -21,12 +21,12 @@ from typing import IO, Any
 from django.core.exceptions import ImproperlyConfigured
 
 # The server's own directory within the directory.
-WITHIN = "appendonlydir"
+APPEND_ONLY_DIRECTORY = "appendonlydir"
 
-OTHER = 'or name another directory in SESSION_REDIS["LOCATION"]'
+OTHER_DIRECTORY = 'or name another directory in SESSION_REDIS["LOCATION"]'
 
 
-def made_private(directory: Path) -> Path:
+def create_private(directory: Path) -> Path:
     """
     Create ``directory`` if it is missing, and return it. Only this user can use it.
 
@@ -43,7 +43,7 @@ def made_private(directory: Path) -> Path:
 
 
 def require_private(directory: Path) -> None:
-    """Raises ``ImproperlyConfigured`` as `made_private`; ``directory`` need not exist yet."""
+    """Raises ``ImproperlyConfigured`` as `create_private`; ``directory`` need not exist yet."""
     try:
         _require_own_way(directory)
         if directory.exists():
@@ -52,7 +52,7 @@ def require_private(directory: Path) -> None:
         raise _unusable(directory, error) from error
 
 
-def opened(path: Path) -> IO[bytes]:
+def open_to_append(path: Path) -> IO[bytes]:
     """The file at ``path`` of a private directory, to write at its end; it never follows a link."""
     # Without O_NONBLOCK, a pipe in its place would make this wait for a reader.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -93,13 +93,15 @@ def _unusable(path: Path, error: OSError) -> ImproperlyConfigured:
 
 
 def _no_directory(path: Path, why: str, remedy: str) -> ImproperlyConfigured:
-    return ImproperlyConfigured(f"embedded:// cannot use {path}: it is {why}. {remedy}, {OTHER}.")
+    return ImproperlyConfigured(
+        f"embedded:// cannot use {path}: it is {why}. {remedy}, {OTHER_DIRECTORY}."
+    )
 
 
 def _unsafe(what: str, remedy: str) -> ImproperlyConfigured:
     return ImproperlyConfigured(
         f"{what} So others might read or change the sessions that embedded:// keeps there. "
-        f"{remedy}, {OTHER}."
+        f"{remedy}, {OTHER_DIRECTORY}."
     )
 
 
@@ -107,7 +109,7 @@ def _require_own_way(directory: Path) -> None:
     """
     No file is on the way to ``directory``, and no symbolic link of another user than root.
 
-    A part that does not exist yet counts as a directory: `made_private` would create one.
+    A part that does not exist yet counts as a directory: `create_private` would create one.
     """
     here, ahead = Path(directory.anchor), [*reversed(directory.parts[1:])]
     while ahead:
@@ -167,7 +169,7 @@ def _entries(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
             except FileNotFoundError:
                 continue  # a running server has just removed it
             yield Path(entry.path), status
-            if entry.name == WITHIN and stat.S_ISDIR(status.st_mode):
+            if entry.name == APPEND_ONLY_DIRECTORY and stat.S_ISDIR(status.st_mode):
                 yield from _entries(Path(entry.path))
 
 

@@ -27,8 +27,8 @@ from threading import Lock
 from django.core.exceptions import ImproperlyConfigured
 
 from sessions_redis.clients.directories import (
-    made_private,
-    opened,
+    create_private,
+    open_to_append,
     require_own_server,
     require_private,
 )
@@ -70,7 +70,7 @@ REMEDY = 'set SESSION_REDIS["LOCATION"] to the URL of a Redis server'
 # first, the shell ends the reader. (PR_SET_PDEATHSIG is Linux only, and fires when the thread that
 # started the server ends: under runserver, with the request.)
 # Standard output is the lock, so that a shell can close it for the reader, which must not hold it.
-WATCHED = """
+WATCHING_SCRIPT = """
 exec 3<&0
 "$@" </dev/null 3<&- &
 server=$!
@@ -80,16 +80,16 @@ wait $server
 """
 
 
-class _Made:
+class _Resources:
     """What a process has made, and ends when it ends; a forked child owns none of it."""
 
     def __init__(self) -> None:
         self.servers: dict[Path, subprocess.Popen[bytes]] = {}
         self.shortcuts: dict[Path, Path] = {}
-        self.making = Lock()
+        self.lock = Lock()
 
 
-_made: dict[int, _Made] = {}
+_resources_of: dict[int, _Resources] = {}
 
 
 def ensure(directory: Path) -> Path:
@@ -101,7 +101,7 @@ def ensure(directory: Path) -> Path:
     unfit or can be somebody else's, or if no server is installed, and `SessionStoreUnavailable` if
     the server ends at once or is not up in time.
     """
-    directory = made_private(directory.absolute())
+    directory = create_private(directory.absolute())
     socket_path = _socket_path(directory)
     deadline = time.monotonic() + START_TIMEOUT
     server = None
@@ -123,9 +123,9 @@ def stop(directory: Path) -> None:
     Happens by itself when the process exits. A server that takes longer than ``STOP_TIMEOUT`` is
     left to finish: the lock keeps others out until it has.
     """
-    server = _ours().servers.pop(directory.absolute(), None)
+    server = _resources().servers.pop(directory.absolute(), None)
     if server is not None:
-        _let_go(server)
+        _end_server(server)
         with suppress(subprocess.TimeoutExpired):
             server.wait(STOP_TIMEOUT)
 
@@ -167,13 +167,13 @@ def _socket_path(directory: Path) -> Path:
     path = directory / SOCKET
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
         return path
-    ours = _ours()
-    with ours.making:
-        if directory not in ours.shortcuts:
+    resources = _resources()
+    with resources.lock:
+        if directory not in resources.shortcuts:
             shortcut = Path(tempfile.mkdtemp(prefix="sessions-redis-")) / "d"
             shortcut.symlink_to(directory)
-            ours.shortcuts[directory] = shortcut
-        return ours.shortcuts[directory] / SOCKET
+            resources.shortcuts[directory] = shortcut
+        return resources.shortcuts[directory] / SOCKET
 
 
 def _answers(socket_path: Path) -> bool:
@@ -191,16 +191,20 @@ def _answers(socket_path: Path) -> bool:
 
 def _start(directory: Path) -> subprocess.Popen[bytes] | None:
     # None while the lock is held: by a server that is starting or ending, or by another starter.
-    ours = _ours()
-    with ours.making, opened(directory / LOCK) as lock, opened(directory / LOG) as log:
+    resources = _resources()
+    with (
+        resources.lock,
+        open_to_append(directory / LOCK) as lock,
+        open_to_append(directory / LOG) as log,
+    ):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None
         stop(directory)  # What is left of one that has died.
         options = [word for name, value in CONFIG.items() for word in (f"--{name}", value)]
-        server = ours.servers[directory] = subprocess.Popen(  # noqa: S603 - our script, our arguments
-            ["/bin/sh", "-c", WATCHED, "sh", str(binary()), *options],
+        server = resources.servers[directory] = subprocess.Popen(  # noqa: S603 - our script, our arguments
+            ["/bin/sh", "-c", WATCHING_SCRIPT, "sh", str(binary()), *options],
             cwd=directory,
             stdin=subprocess.PIPE,
             stdout=lock,
@@ -211,7 +215,7 @@ def _start(directory: Path) -> subprocess.Popen[bytes] | None:
         return server
 
 
-def _let_go(server: subprocess.Popen[bytes]) -> None:
+def _end_server(server: subprocess.Popen[bytes]) -> None:
     assert server.stdin is not None  # noqa: S101 - a pipe, as _start made it
     server.stdin.close()
 
@@ -228,41 +232,45 @@ def _unavailable(directory: Path, what: str) -> SessionStoreUnavailable:
 
 @atexit.register
 def _end() -> None:
-    ours = _ours()
-    for directory in list(ours.servers):
+    resources = _resources()
+    for directory in list(resources.servers):
         stop(directory)
-    for shortcut in ours.shortcuts.values():
+    for shortcut in resources.shortcuts.values():
         shutil.rmtree(shortcut.parent, ignore_errors=True)
 
 
-def _ours() -> _Made:
+def _resources() -> _Resources:
     """What this process has made. A fork in C runs no hook, so the process's ID is compared."""
     process = os.getpid()
-    ours = _made.get(process)
-    if ours is None:
-        ours = _made.setdefault(process, _Made())
-        _disown()
-    return ours
+    resources = _resources_of.get(process)
+    if resources is None:
+        resources = _resources_of.setdefault(process, _Resources())
+        _forget_parents_servers()
+    return resources
 
 
-def _disown() -> None:
+def _forget_parents_servers() -> None:
     # Were its copy of the pipe to stay open, a forked child would keep its parent's server alive.
-    for process, made in list(_made.items()):
+    for process, made in list(_resources_of.items()):
         if process != os.getpid():
             for server in made.servers.values():
-                _let_go(server)
+                _end_server(server)
                 server.returncode = 0  # No child of this process: there is nothing to wait for.
             made.servers.clear()
 
 
-def _hold() -> None:
-    _ours().making.acquire()
+def _lock_before_fork() -> None:
+    _resources().lock.acquire()
 
 
-def _release() -> None:
-    _ours().making.release()
+def _unlock_after_fork() -> None:
+    _resources().lock.release()
 
 
 # A fork waits until nothing is half made: its child would inherit the pipe of a server that it does
 # not know of.
-os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_disown)
+os.register_at_fork(
+    before=_lock_before_fork,
+    after_in_parent=_unlock_after_fork,
+    after_in_child=_forget_parents_servers,
+)

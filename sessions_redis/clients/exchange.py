@@ -12,16 +12,22 @@ from redis import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, ResponseError
 
-from sessions_redis.clients.connections import LOST, SurplusError, aready, lost, ready
-from sessions_redis.clients.garbage import UNREADABLE, Read, answers, garbage
+from sessions_redis.clients.connections import (
+    LOST_CONNECTION,
+    SurplusError,
+    amake_usable,
+    lost_connection,
+    make_usable,
+)
+from sessions_redis.clients.garbage import UNREADABLE, Read, garbage_error, parsed
 from sessions_redis.clients.leases import NOT_SENT, AsyncLeases, Leases
-from sessions_redis.clients.reports import without_frames
+from sessions_redis.clients.reports import without_tracebacks
 from sessions_redis.storage.commands import Argument
 
 Request = tuple[Argument, ...]
 
 # What an exchange fails with, beside redis-py's own errors.
-FAILED = (*UNREADABLE, *LOST)
+FAILURES = (*UNREADABLE, *LOST_CONNECTION)
 
 # Never connected: it only puts requests into bytes. That of the plain world serves both, because
 # redis-py's asynchronous connections make no use of hiredis for that.
@@ -35,12 +41,12 @@ def packed(requests: Sequence[Request]) -> bytes:
     return b"".join(_packer.pack_commands(requests))
 
 
-def as_failed(error: BaseException) -> RedisConnectionError:
-    """One of `FAILED` as redis-py would have raised it: garbage that came, or a lost connection."""
-    return garbage(error) if isinstance(error, UNREADABLE) else lost(error)
+def connection_error(error: BaseException) -> RedisConnectionError:
+    """The error of redis-py for ``error``, one of `FAILURES`: garbage, or a lost connection."""
+    return garbage_error(error) if isinstance(error, UNREADABLE) else lost_connection(error)
 
 
-def is_of_replica(error: Any) -> bool:
+def is_refusal_of_replica(error: Any) -> bool:
     """Whether the server refused to write because it is a replica."""
     # Redis 6.2 puts the refusal of a script's command behind words of its own.
     return isinstance(error, ReadOnlyError) or (
@@ -59,29 +65,29 @@ def exchange(leases: Leases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
     Raises redis-py's error when the server does not answer, or answers with garbage, after what
     retries there are; with the note `NOT_SENT` if nothing was sent.
     """
-    of_replica = was_sent = False
+    is_replica = was_sent = False
 
     def ask() -> list[Any]:
         nonlocal was_sent
         try:
-            if leases.pings or not connection.is_sound():
-                ready(connection, pings=leases.pings)
+            if leases.pings or not connection.is_usable():
+                make_usable(connection, pings=leases.pings)
             was_sent = True
             connection.send_packed_command([sent])
             replies = [reply() for _ in reads]
             has_surplus = connection.has_surplus(len(reads))
-        except FAILED as error:
-            raise as_failed(error) from error
+        except FAILURES as error:
+            raise connection_error(error) from error
         if has_surplus:
             raise SurplusError
-        return answers(replies, reads)
+        return parsed(replies, reads)
 
     def reply() -> Any:
-        nonlocal of_replica
+        nonlocal is_replica
         try:
             return connection.read_response()
         except ResponseError as error:
-            of_replica |= is_of_replica(error)
+            is_replica |= is_refusal_of_replica(error)
             return error
 
     lease = leases.take()
@@ -91,12 +97,12 @@ def exchange(leases: Leases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
             ask, lambda _: connection.disconnect()
         )
         leases.answered(lease)
-        if of_replica:
+        if is_replica:
             connection.disconnect()
     except BaseException as error:
         if not was_sent:
             error.add_note(NOT_SENT)
-        without_frames(error)  # an interruption, too, may have come while redis-py signed in
+        without_tracebacks(error)  # an interruption, too, may have come while redis-py signed in
         # What nobody read would be taken for the next request's reply.
         lease.connection.disconnect()
         raise
@@ -107,29 +113,29 @@ def exchange(leases: Leases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
 
 async def aexchange(leases: AsyncLeases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
     """As `exchange`, without blocking the running loop."""
-    of_replica = was_sent = False
+    is_replica = was_sent = False
 
     async def ask() -> list[Any]:
         nonlocal was_sent
         try:
-            if leases.pings or not connection.is_sound():
-                await aready(connection, pings=leases.pings)
+            if leases.pings or not connection.is_usable():
+                await amake_usable(connection, pings=leases.pings)
             was_sent = True
             await connection.send_packed_command([sent])
             replies = [await reply() for _ in reads]
             has_surplus = connection.has_surplus(len(reads))
-        except FAILED as error:
-            raise as_failed(error) from error
+        except FAILURES as error:
+            raise connection_error(error) from error
         if has_surplus:
             raise SurplusError
-        return answers(replies, reads)
+        return parsed(replies, reads)
 
     async def reply() -> Any:
-        nonlocal of_replica
+        nonlocal is_replica
         try:
             return await connection.read_response()
         except ResponseError as error:
-            of_replica |= is_of_replica(error)
+            is_replica |= is_refusal_of_replica(error)
             return error
 
     lease = await leases.take()
@@ -139,12 +145,12 @@ async def aexchange(leases: AsyncLeases, sent: bytes, reads: Sequence[Read]) -> 
             ask, lambda _: connection.disconnect(nowait=True)
         )
         leases.answered(lease)
-        if of_replica:
+        if is_replica:
             await connection.disconnect()
     except BaseException as error:
         if not was_sent:
             error.add_note(NOT_SENT)
-        without_frames(error)  # an interruption, too, may have come while redis-py signed in
+        without_tracebacks(error)  # an interruption, too, may have come while redis-py signed in
         await lease.connection.disconnect(nowait=True)
         raise
     finally:

@@ -16,17 +16,17 @@ from redis.exceptions import (
 from sessions_redis import locations
 from sessions_redis.clients.connections import SurplusError
 from sessions_redis.clients.garbage import SIGNING_IN, GarbageError
-from sessions_redis.clients.leases import NOT_SENT, NoneFreeError
+from sessions_redis.clients.leases import NOT_SENT, NoFreeConnectionError
 from sessions_redis.clients.pools import RETRIED
 from sessions_redis.conf import Conf, is_testing
 from sessions_redis.exceptions import SessionStoreUnavailable
 
 # What the server answers to a command that it does not carry out. Some of these redis-py counts
 # among the errors of connections.
-REFUSED = (ResponseError, AuthenticationError, AuthorizationError, BusyLoadingError)
+REFUSALS = (ResponseError, AuthenticationError, AuthorizationError, BusyLoadingError)
 
 # The options that give redis-py a password.
-GIVEN = {"username", "password", "credential_provider"}
+PASSWORD_OPTIONS = {"username", "password", "credential_provider"}
 
 # Tests use other keys than the site, so their Redis user needs more.
 _FOR_TESTS = ' For tests, see docs/testing.md, "A restricted Redis user", too.'
@@ -38,28 +38,28 @@ HELLO = (
 )
 
 
-def failure(settings: Conf, error: RedisError) -> SessionStoreUnavailable:
+def store_unavailable(settings: Conf, error: RedisError) -> SessionStoreUnavailable:
     """
     Says what happened, the likely cause and the remedy, without the password of Redis.
 
     Its ``may_have_been_done`` is ``False`` where the command was not sent, or Redis refused it.
     """
-    words = next(words for fits, words in _WORDS if fits(error))
+    words = next(words for fits, words in _EXPLANATIONS if fits(error))
     said = words.format(
         what=str(error).rstrip(".?"),
         prefix=settings.key_prefix,
-        credentials=_what_lets_in(settings, error),
+        credentials=_advice_on_credentials(settings, error),
         for_tests=_FOR_TESTS if is_testing() else "",
     )
     failed = SessionStoreUnavailable(f"Redis at {settings.shown_location} {said}")
     was_sent = NOT_SENT not in getattr(error, "__notes__", ())
-    failed.may_have_been_done = was_sent and not isinstance(error, REFUSED)
+    failed.may_have_been_done = was_sent and not isinstance(error, REFUSALS)
     return failed
 
 
-def _what_lets_in(settings: Conf, error: RedisError) -> str:
+def _advice_on_credentials(settings: Conf, error: RedisError) -> str:
     in_location = locations.has_credentials(settings.location)
-    in_options = GIVEN & (settings.options or {}).keys()
+    in_options = PASSWORD_OPTIONS & (settings.options or {}).keys()
     if "Authentication required" in str(error) and (in_location or in_options):
         return f"It was given a password, so it may not know {HELLO}"
     if in_location:
@@ -78,7 +78,7 @@ def _while_signing_in(error: RedisError, *words: str) -> bool:
 
 
 # The first that fits is what is said.
-_WORDS: tuple[tuple[Callable[[RedisError], bool], str], ...] = (
+_EXPLANATIONS: tuple[tuple[Callable[[RedisError], bool], str], ...] = (
     (
         # By a unix socket, redis-py's asynchronous connections tell it as a cause only.
         lambda error: any(isinstance(e, AuthenticationError) for e in (error, error.__cause__)),
@@ -110,7 +110,7 @@ _WORDS: tuple[tuple[Callable[[RedisError], bool], str], ...] = (
         'and "OPTIONS".',
     ),
     (
-        lambda error: isinstance(error, NoneFreeError),
+        lambda error: isinstance(error, NoFreeConnectionError),
         "was not asked: all connections of this process are in use. "
         'Raise "max_connections" in SESSION_REDIS["OPTIONS"], or "timeout", the seconds to '
         "wait for one.",

@@ -39,12 +39,12 @@ UNREADABLE = (
 )
 
 
-def garbage(error: BaseException) -> GarbageError:
+def garbage_error(error: BaseException) -> GarbageError:
     """Without the error's own text, which may hold a line of what was received."""
     return GarbageError(f"redis-py cannot parse it ({type(error).__name__})")
 
 
-def answers(replies: list[Any], reads: Sequence[Read]) -> list[Any]:
+def parsed(replies: list[Any], reads: Sequence[Read]) -> list[Any]:
     """
     Put in place of each of ``replies`` what its read makes of it; the server's errors stay.
 
@@ -59,25 +59,25 @@ def answers(replies: list[Any], reads: Sequence[Read]) -> list[Any]:
     return replies
 
 
-def greet(connection: Any) -> None:
+def sign_in(connection: Any) -> None:
     """
     Sign in on a new connection, as redis-py does by itself, for its ``redis_connect_func``.
 
     After an error that is not its own redis-py would leave the connection open, half signed in,
     and use it for the next request.
     """
-    with _greeting(connection):
+    with _signing_in(connection):
         connection.on_connect_check_health(check_health=False)  # no PING before the greeting
 
 
-async def agreet(connection: Any) -> None:
-    """As `greet`, without blocking the running loop."""
-    with _greeting(connection):
+async def asign_in(connection: Any) -> None:
+    """As `sign_in`, without blocking the running loop."""
+    with _signing_in(connection):
         await connection.on_connect_check_health(check_health=False)
 
 
 @contextmanager
-def _greeting(connection: Any) -> Iterator[None]:
+def _signing_in(connection: Any) -> Iterator[None]:
     try:
         yield
     except (ResponseError, RedisConnectionError) as error:
@@ -86,16 +86,16 @@ def _greeting(connection: Any) -> Iterator[None]:
             error.add_note(SIGNING_IN)
         raise
     except UNREADABLE as error:
-        if not _is_of_reading(error):
+        if not _came_from_parsing(error):
             raise
-        raise garbage(error) from error
+        raise garbage_error(error) from error
     except AttributeError as error:
         if error.name != "get":  # redis-py takes the reply to HELLO for a mapping
             raise
-        raise garbage(error) from error
+        raise garbage_error(error) from error
 
 
-def _is_of_reading(error: BaseException) -> bool:
+def _came_from_parsing(error: BaseException) -> bool:
     """Whether redis-py or its stream raised it, and not a site's own credential provider."""
     module, link = "", error.__traceback__
     while link is not None:

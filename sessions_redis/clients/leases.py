@@ -4,7 +4,7 @@ Connections that are kept at hand between commands.
 To get a connection from redis-py's pool and to give it back takes as long as half a round trip on
 loopback, so an idle connection stays here for a moment. What redis-py does for its connections,
 such as signing in again with a new token, it does whenever one passes through its pool, as each of
-them does after `KEPT`. Whether a connection is sound is looked at with each exchange.
+them does after `KEEP_SECONDS`. Whether a connection is sound is looked at with each exchange.
 """
 
 import asyncio
@@ -16,31 +16,31 @@ from typing import Any, NamedTuple
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from sessions_redis.clients.connections import lost
-from sessions_redis.clients.reports import without_frames
+from sessions_redis.clients.connections import lost_connection
+from sessions_redis.clients.reports import without_tracebacks
 
 # Seconds after which a connection passes through redis-py's pool again.
-KEPT = 1.0
+KEEP_SECONDS = 1.0
 
 # Connections in use at a time, where the pool knows no smaller number.
-MOST = 10_000
+MAX_CONNECTIONS = 10_000
 
 # A note on the error of a command that found no connection: the server has not seen it.
 NOT_SENT = "The command was not sent."
 
 # Errors of a connection that was lost while it was made, beside redis-py's own; uvloop raises
 # RuntimeError.
-LOST_EARLY = (OSError, RuntimeError)
+LOST_CONNECTION_EARLY = (OSError, RuntimeError)
 
 
-class NoneFreeError(RedisConnectionError):
+class NoFreeConnectionError(RedisConnectionError):
     """All connections are in use, and the server answers over them: there are too few."""
 
 
 def _not_sent(error: BaseException) -> BaseException:
     """What to raise where there is no connection because of ``error``."""
-    without_frames(error)  # an interruption, too, may have come while redis-py signed in
-    failed = lost(error) if isinstance(error, LOST_EARLY) else error
+    without_tracebacks(error)  # an interruption, too, may have come while redis-py signed in
+    failed = lost_connection(error) if isinstance(error, LOST_CONNECTION_EARLY) else error
     failed.add_note(NOT_SENT)
     return failed
 
@@ -52,7 +52,7 @@ class Lease(NamedTuple):
     until: float
 
 
-class _Kept:
+class _AnyLeases:
     """
     What both worlds share.
 
@@ -65,8 +65,8 @@ class _Kept:
         self.pings = pings
         self._idle: deque[Lease] = deque()  # its append and pop are atomic
         # The pool of memory:// is none that waits.
-        self._patience: float | None = getattr(pool, "timeout", None)
-        self._connections: int = min(pool.max_connections, MOST)
+        self._timeout: float | None = getattr(pool, "timeout", None)
+        self._connections: int = min(pool.max_connections, MAX_CONNECTIONS)
         self._last_answer = 0.0
 
     def answered(self, lease: Lease) -> None:
@@ -74,12 +74,14 @@ class _Kept:
         lease.connection.used = self._last_answer = monotonic()
 
     def _new(self, connection: Any) -> Lease:
-        return Lease(connection, monotonic() + KEPT)
+        return Lease(connection, monotonic() + KEEP_SECONDS)
 
-    def _none_free(self) -> RedisConnectionError | RedisTimeoutError:
-        error: RedisConnectionError | RedisTimeoutError = NoneFreeError("No connection available")
+    def _no_free_connection(self) -> RedisConnectionError | RedisTimeoutError:
+        error: RedisConnectionError | RedisTimeoutError = NoFreeConnectionError(
+            "No connection available"
+        )
         # While the server hangs, more connections would hang as well.
-        if monotonic() - self._last_answer > ((self._patience or 0) / 2 or 0.1):
+        if monotonic() - self._last_answer > ((self._timeout or 0) / 2 or 0.1):
             error = RedisTimeoutError(
                 f"all {self._connections} connections of this process wait for its replies"
             )
@@ -87,7 +89,7 @@ class _Kept:
         return error
 
 
-class Leases(_Kept):
+class Leases(_AnyLeases):
     """
     Of a pool of this process, for its threads, which are served in the order they come.
 
@@ -107,7 +109,7 @@ class Leases(_Kept):
         A connection that nobody else uses.
 
         Raises redis-py's ``TimeoutError`` if none comes free within the pool's ``timeout`` because
-        the server does not answer, and `NoneFreeError` if there are too few.
+        the server does not answer, and `NoFreeConnectionError` if there are too few.
         """
         with self._lock:
             turn = None if self._free else Lock()
@@ -119,7 +121,7 @@ class Leases(_Kept):
         if turn is not None:
             self._wait_for(turn)
         try:
-            return self._taken()
+            return self._idle_or_new()
         except BaseException as error:  # noqa: BLE001 - raised again
             self._next()
             raise _not_sent(error) from error.__cause__
@@ -137,13 +139,13 @@ class Leases(_Kept):
 
     def _wait_for(self, turn: Any) -> None:
         try:
-            turn.acquire(timeout=-1 if self._patience is None else self._patience)
+            turn.acquire(timeout=-1 if self._timeout is None else self._timeout)
         except BaseException:
             if not self._withdraw(turn):
                 self._next()
             raise
         if self._withdraw(turn):
-            raise self._none_free()
+            raise self._no_free_connection()
 
     def _withdraw(self, turn: Any) -> bool:
         """Wait no longer. ``False`` if the turn has come, be it at the last moment."""
@@ -153,7 +155,7 @@ class Leases(_Kept):
                 self._turns.remove(turn)
             return is_waiting
 
-    def _taken(self) -> Lease:
+    def _idle_or_new(self) -> Lease:
         # Not "if there is one", which another thread may take meanwhile.
         try:
             lease = self._idle.pop()
@@ -166,7 +168,7 @@ class Leases(_Kept):
         return self._new(self.pool.get_connection())
 
 
-class AsyncLeases(_Kept):
+class AsyncLeases(_AnyLeases):
     """Of a pool of one event loop, for its tasks, which are served in the order they come."""
 
     def __init__(self, pool: Any, *, pings: bool = False) -> None:
@@ -176,12 +178,12 @@ class AsyncLeases(_Kept):
 
     async def take(self) -> Lease:
         try:
-            async with asyncio.timeout(self._patience if self._free.locked() else None):
+            async with asyncio.timeout(self._timeout if self._free.locked() else None):
                 await self._free.acquire()
         except TimeoutError as error:
-            raise self._none_free() from error
+            raise self._no_free_connection() from error
         try:
-            return await self._taken()
+            return await self._idle_or_new()
         except BaseException as error:  # noqa: BLE001 - raised again
             self._free.release()
             raise _not_sent(error) from error.__cause__
@@ -190,7 +192,7 @@ class AsyncLeases(_Kept):
         self._idle.append(lease)
         self._free.release()
 
-    async def _taken(self) -> Lease:
+    async def _idle_or_new(self) -> Lease:
         if self._idle:
             lease = self._idle.pop()
             if monotonic() < lease.until:

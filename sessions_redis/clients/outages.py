@@ -25,8 +25,8 @@ RunAll = Callable[[Commands], list[Any]]
 RunAllAsync = Callable[[Commands], Awaitable[list[Any]]]
 
 # What goes wrong: the class of redis-py's error for a refusal, or that Redis is away.
-Trouble = type[BaseException] | None
-AWAY: Trouble = None
+Cause = type[BaseException] | None
+UNREACHABLE: Cause = None
 
 # Django logs answers of status 500 and above there, so a site's owner is told by the same way.
 log = logs.named("django.request")
@@ -51,68 +51,68 @@ class Outages:
     """
 
     def __init__(self) -> None:
-        self.current: dict[Trouble, _Outage] = {}
-        self._ended: dict[Trouble, float] = {}
+        self.current: dict[Cause, _Outage] = {}
+        self._ended: dict[Cause, float] = {}
         self._changing = Lock()
 
     def failed(self, error: SessionStoreUnavailable, commands: Commands, sent: float) -> None:
-        if (met := _met.get()) is not None:
+        if (met := _failures.get()) is not None:
             met[:] = [error]
-        trouble = _trouble(error)
-        if trouble is not AWAY:
-            self._end([AWAY], sent)
-        is_old = sent <= self._ended.get(trouble, float("-inf"))
+        cause = _cause(error)
+        if cause is not UNREACHABLE:
+            self._end([UNREACHABLE], sent)
+        is_old = sent <= self._ended.get(cause, float("-inf"))
         # Nobody waits for a thread that writes a line: it may be sending a mail.
         if is_old or _is_minor(error) or not self._changing.acquire(blocking=False):
             return
         try:
-            if trouble not in self.current:
-                self._begin(trouble, error, commands, sent)
+            if cause not in self.current:
+                self._begin(cause, error, commands, sent)
         finally:
             self._changing.release()
 
     def _begin(
-        self, trouble: Trouble, error: SessionStoreUnavailable, commands: Commands, sent: float
+        self, cause: Cause, error: SessionStoreUnavailable, commands: Commands, sent: float
     ) -> None:
         try:
             _log(_BEGINS, error)
         finally:  # also when the mail cannot be sent, so that the next request does not try again
-            self.current[trouble] = _Outage(sent, monotonic(), _kinds(commands))
+            self.current[cause] = _Outage(sent, monotonic(), _kinds(commands))
 
     def answered(self, commands: Commands, sent: float) -> None:
         kinds = _kinds(commands)
         over = [
-            trouble
-            for trouble, outage in self.current.copy().items()
-            if trouble is AWAY or outage.refused <= kinds
+            cause
+            for cause, outage in self.current.copy().items()
+            if cause is UNREACHABLE or outage.refused <= kinds
         ]
         self._end(over, sent)
 
-    def _end(self, over: Iterable[Trouble], sent: float) -> None:
+    def _end(self, over: Iterable[Cause], sent: float) -> None:
         if not self.current or not self._changing.acquire(blocking=False):
             return
         try:
-            for trouble in over:
-                outage = self.current.get(trouble)
+            for cause in over:
+                outage = self.current.get(cause)
                 if outage and outage.noticed < sent:
-                    self._ended[trouble] = now = monotonic()
-                    del self.current[trouble]
-                    _log(_IS_BACK if trouble is AWAY else _IS_ALLOWED, now - outage.began)
+                    self._ended[cause] = now = monotonic()
+                    del self.current[cause]
+                    _log(_IS_BACK if cause is UNREACHABLE else _IS_ALLOWED, now - outage.began)
         finally:
             self._changing.release()
 
 
 # What the request at hand has met last, in any of its tasks and threads.
-_met: ContextVar[list[SessionStoreUnavailable] | None] = ContextVar("met", default=None)
+_failures: ContextVar[list[SessionStoreUnavailable] | None] = ContextVar("met", default=None)
 
 
-def collect(met: list[SessionStoreUnavailable] | None) -> None:
+def collect_failures(met: list[SessionStoreUnavailable] | None) -> None:
     """Put into ``met`` what fails from now on in this task or thread, and in those it begins."""
-    _met.set(met)
+    _failures.set(met)
 
 
-def last_met() -> SessionStoreUnavailable | None:
-    met = _met.get()
+def last_failure() -> SessionStoreUnavailable | None:
+    met = _failures.get()
     return met[-1] if met else None
 
 
@@ -125,11 +125,11 @@ def _log(line: str, argument: object) -> None:
     log.error(line, argument, extra={"status_code": 503, "request": logs.no_request()})
 
 
-def _trouble(error: SessionStoreUnavailable) -> Trouble:
+def _cause(error: SessionStoreUnavailable) -> Cause:
     cause = error.__cause__
     if isinstance(cause, ResponseError) and not isinstance(cause, AuthenticationError):
         return type(cause)
-    return AWAY
+    return UNREACHABLE
 
 
 def _is_minor(error: SessionStoreUnavailable) -> bool:
@@ -152,11 +152,11 @@ def _current() -> Outages:
     return _of_process.get(pid) or _of_process.setdefault(pid, Outages())
 
 
-def noticed(run_all: RunAll) -> RunAll:
+def logging_outages(run_all: RunAll) -> RunAll:
     """Have what ``run_all`` meets be logged."""
 
     @wraps(run_all)
-    def noticing(commands: Commands) -> list[Any]:
+    def and_log(commands: Commands) -> list[Any]:
         outages, sent = _current(), monotonic()
         try:
             answers = run_all(commands)
@@ -167,14 +167,14 @@ def noticed(run_all: RunAll) -> RunAll:
             outages.answered(commands, sent)
         return answers
 
-    return noticing
+    return and_log
 
 
-def anoticed(arun_all: RunAllAsync) -> RunAllAsync:
-    """As `noticed`."""
+def alogging_outages(arun_all: RunAllAsync) -> RunAllAsync:
+    """As `logging_outages`."""
 
     @wraps(arun_all)
-    async def noticing(commands: Commands) -> list[Any]:
+    async def and_log(commands: Commands) -> list[Any]:
         outages, sent = _current(), monotonic()
         try:
             answers = await arun_all(commands)
@@ -185,7 +185,7 @@ def anoticed(arun_all: RunAllAsync) -> RunAllAsync:
             outages.answered(commands, sent)
         return answers
 
-    return noticing
+    return and_log
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

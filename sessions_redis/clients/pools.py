@@ -26,11 +26,11 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from sessions_redis import conf, locations
-from sessions_redis.clients.connections import checked, in_memory
-from sessions_redis.clients.garbage import agreet, greet
+from sessions_redis.clients.connections import checked_class, in_memory_class
+from sessions_redis.clients.garbage import asign_in, sign_in
 from sessions_redis.clients.leases import AsyncLeases, Leases
 from sessions_redis.clients.pipelines import Pipeline
-from sessions_redis.clients.reports import without_frames
+from sessions_redis.clients.reports import without_tracebacks
 from sessions_redis.conf import Conf
 from sessions_redis.storage.commands import Command
 
@@ -46,17 +46,17 @@ BACKOFF = {"base": 0.01, "cap": 0.1}
 RETRIED = (RedisConnectionError, RedisTimeoutError)
 
 
-class _World(NamedTuple):
+class _RedisPyNames(NamedTuple):
     """The names of the same things in redis-py's two worlds."""
 
     pool: Any
     retry: Any
-    greet: Any
+    sign_in: Any
     fake_client: str
 
 
-SYNC = _World(redis.BlockingConnectionPool, Retry, greet, "FakeRedis")
-ASYNC = _World(redis.asyncio.BlockingConnectionPool, AsyncRetry, agreet, "FakeAsyncRedis")
+SYNC = _RedisPyNames(redis.BlockingConnectionPool, Retry, sign_in, "FakeRedis")
+ASYNC = _RedisPyNames(redis.asyncio.BlockingConnectionPool, AsyncRetry, asign_in, "FakeAsyncRedis")
 
 
 class Pools:
@@ -68,19 +68,19 @@ class Pools:
         self._of_loop: dict[asyncio.AbstractEventLoop, dict[bool, Pipeline]] = {}
         self._lock = Lock()
 
-    def of_process(self, commands: Sequence[Command[Any]]) -> Leases:
-        repeats = self._readied(commands)
+    def leases_for(self, commands: Sequence[Command[Any]]) -> Leases:
+        repeats = self._may_be_resent(commands)
         leases = self._of_process.get(repeats)
         if leases is None:
             with self._lock:
                 leases = self._of_process.get(repeats)
                 if leases is None:
-                    pool = build(self.conf, SYNC, repeats=repeats)
+                    pool = build_pool(self.conf, SYNC, repeats=repeats)
                     leases = self._of_process[repeats] = Leases(pool, pings=not repeats)
         return leases
 
-    async def of_loop(self, commands: Sequence[Command[Any]]) -> Pipeline:
-        repeats = self._readied(commands)
+    async def pipeline_for(self, commands: Sequence[Command[Any]]) -> Pipeline:
+        repeats = self._may_be_resent(commands)
         loop = asyncio.get_running_loop()
         of_loop = self._of_loop.get(loop)
         if of_loop is None:
@@ -89,12 +89,12 @@ class Pools:
             await _until_shutdown(loop, self._closing(loop))
         pipeline = of_loop.get(repeats)
         if pipeline is None:
-            pool = build(self.conf, ASYNC, repeats=repeats)
+            pool = build_pool(self.conf, ASYNC, repeats=repeats)
             pipeline = Pipeline(AsyncLeases(pool, pings=not repeats))
             of_loop[repeats] = pipeline
         return pipeline
 
-    def can_revive(self, commands: Sequence[Command[Any]]) -> bool:
+    def restart_embedded_server(self, commands: Sequence[Command[Any]]) -> bool:
         """
         Whether it is worth running ``commands`` again: the embedded server was away and is back.
 
@@ -110,7 +110,7 @@ class Pools:
         for leases in self._of_process.values():
             leases.pool.disconnect()
 
-    def _readied(self, commands: Sequence[Command[Any]]) -> bool:
+    def _may_be_resent(self, commands: Sequence[Command[Any]]) -> bool:
         for command in commands:
             if not command.repeatable:
                 # It cannot wait for a failure to bring the server back.
@@ -144,32 +144,32 @@ def _drop_ended(by_loop: dict[asyncio.AbstractEventLoop, Any]) -> None:
             by_loop.pop(loop, None)  # another thread may have been here
 
 
-def build(settings: Conf, world: _World, *, repeats: bool) -> Any:
+def build_pool(settings: Conf, names: _RedisPyNames, *, repeats: bool) -> Any:
     """
-    A pool of connections of ``world``, none made yet. ``repeats``: lost requests are sent again.
+    A pool of connections of ``names``, none made yet. ``repeats``: lost requests are sent again.
 
     Raises ``ImproperlyConfigured`` if redis-py refuses the settings or a package is missing.
     """
     if settings.scheme == "memory":
         fakeredis, server = _memory(settings.location)
-        pool = getattr(fakeredis, world.fake_client)(server=server).connection_pool
-        pool.connection_class = in_memory(pool.connection_class)
+        pool = getattr(fakeredis, names.fake_client)(server=server).connection_pool
+        pool.connection_class = in_memory_class(pool.connection_class)
         return pool
     socket = _embedded().ensure(settings.directory) if settings.scheme == "embedded" else None
-    return _built(settings, world, socket, repeats=repeats)
+    return _checked_pool(settings, names, socket, repeats=repeats)
 
 
-def _built(settings: Conf, world: _World, socket: Any, *, repeats: bool) -> Any:
+def _checked_pool(settings: Conf, names: _RedisPyNames, socket: Any, *, repeats: bool) -> Any:
     # Error reports print the variables of this frame: none may hold the URL or the options.
     try:
-        return _pool_at(settings, world, socket, repeats=repeats)
+        return _pool_at(settings, names, socket, repeats=repeats)
     except (TypeError, ValueError, RedisError) as error:
         if locations.has_password_option(settings.location):
             raise ImproperlyConfigured(_UNNAMED) from None
         raise ImproperlyConfigured(
             f"redis-py does not take what SESSION_REDIS says: {error}. "
             'Look at "LOCATION" (its part behind the ?) and "OPTIONS".'
-        ) from without_frames(error)
+        ) from without_tracebacks(error)
 
 
 # redis-py names the option. That can be a part of the password, after an & that is not encoded.
@@ -179,13 +179,13 @@ _UNNAMED = (
 )
 
 
-def _pool_at(settings: Conf, world: _World, socket: Any, *, repeats: bool) -> Any:
+def _pool_at(settings: Conf, names: _RedisPyNames, socket: Any, *, repeats: bool) -> Any:
     url = settings.location if socket is None else f"unix://{quote(str(socket))}"
-    pool = world.pool.from_url(url, **_options(settings, world, repeats=repeats))
+    pool = names.pool.from_url(url, **_options(settings, names, repeats=repeats))
     _require_seconds("timeout", pool.timeout)
     for name in TIMEOUTS:
         _require_seconds(name, pool.connection_kwargs.get(name), least=0.001)
-    pool.connection_class = checked(pool.connection_class, own=socket is not None)
+    pool.connection_class = checked_class(pool.connection_class, own=socket is not None)
     # Made and thrown away: redis-py looks at the options when it makes a connection.
     connection = pool.connection_class(**pool.connection_kwargs)
     if connection.encoder.decode_responses:
@@ -202,17 +202,17 @@ def check() -> None:
     settings = conf.current()
     if settings.scheme == "embedded":
         _embedded().check(settings.directory)
-        _built(settings, SYNC, "/any", repeats=True)
+        _checked_pool(settings, SYNC, "/any", repeats=True)
     else:
-        build(settings, SYNC, repeats=True)
+        build_pool(settings, SYNC, repeats=True)
 
 
-def _options(settings: Conf, world: _World, *, repeats: bool) -> dict[str, Any]:
+def _options(settings: Conf, names: _RedisPyNames, *, repeats: bool) -> dict[str, Any]:
     options: dict[str, Any] = {
         **TIMEOUTS,
         **POOL,
         "retry": Retry(EqualJitterBackoff(**BACKOFF), RETRIES),
-        "redis_connect_func": world.greet,
+        "redis_connect_func": names.sign_in,
         **(settings.options or {}),
     }
     if not repeats:
@@ -221,7 +221,7 @@ def _options(settings: Conf, world: _World, *, repeats: bool) -> dict[str, Any]:
     if not isinstance(given, Retry | AsyncRetry):
         raise TypeError(f"the option retry takes a redis.retry.Retry, not {given!r}")
     # One OPTIONS for both worlds; redis-py has no public way from one to the other.
-    options["retry"] = world.retry(given._backoff, given._retries)
+    options["retry"] = names.retry(given._backoff, given._retries)
     return options
 
 

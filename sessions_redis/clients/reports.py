@@ -8,15 +8,15 @@ from redis.exceptions import RedisError
 E = TypeVar("E", bound=BaseException)
 
 # Where a traceback begins that came up within an exchange. Others are of the code that called.
-OF_AN_EXCHANGE = {"asyncio", "redis", "sessions_redis", "socket", "ssl"}
+MODULES_OF_AN_EXCHANGE = {"asyncio", "redis", "sessions_redis", "socket", "ssl"}
 
 # A server's error repeats the arguments of an unknown command. Those of HELLO and AUTH are user and
 # password. It also names a user who lacks a permission.
-REPEATED = re.compile(r",? with args beginning with:.*", re.DOTALL)
-USER_NAMED = re.compile(r"\buser .* has no permissions", re.IGNORECASE | re.DOTALL)
+REPEATED_ARGUMENTS = re.compile(r",? with args beginning with:.*", re.DOTALL)
+NAMED_USER = re.compile(r"\buser .* has no permissions", re.IGNORECASE | re.DOTALL)
 
 
-def without_frames(error: E) -> E:
+def without_tracebacks(error: E) -> E:
     """
     ``error`` itself, without its traceback, and so are the errors that led to it.
 
@@ -24,30 +24,30 @@ def without_frames(error: E) -> E:
     that the caller was already handling keeps its own.
     """
     link: BaseException | None = error
-    while link is not None and _is_of_an_exchange(link):
+    while link is not None and _began_in_an_exchange(link):
         link.__traceback__ = None
         link = link.__cause__ or link.__context__
     return error
 
 
-def without_arguments(error: E) -> E:
+def without_credentials(error: E) -> E:
     """``error`` itself. Its text, and those of its causes, no longer repeat arguments and users."""
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, RedisError):
-            link.args = tuple(map(_cut, link.args))
+            link.args = tuple(map(_redacted, link.args))
         link = link.__cause__ or link.__context__
     return error
 
 
-def _cut(said: Any) -> Any:
+def _redacted(said: Any) -> Any:
     if not isinstance(said, str):
         return said
-    return USER_NAMED.sub("this user has no permissions", REPEATED.sub("", said))
+    return NAMED_USER.sub("this user has no permissions", REPEATED_ARGUMENTS.sub("", said))
 
 
-def _is_of_an_exchange(error: BaseException) -> bool:
+def _began_in_an_exchange(error: BaseException) -> bool:
     if error.__traceback__ is None:
         return True
     module = error.__traceback__.tb_frame.f_globals.get("__name__", "")
-    return module.partition(".")[0] in OF_AN_EXCHANGE
+    return module.partition(".")[0] in MODULES_OF_AN_EXCHANGE

@@ -93,7 +93,7 @@ def _names() -> Names:
     setting = conf.current()
     own = get_default_exception_reporter_filter()
     has_own = isinstance(own, SafeExceptionReporterFilter)
-    return _names_of(
+    return _cached_names(
         tuple(setting.masked_names),
         tuple(setting.unmasked_names),
         (settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME),
@@ -103,4 +103,4 @@ def _names() -> Names:
 
 
 # One object for each rule, so that what was found out of a name is found again.
-_names_of = lru_cache(maxsize=16)(Names)
+_cached_names = lru_cache(maxsize=16)(Names)

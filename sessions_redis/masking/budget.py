@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Self
 
 # Of one entry; a page has as much as so many entries. All beyond that is hidden.
-MOST_VALUES, MOST_CHARACTERS, MOST_JSON = 20_000, 100_000, 500_000
-ENTRIES_OF_A_PAGE = 2
+MAX_VALUES, MAX_CHARACTERS, MAX_JSON_CHARACTERS = 20_000, 100_000, 500_000
+PAGE_BUDGET_IN_ENTRIES = 2
 
 
 @dataclass(slots=True)
@@ -24,17 +24,17 @@ class Budget:
     @classmethod
     def of_a_page(cls) -> Self:
         return cls(
-            ENTRIES_OF_A_PAGE * MOST_VALUES,
-            ENTRIES_OF_A_PAGE * MOST_CHARACTERS,
-            ENTRIES_OF_A_PAGE * MOST_JSON,
+            PAGE_BUDGET_IN_ENTRIES * MAX_VALUES,
+            PAGE_BUDGET_IN_ENTRIES * MAX_CHARACTERS,
+            PAGE_BUDGET_IN_ENTRIES * MAX_JSON_CHARACTERS,
         )
 
     def of_an_entry(self) -> "Budget":
         """The budget of one entry of the page that has this one."""
         return Budget(
-            min(MOST_VALUES, self.values),
-            min(MOST_CHARACTERS, self.characters),
-            min(MOST_JSON, self.json),
+            min(MAX_VALUES, self.values),
+            min(MAX_CHARACTERS, self.characters),
+            min(MAX_JSON_CHARACTERS, self.json),
             page=self,
         )
 

@@ -13,12 +13,12 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.utils.functional import Promise
 
 from sessions_redis.masking.budget import Budget
-from sessions_redis.masking.looks import Part, named_secrets_in, secrets_in
 from sessions_redis.masking.masked import Masked, Why
 from sessions_redis.masking.names import Names
+from sessions_redis.masking.patterns import Part, named_secrets_in, secrets_in
 
 # Lists and dictionaries within each other.
-DEEPEST = 50
+MAX_DEPTH = 50
 
 # Before a cut: a secret that reaches over it is either longer, and known by its start, or hidden.
 _MARGIN = 2_000
@@ -29,7 +29,7 @@ NAME_KEYS = frozenset(
 )
 VALUE_KEYS = frozenset({"content", "data", "default", "initial", "text", "val", "value", "values"})
 
-_PLAIN = (float, Decimal, UUID, dt.date, dt.time, dt.timedelta)
+_SHOWN_AS_THEY_ARE = (float, Decimal, UUID, dt.date, dt.time, dt.timedelta)
 _LISTS = (list, tuple, set, frozenset)
 _WHYS = list(Why)
 _JSON = re.compile(r"\s*[\[{\"]")
@@ -79,20 +79,20 @@ class Masker:
             return self._mapping(name, value, depth + 1)
         if isinstance(value, _LISTS):
             return self._list(name, value, depth + 1)
-        return self._single(name, value, depth + 1)
+        return self._single_value(name, value, depth + 1)
 
     def _why(self, name: str, depth: int) -> Why | None:
         if self._budget.is_spent:  # Names take time, too.
             return Why.SIZE
         if self._names.is_secret(name):
             return Why.NAME
-        return Why.DEPTH if depth > DEEPEST else None
+        return Why.DEPTH if depth > MAX_DEPTH else None
 
     def _key(self, key: Any) -> Any:
         if self._budget.is_spent:
             return self._hidden(Why.SIZE)
         if not isinstance(key, str) or isinstance(key, Masked):
-            return self._single("", key, 0)
+            return self._single_value("", key, 0)
         text = _plain(key)
         if not self._names.is_unmasked(text):
             return self._checked(text, secrets_in)
@@ -124,7 +124,7 @@ class Masker:
         names = [key for key, text in texts.items() if text in NAME_KEYS] if values else []
         given = [key for key in names if isinstance(value[key], str) and value[key]]
         is_pair = not {"val", "value", "values"}.isdisjoint(texts.values())
-        shown = {key: self._single("", value[key], 0) for key in given} if is_pair else {}
+        shown = {key: self._single_value("", value[key], 0) for key in given} if is_pair else {}
         if any(self._names.is_secret(value[key]) for key in given):
             shown |= {key: self._named(value[key]) for key in values}
         return shown
@@ -146,7 +146,7 @@ class Masker:
     def _named(self, value: Any) -> Any:
         return value if value is None or isinstance(value, bool) else self._hidden(Why.NAME)
 
-    def _single(self, name: str, value: Any, depth: int) -> Any:
+    def _single_value(self, name: str, value: Any, depth: int) -> Any:
         if isinstance(value, Masked):
             return "".join(
                 self._hidden(part) if isinstance(part, Why) else part for part in value.parts
@@ -156,7 +156,7 @@ class Masker:
         if isinstance(value, int):
             may_be_card = 10**12 <= value < 10**19 and not self._names.is_unmasked(name)
             return self._hidden(Why.CARD) if may_be_card and any(secrets_in(str(value))) else value
-        return value if isinstance(value, (*_PLAIN, type(None))) else class_of(value)
+        return value if isinstance(value, (*_SHOWN_AS_THEY_ARE, type(None))) else class_of(value)
 
     def _text(self, name: str, text: str, depth: int) -> str:
         if _JSON.match(text) and len(text) <= self._budget.json:
@@ -176,7 +176,7 @@ class Masker:
         self._budget.spend(json=len(text))
         found = self._masked(name, value, depth)
         masked = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
-        return _printable(masked) if self._nonce in masked else text
+        return _without_surrogates(masked) if self._nonce in masked else text
 
     def _named_secrets_in(self, text: str) -> Iterable[Part]:
         return named_secrets_in(text, self._names.is_secret)
@@ -213,7 +213,9 @@ class Masker:
     def indented(self, value: Any) -> Masked:
         """The same as indented JSON. A text that is hidden as a whole has no quotes there."""
         text = json.dumps(value, indent=2, ensure_ascii=False, cls=DjangoJSONEncoder)
-        shown = self._finished_text(self._quoted_mark.sub(rf"{self._nonce}\1", _printable(text)))
+        shown = self._finished_text(
+            self._quoted_mark.sub(rf"{self._nonce}\1", _without_surrogates(text))
+        )
         return shown if isinstance(shown, Masked) else Masked(shown)
 
     def _finished_text(self, text: str) -> str:
@@ -238,7 +240,7 @@ def _plain(text: Any) -> str:
     return str.__str__(str(text))
 
 
-def _printable(text: str) -> str:
+def _without_surrogates(text: str) -> str:
     # JSON carries lone surrogates, a page does not.
     return text.encode("utf-8", "backslashreplace").decode()
 

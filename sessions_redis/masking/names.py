@@ -61,7 +61,7 @@ HARMLESS_WORDS = frozenset(
 UNMASKED_NAMES = ("_auth_user_id", "_auth_user_backend", "_session_expiry")
 
 # Words of a phrase, at most.
-_MOST_WORDS = max(phrase.count(" ") + 1 for phrase in SECRET_PHRASES)
+_MAX_WORDS = max(phrase.count(" ") + 1 for phrase in SECRET_PHRASES)
 
 _JOINED = SECRET_WORDS | {phrase.replace(" ", "") for phrase in SECRET_PHRASES}
 
@@ -71,7 +71,7 @@ _WORD = re.compile(r"[A-Z]+(?![^\W\d_A-Z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 _PLACEHOLDER = re.compile(r"\[hidden: [^\]]*+\]")
 
 # Longer names are judged by their end, which says what is named.
-_LONGEST = 200
+_MAX_CHARACTERS = 200
 
 
 def words_of(name: str) -> list[str]:
@@ -106,11 +106,11 @@ class Names:
     django: re.Pattern[str] | None = None
 
     def is_secret(self, name: str) -> bool:
-        return _judge(self, _judged(name)) == "secret"
+        return _judge(self, _judged_part(name)) == "secret"
 
     def is_unmasked(self, name: str) -> bool:
         """Whether the site says that what has this name is no secret, whatever it looks like."""
-        return _judge(self, _judged(name)) == "unmasked"
+        return _judge(self, _judged_part(name)) == "unmasked"
 
     @cached_property
     def _masked_phrases(self) -> frozenset[str]:
@@ -123,21 +123,25 @@ class Names:
         )
 
     @cached_property
-    def _most_words(self) -> int:
-        return max([_MOST_WORDS, *(len(words_of(name)) for name in self.masked)])
+    def _max_words(self) -> int:
+        return max([_MAX_WORDS, *(len(words_of(name)) for name in self.masked)])
 
     def _judgment(self, name: str) -> str:
         words = words_of(name)
         whole = _singular("".join(words))
         if whole in self._unmasked_names:
             return "unmasked"
-        if name in self.exact or whole in SECRET_ALONE or self._is_own(name):
+        if name in self.exact or whole in SECRET_ALONE or self._matches_own_pattern(name):
             return "secret"
         phrases = list(self._phrases(words))
         if any(phrase in self._masked_phrases for _, phrase in phrases):
             return "secret"
         ends = [stop for stop, phrase in phrases if phrase in _SECRETS]
-        ends += [place + 1 for place, word in enumerate(words) if _is_glued(_singular(word))]
+        ends += [
+            place + 1
+            for place, word in enumerate(words)
+            if _ends_with_a_secret_word(_singular(word))
+        ]
         if not ends:
             return ""
         is_about_it = any(_singular(word) in _HARMLESS for word in words[max(ends) :])
@@ -146,18 +150,18 @@ class Names:
     def _phrases(self, words: list[str]) -> Iterator[tuple[int, str]]:
         """Up to so many words in a row as a phrase has, as one, and where they end."""
         for stop in range(1, len(words) + 1):
-            for start in range(max(0, stop - self._most_words), stop):
+            for start in range(max(0, stop - self._max_words), stop):
                 yield stop, _singular("".join(words[start:stop]))
 
-    def _is_own(self, name: str) -> bool:
+    def _matches_own_pattern(self, name: str) -> bool:
         if self.own is None or not self.own.search(name):
             return False
         return self.django is None or not self.django.search(name)
 
 
-def _judged(name: str) -> str:
+def _judged_part(name: str) -> str:
     """Without what stands in it for something hidden: the words "card number" are not a name."""
-    return _PLACEHOLDER.sub("", key_of(name)[-_LONGEST:])
+    return _PLACEHOLDER.sub("", key_of(name)[-_MAX_CHARACTERS:])
 
 
 def _singular(word: str) -> str:
@@ -168,7 +172,7 @@ _SECRETS = frozenset(map(_singular, _JOINED))
 _HARMLESS = frozenset(map(_singular, HARMLESS_WORDS))
 
 
-def _is_glued(word: str) -> bool:
+def _ends_with_a_secret_word(word: str) -> bool:
     return word.endswith(SECRET_ENDINGS) or "password" in word
 
 

@@ -31,13 +31,13 @@ _FAILURE = "_session_store_unavailable"
 def watch(request: HttpRequest) -> None:
     """Start to remember, on the request, a failure of Redis that Django turns into a 500."""
     setattr(request, _FAILURE, None)
-    outages.collect([])
+    outages.collect_failures([])
 
 
 def unwatch(request: HttpRequest) -> None:
     """Stop remembering: what an outer middleware does afterwards is not answered with a 503."""
     request.__dict__.pop(_FAILURE, None)
-    outages.collect(None)
+    outages.collect_failures(None)
 
 
 def failure_of(request: HttpRequest) -> SessionStoreUnavailable | None:

@@ -24,7 +24,7 @@ from django.test.utils import (  # noqa: E402
 )
 
 django.setup()
-from sessions_redis import conf, leftovers, runs  # noqa: E402
+from sessions_redis import conf, testing_leftovers, testing_runs  # noqa: E402
 from sessions_redis.engine import SessionStore  # noqa: E402
 from sessions_redis.test import FreshSessionsMixin  # noqa: E402
 from tests.tested_site.forks import in_a_fork  # noqa: E402
@@ -65,12 +65,12 @@ def refused_outside() -> None:
 def tests_inside() -> None:
     setup_test_environment()
     assert conf.is_testing()
-    runs.begin_afresh()
+    testing_runs.begin_afresh()
     prefix = conf.current().key_prefix
     assert prefix.startswith(f"test_{setting['KEY_PREFIX']}:")
     sessions = [created(), created()]
     assert len(keys(prefix)) == 4, keys(prefix)  # and two indexes
-    runs.begin_afresh()
+    testing_runs.begin_afresh()
     assert not sessions[0].exists(sessions[0].session_key)
     created()
     teardown_test_environment()
@@ -101,7 +101,7 @@ def as_somebody_else() -> None:  # pragma: no cover - in a fork
     """A process that may not signal this one's parent knows that it is alive."""
     if os.getuid() == 0:
         os.setuid(65534)
-    assert leftovers.is_alive(os.getppid())
+    assert testing_leftovers.is_alive(os.getppid())
 
 
 def overridden_where_nothing_is_set() -> None:

@@ -8,9 +8,9 @@ import uuid
 
 import pytest
 
-from sessions_redis.masking.looks import named_secrets_in, secrets_in
 from sessions_redis.masking.masked import Why
 from sessions_redis.masking.names import Names
+from sessions_redis.masking.patterns import named_secrets_in, secrets_in
 
 JWT = (
     "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0."

@@ -38,8 +38,8 @@ from typing import Any
 from django.conf import Settings, UserSettingsHolder, settings
 from django.test.utils import _TestState
 
-from sessions_redis import leftovers
-from sessions_redis.clients import sweeps
+from sessions_redis import testing_leftovers
+from sessions_redis.clients import removal
 from sessions_redis.conf import Conf, is_testing
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage.commands import Keyspace
@@ -56,7 +56,7 @@ class Run:
     """
 
     def __init__(self, site: Conf) -> None:
-        self.name = f"{leftovers.machine()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.name = f"{testing_leftovers.machine()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.is_used = mmap(-1, 1)
         self._worker = 0
         self._number = mmap(-1, 4)
@@ -94,7 +94,7 @@ def of_tests(current: Conf) -> Conf:
 
     It stays as it is if a test overrides ``LOCATION`` or ``KEY_PREFIX``.
     """
-    if _place(settings.SESSION_REDIS) != _place(_site_setting()):
+    if _location_and_prefix(settings.SESSION_REDIS) != _location_and_prefix(_site_setting()):
         return current
     return _run(current).conf_of(current)
 
@@ -111,7 +111,7 @@ def begin_afresh() -> None:
             "tests with manage.py test or pytest-django, or call "
             "django.test.utils.setup_test_environment() first."
         )
-    sweeps.empty_memory()
+    removal.empty_memory()
     run: Run | None = _environment().get(_KEY)
     if run is not None:
         run.begin_afresh()
@@ -155,7 +155,7 @@ def _site_setting() -> Any:
     return getattr(held, "SESSION_REDIS", None)
 
 
-def _place(setting: Any) -> Any:
+def _location_and_prefix(setting: Any) -> Any:
     if not isinstance(setting, Mapping):
         return None
     return setting.get("LOCATION"), setting.get("KEY_PREFIX")
@@ -170,9 +170,9 @@ def _end(site: Conf, is_used: mmap, process: int) -> None:
     if os.getpid() != process or not is_used[0]:
         return
     is_used[0] = 0
-    start = f"{_base(site.key_prefix)}{leftovers.machine()}-"
+    start = f"{_base(site.key_prefix)}{testing_leftovers.machine()}-"
     try:
-        sweeps.remove(site, start, leftovers.is_left_over)
+        removal.remove(site, start, testing_leftovers.is_left_over)
     except SessionStoreUnavailable as error:
         # The tests have their results by now. So no filter shall make this warning an error.
         with warnings.catch_warnings():

@@ -59,7 +59,7 @@ _RUN = re.compile(r"[A-Za-z0-9_+/-]{22,}+=*+")
 HEXADECIMAL, ONE_CASE, BOTH_CASES = 32, 25, 22
 
 # Characters that say whether text is random.
-_ENOUGH = 1_000
+_RANDOMNESS_SAMPLE = 1_000
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _IMAGE = re.compile(r"iVBORw0KGgo|/9j/|R0lGOD|UklGR|PHN2Z")
@@ -162,7 +162,7 @@ def _random(text: str) -> Iterator[Part]:
 
 def is_random(run: str) -> bool:
     """Whether letters and digits change too often, and too irregularly, for words and numbers."""
-    segments = _SEGMENT.findall(run[:_ENOUGH])
+    segments = _SEGMENT.findall(run[:_RANDOMNESS_SAMPLE])
     if any(_is_hexadecimal(segment) for segment in segments):
         return True
     long = "".join(segments)

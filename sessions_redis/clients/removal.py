@@ -12,8 +12,8 @@ import redis
 from redis.exceptions import RedisError
 
 from sessions_redis.clients import pools
-from sessions_redis.clients.failures import failure
-from sessions_redis.clients.reports import without_frames
+from sessions_redis.clients.failures import store_unavailable
+from sessions_redis.clients.reports import without_tracebacks
 from sessions_redis.conf import Conf
 from sessions_redis.storage.listings import BATCH_SIZE
 
@@ -24,11 +24,11 @@ def remove(settings: Conf, start: str, is_wanted: Callable[[str], bool]) -> None
 
     Raises `SessionStoreUnavailable` if Redis is away or refuses.
     """
-    pool = pools.build(settings, pools.SYNC, repeats=True)
+    pool = pools.build_pool(settings, pools.SYNC, repeats=True)
     try:
         _remove(redis.Redis(connection_pool=pool), start, is_wanted)
     except RedisError as error:
-        raise failure(settings, error) from without_frames(error)
+        raise store_unavailable(settings, error) from without_tracebacks(error)
     finally:
         pool.disconnect()
 
