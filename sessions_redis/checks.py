@@ -1,22 +1,22 @@
 """
-System checks, with stable ids: what can be seen to be wrong before the first request.
+System checks, which find mistakes before the first request. Their IDs stay the same.
 
-W009, which asks the server, and W011 are among those of ``manage.py check --deploy``, and so are
-Django's own security.W012 and W015 about the session's cookie.
+Only ``manage.py check --deploy`` runs W009, which asks the server, and W011. It also runs Django's
+security.W012 and W015 about the session cookie.
 
 ==== ==========================================================================================
-E001 ``SESSION_REDIS`` is missing or not a dictionary though the engine is set.
+E001 The engine is set, but ``SESSION_REDIS`` is missing or not a dictionary.
 E002 ``SESSION_REDIS`` has a setting that does not exist.
 E003 ``SESSION_REDIS["LOCATION"]`` is missing or cannot be used.
 E004 A setting has a value that cannot be used.
-E005 ``SESSION_SERIALIZER`` does not bring back what it was given.
-E006 ``SESSION_REDIS`` is written as for django-redis-sessions.
+E005 ``SESSION_SERIALIZER`` does not return the value that it serialized.
+E006 ``SESSION_REDIS`` has settings of django-redis-sessions.
 W007 ``LOCATION`` is for development or tests, but ``DEBUG`` is off.
 W008 ``SESSION_REDIS`` is set but another engine is in use.
 W009 The server may evict sessions and indexes when its memory is full.
 W010 ``SESSION_SERIALIZER`` can execute code when it loads a session, as pickle does.
-W011 ``LOCATION`` holds the password, which error pages and mails then show.
-W012 ``KEY_PREFIX`` may give a key the name that a key of another site has.
+W011 ``LOCATION`` contains the password, which error pages and mails then show.
+W012 ``KEY_PREFIX`` can give a key the same name as a key of another site.
 ==== ==========================================================================================
 """
 
@@ -42,13 +42,14 @@ from sessions_redis.storage.listings import Eviction
 
 ENGINE = "sessions_redis.engine"
 
-# What is in LOCATION of a server for development or tests.
+# The schemes of LOCATION for development and tests.
 DEVELOPMENT = {"embedded", "memory"}
 
-# A KEY_PREFIX whose keys may have names that another site uses: one with its first part as prefix.
+# A KEY_PREFIX such as "shop:user:1". A site with the prefix "shop" has indexes under the same
+# names.
 INSIDE_INDEX_NAMES = re.compile(r"(.+?):(user|index)(:|$)", re.DOTALL)
 
-# Entries of the kinds that sessions hold; each is written by itself.
+# Values such as sessions have. The engine serializes each entry by itself.
 SAMPLES: tuple[Any, ...] = ("text", 1, True, None, ["a", 1], {"key": {"nested": 1.5}})
 
 
@@ -64,7 +65,12 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
 
 
 def check_eviction(**kwargs: Any) -> list[CheckMessage]:
-    """Silent where the server is away or does not tell, and where another check says why."""
+    """
+    Warn if the server may evict sessions when its memory is full.
+
+    It finds nothing if Redis cannot be reached or does not say its policy, or if the setting has
+    mistakes, which other checks report.
+    """
     setting = getattr(settings, "SESSION_REDIS", None)
     if not _is_engine_in_use() or any(conf.problems(setting)):
         return []
@@ -81,10 +87,10 @@ def _evicting(eviction: Eviction) -> CheckMessage:
     when = "when its memory is full" if eviction.limit else "once maxmemory, which is 0, is set"
     return checks.Warning(
         f"Redis at {conf.current().shown_location} has the maxmemory-policy {eviction.policy}: "
-        f"{when}, it removes sessions, and the indexes that say which sessions there are.",
-        "A session that is removed signs its visitor out. Sessions whose index is removed go on "
-        "unseen: they cannot be listed or ended together until each is next saved. Set "
-        '"maxmemory-policy noeviction", and keep caches in another server.',
+        f"{when}, it removes sessions, and the indexes that list them.",
+        "A visitor whose session is removed is signed out. Sessions whose index is removed stay "
+        "valid, but nobody can list them or end them together until each is saved again. Set "
+        '"maxmemory-policy noeviction" in that server, and use another server for caches.',
         id="sessions_redis.W009",
     )
 
@@ -111,7 +117,7 @@ def _check_client() -> Iterator[CheckMessage]:
         pools.check()
     except ImproperlyConfigured as error:
         yield Error(str(error), id="sessions_redis.E003")
-    # Django's test runner turns DEBUG off, then runs the checks.
+    # Django's test runner turns DEBUG off before it runs the checks.
     if location.scheme in DEVELOPMENT and not settings.DEBUG and not conf.is_testing():
         meant_for = "development" if location.scheme == "embedded" else "tests"
         yield checks.Warning(
@@ -123,15 +129,15 @@ def _check_client() -> Iterator[CheckMessage]:
 
 
 def _check_prefix() -> Iterator[CheckMessage]:
-    prefix = settings.SESSION_REDIS.get("KEY_PREFIX", "")  # as written: tests run under another
+    prefix = settings.SESSION_REDIS.get("KEY_PREFIX", "")  # not that of the tests
     nested = INSIDE_INDEX_NAMES.match(prefix)
     if nested:
         yield checks.Warning(
             f'SESSION_REDIS["KEY_PREFIX"] is {prefix!r}. If another site in the same database has '
-            f"the prefix {nested[1]!r}, its indexes have names that start with {nested[0]!r}, too.",
-            'Choose a prefix without "user" and "index" after a colon, such as '
-            f"{nested[1] + '-2'!r}. Sessions under the former prefix are not found any more: their "
-            "users sign in again.",
+            f"the prefix {nested[1]!r}, the names of its indexes start with {nested[0]!r} as well.",
+            'Choose a prefix without "user" or "index" after a colon, such as '
+            f"{nested[1] + '-2'!r}. The site then does not find sessions under the former prefix, "
+            "so their users have to sign in again.",
             id="sessions_redis.W012",
         )
 
@@ -144,10 +150,10 @@ def check_password(**kwargs: Any) -> list[CheckMessage]:
         return []
     return [
         checks.Warning(
-            'SESSION_REDIS["LOCATION"] holds the password of Redis. Django shows LOCATION on its '
-            "error pages and in its mails to ADMINS, because that name does not look secret.",
+            'SESSION_REDIS["LOCATION"] contains the password of Redis. Django shows LOCATION on '
+            "its error pages and in its mails to ADMINS, because that name does not look secret.",
             'Take user and password out of the URL, and write "OPTIONS": {"username": …, '
-            '"password": …}, which Django masks. There they are not percent-encoded.',
+            '"password": …}, which Django masks. Write them there without percent-encoding.',
             id="sessions_redis.W011",
         )
     ]
@@ -155,9 +161,9 @@ def check_password(**kwargs: Any) -> list[CheckMessage]:
 
 def check_cookies(**kwargs: Any) -> Iterator[CheckMessage]:
     """
-    Django's own checks of the session's cookie, for a site without its session app and middleware.
+    Django's checks of the session cookie, for a site without Django's session app and middleware.
 
-    Such a site can use this engine with ``sessions_redis.middleware`` alone.
+    Such a site uses only ``sessions_redis.middleware``, so Django's own checks do not run.
     """
     if not _is_engine_in_use():
         return
@@ -174,7 +180,7 @@ def _check_serializer() -> Iterator[CheckMessage]:
     try:
         serializer = import_string(path)()
     except (AttributeError, ImportError, TypeError) as error:
-        yield _broken_serializer(f"SESSION_SERIALIZER {path!r} cannot be made: {error}.")
+        yield _broken_serializer(f"SESSION_SERIALIZER {path!r} cannot be created: {error}.")
         return
     for sample in SAMPLES:
         reason = _lost(serializer, sample)
@@ -188,11 +194,11 @@ def _check_execution() -> Iterator[CheckMessage]:
     try:
         is_dangerous = executes_code(import_string(path))
     except (AttributeError, ImportError, TypeError):
-        return  # It cannot be made: E005.
+        return  # It cannot be created, which E005 reports.
     if is_dangerous:
         yield checks.Warning(
-            f"SESSION_SERIALIZER {path!r} can execute code when it loads a session: anyone who can "
-            "write to Redis can run code in your site.",
+            f"SESSION_SERIALIZER {path!r} can execute code when it loads a session. So anyone who "
+            "can write to Redis can run code in your site.",
             'Use "django.contrib.sessions.serializers.JSONSerializer". Until then the admin does '
             "not show the values of entries, because reading them could execute code.",
             id="sessions_redis.W010",
@@ -203,17 +209,17 @@ def _lost(serializer: Any, sample: Any) -> str | None:
     try:
         dumped = serializer.dumps(sample)
         returned = serializer.loads(dumped)
-    except Exception as error:  # noqa: BLE001 - a broken serializer raises anything
+    except Exception as error:  # noqa: BLE001 - a broken serializer can raise any error
         return f"fails on {sample!r}: {error!r}"
     if not isinstance(dumped, bytes):
-        return f"makes {type(dumped).__name__} of {sample!r}, not bytes"
-    return None if returned == sample else f"brings {sample!r} back as {returned!r}"
+        return f"turns {sample!r} into {type(dumped).__name__}, not bytes"
+    return None if returned == sample else f"returns {returned!r} for {sample!r}"
 
 
 def _broken_serializer(message: str) -> CheckMessage:
     return Error(
         message,
-        'Use "django.contrib.sessions.serializers.JSONSerializer", or one that writes any single '
-        "value as bytes and reads it back.",
+        'Use "django.contrib.sessions.serializers.JSONSerializer", or a serializer that turns any '
+        "single value into bytes, and these bytes into the same value.",
         id="sessions_redis.E005",
     )

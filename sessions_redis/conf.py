@@ -1,7 +1,7 @@
 """
 The ``SESSION_REDIS`` setting: names, defaults, validation.
 
-Read at use, never copied at import; forgotten when a test overrides the setting.
+It is read when needed, not at import. When a test overrides the setting, it is read again.
 """
 
 import os
@@ -24,16 +24,16 @@ from sessions_redis.storage.commands import Keyspace
 # Django's module of the test environment. A site that serves visitors does not import it.
 _TEST_UTILS = "django.test.utils"
 
-# In TRUSTED_PROXIES: whoever connects by a unix socket, where there is no address.
+# In TRUSTED_PROXIES, this is a proxy that connects through a unix socket and so has no address.
 UNIX = "unix"
 
 
 @dataclass(frozen=True, repr=False)
 class Conf:
     """
-    ``SESSION_REDIS`` with its defaults filled in. README's table explains each setting.
+    ``SESSION_REDIS`` with its defaults filled in. The docs explain each setting in a table.
 
-    It shows neither password nor options, so that error reports do not.
+    Its ``repr()`` shows neither the password nor the options, because error reports print it.
     """
 
     location: str
@@ -58,18 +58,18 @@ class Conf:
 
     @cached_property
     def directory(self) -> Path:
-        """Of ``embedded://``: the same one also when the process changes its working directory."""
+        """The directory of ``embedded://``. It stays the same if the process changes its own."""
         return Path(self.location.partition("://")[2]).absolute()
 
     @property
     def shown_location(self) -> str:
-        """``LOCATION`` without its user, password and options: fit for messages and logs."""
+        """``LOCATION`` without its user, password and options, for messages and logs."""
         return locations.shown(self.location)
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong with the setting. ``id`` is that of the system check."""
+    """A mistake in the setting. ``id``: the ID of the system check that reports it."""
 
     id: str
     message: str
@@ -79,7 +79,7 @@ class Problem:
         return f"{self.message} {self.hint}"
 
 
-# Names, the types their values may have, and those types in words.
+# The settings, the types that their values may have, and a description of each type for messages.
 _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "LOCATION": (str, "a URL"),
     "KEY_PREFIX": (str, "a string"),
@@ -91,11 +91,11 @@ _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "UNMASKED_NAMES": ((list, tuple), "a list of names"),
 }
 
-# Names that are kept for what is to come; only the value that changes nothing is taken.
+# Settings that a later version will have. Only the value with which they change nothing is allowed.
 _RESERVED: dict[str, Any] = {"ABSOLUTE_AGE": None, "INDEX_SHARDS": 1}
 
-# What django-redis-sessions called its settings, and what takes their place. Those that have a
-# part of the URL in theirs make one URL together.
+# The settings of django-redis-sessions, and what replaces them here. Several of them together
+# become one URL: their replacement is a part of it.
 _DJANGO_REDIS_SESSIONS = {
     "host": "<host>",
     "port": "<port>",
@@ -112,11 +112,12 @@ _URL_PARTS = {"password": "", "host": "localhost", "port": "6379", "db": "0"}
 
 def current() -> Conf:
     """
-    The setting as it is now; while tests run, with a prefix for tests.
+    The current setting. While tests run, its ``KEY_PREFIX`` is that of the tests.
 
-    Raises ``ImproperlyConfigured`` if something is wrong with it.
+    Raises ``ImproperlyConfigured`` if the setting has a mistake.
     """
-    # Each operation calls this. A site without tests pays for them with one look-up.
+    # Each operation calls this, so a site that runs no tests must lose no time: it does one
+    # look-up.
     return _read() if _TEST_UTILS not in sys.modules else _read_for_tests()
 
 
@@ -127,13 +128,13 @@ def is_testing() -> bool:
     That is, between ``setup_test_environment()`` and ``teardown_test_environment()``, which
     ``manage.py test`` and pytest-django call.
     """
-    # Django itself goes by this. ``mail.outbox`` is not a sign of tests: sending a mail with the
-    # backend locmem makes it.
+    # Django uses the same attribute. ``mail.outbox`` does not show that tests run: the mail backend
+    # locmem creates it as well.
     return hasattr(getattr(sys.modules.get(_TEST_UTILS), "_TestState", None), "saved_data")
 
 
 def problems(setting: Any) -> Iterator[Problem]:
-    """What is wrong with ``setting``, a value for ``SESSION_REDIS``, as far as its words tell."""
+    """The mistakes in ``setting``, a value for ``SESSION_REDIS``, found without asking Redis."""
     if not isinstance(setting, Mapping):
         yield Problem(
             "sessions_redis.E001",
@@ -153,7 +154,7 @@ def problems(setting: Any) -> Iterator[Problem]:
         yield Problem(
             "sessions_redis.E003",
             'SESSION_REDIS has no "LOCATION".',
-            'Say where Redis is: "LOCATION": "redis://127.0.0.1:6379/0".',
+            'Write the URL of Redis: "LOCATION": "redis://127.0.0.1:6379/0".',
         )
 
 
@@ -173,8 +174,8 @@ def _django_redis_sessions_problem(old: list[str]) -> Problem:
         becomes.insert(0, f'{", ".join(map(repr, in_url))} {verb} "LOCATION": "{url}"')
     return Problem(
         "sessions_redis.E006",
-        f"SESSION_REDIS is written as for django-redis-sessions: {', '.join(map(repr, old))}.",
-        f"Here it is: {'; '.join(becomes)}.",
+        f"SESSION_REDIS has settings of django-redis-sessions: {', '.join(map(repr, old))}.",
+        f"Replace them: {'; '.join(becomes)}.",
     )
 
 
@@ -183,7 +184,7 @@ def _problems_of(name: Any, value: Any) -> Iterator[Problem]:
         if value != _RESERVED[name]:
             yield Problem(
                 "sessions_redis.E004",
-                f'SESSION_REDIS["{name}"] is {value!r}, which this version cannot do.',
+                f'SESSION_REDIS["{name}"] is {value!r}, which this version does not support.',
                 f"Leave it out, or write {_RESERVED[name]!r}.",
             )
     elif name not in _TYPES:
@@ -191,7 +192,7 @@ def _problems_of(name: Any, value: Any) -> Iterator[Problem]:
         yield Problem(
             "sessions_redis.E002",
             f"SESSION_REDIS has no setting {name!r}.",
-            f'Did you mean "{close[0]}"?' if close else f"There are {', '.join(_TYPES)}.",
+            f'Did you mean "{close[0]}"?' if close else f"The settings are {', '.join(_TYPES)}.",
         )
     elif not _has_type_of(name, value):
         yield Problem(
@@ -205,7 +206,7 @@ def _problems_of(name: Any, value: Any) -> Iterator[Problem]:
         yield Problem(
             "sessions_redis.E004",
             'SESSION_REDIS["KEY_PREFIX"] is empty.',
-            'Name what this site\'s keys start with, such as "session".',
+            'Write the start of the names of this site\'s keys, such as "session".',
         )
     elif name == "TRUSTED_PROXIES":
         yield from _network_problems(value)
@@ -227,13 +228,13 @@ def _network_problems(networks: Sequence[Any]) -> Iterator[Problem]:
     for network in networks:
         try:
             if network != UNIX:
-                # Text alone: ip_network() takes numbers and bytes for addresses, too.
+                # ip_network() also accepts numbers and bytes, but only text is allowed here.
                 ip_network(network if isinstance(network, str) else repr(network))
         except ValueError as error:
             yield Problem(
                 "sessions_redis.E004",
                 f'SESSION_REDIS["TRUSTED_PROXIES"] has {network!r}: {error}.',
-                f'Name addresses or networks, such as "10.0.0.0/8", or "{UNIX}".',
+                f'Write addresses or networks, such as "10.0.0.0/8", or "{UNIX}".',
             )
 
 
@@ -251,14 +252,14 @@ def _name_problems(setting: str, names: Sequence[Any]) -> Iterator[Problem]:
 def _location_problems(location: str) -> Iterator[Problem]:
     found = locations.problem(location)
     if found:
-        # The URL itself is not repeated: it may hold a password.
+        # The message does not repeat the URL, which may contain a password.
         reason, hint = found
         yield Problem("sessions_redis.E003", f'SESSION_REDIS["LOCATION"] {reason}.', hint)
 
 
 @cache
 def _read() -> Conf:
-    # Error reports print the variables of this frame: none may hold the setting until it is good.
+    # Error reports print the variables of this frame: none may contain a setting that has mistakes.
     if problem := _problem():
         raise ImproperlyConfigured(str(problem))
     setting: Mapping[str, Any] = settings.SESSION_REDIS
@@ -268,7 +269,7 @@ def _read() -> Conf:
 def _read_for_tests() -> Conf:
     if not is_testing():
         return _read()
-    from sessions_redis import testing_runs  # noqa: PLC0415 - for tests alone
+    from sessions_redis import testing_runs  # noqa: PLC0415 - only tests need it
 
     return testing_runs.of_tests(_read())
 
@@ -286,6 +287,6 @@ def _begin_run() -> None:
         current()
 
 
-# A process that a test forks shares the run of the test, so the run begins before. (Windows cannot
-# fork.)
+# A process that a test forks shares the test's run, so the run must begin before the fork. (Windows
+# has no fork.)
 getattr(os, "register_at_fork", dict)(before=_begin_run)

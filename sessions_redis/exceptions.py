@@ -1,4 +1,4 @@
-"""What a caller may have to tell apart, beyond Django's own ``CreateError`` and ``UpdateError``."""
+"""The exceptions of the engine, in addition to Django's ``CreateError`` and ``UpdateError``."""
 
 from collections.abc import Sequence
 
@@ -12,28 +12,29 @@ GONE = "The session was deleted or has expired."
 
 class SessionGone(UpdateError, SessionInterrupted):  # noqa: N818 - named for what happened
     """
-    The session was ended or has expired while a request was using it; nothing was written.
+    The session was ended or expired while a request used it. Nothing was written.
 
-    Where a view lets it through, Django answers 400 and leaves the cookie alone, as it does for
+    If a view does not catch it, Django answers 400 and does not touch the cookie, as it does for
     its own ``SessionInterrupted``.
     """
 
 
-class SessionStoreUnavailable(Exception):  # noqa: N818 - named for what a caller is told
+class SessionStoreUnavailable(Exception):  # noqa: N818 - named for what happened
     """
-    Redis did not answer, or refused a command, or something else answered in its place.
+    Redis did not answer, or refused a command, or another program answered in its place.
 
-    Whether the session exists is not known.
+    It is not known whether the session exists. So a site should answer 503, and leave the visitor's
+    cookie as it is: it may still be valid.
 
-    Raised from the client's own error (``__cause__``). A site answers with 503: the visitor's
-    cookie is still good and must not be touched. The text is fit for a log: what the server said
-    is escaped.
+    ``__cause__`` is the error of redis-py. The text can be logged: text from the server is escaped.
 
-    ``may_have_been_done``: a command may have reached Redis, and its reply was lost, so what it was
-    to write or to end may be written or ended. ``False`` where nothing was sent, or Redis refused.
-    ``ended``: where the registry was ending many sessions, the ids of those that it had ended, and
-    sent the signal for, before Redis failed. Which sessions the step that failed ended is not known
-    if its reply was lost; it ended none if Redis refused it.
+    ``may_have_been_done``: ``True`` if the command may have reached Redis and only its reply was
+    lost. Then Redis may have written or ended the session. ``False`` if nothing was sent, or Redis
+    refused the command.
+
+    ``ended``: if the registry was ending many sessions, the IDs of the sessions that it had ended
+    before Redis failed. The signal was sent for these. If a reply was lost, the failed step may
+    have ended further sessions; if Redis refused it, it ended none.
     """
 
     may_have_been_done: bool = False

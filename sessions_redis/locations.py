@@ -1,9 +1,9 @@
 """
-``SESSION_REDIS["LOCATION"]``, a URL: its mistakes, and the part of it that messages may show.
+Checks ``SESSION_REDIS["LOCATION"]``, a URL, and removes its secrets for messages.
 
-No message repeats any part of a URL that may belong to a password. A special character in a
-password moves the borders: of ``redis://user:12?x@host`` ``urlsplit`` makes the host ``user`` and
-the port 12.
+No message repeats a part of the URL that may belong to a password. If a password contains a special
+character, ``urlsplit`` splits the URL in the wrong place: in ``redis://user:12?x@host`` it finds
+the host ``user`` and the port 12.
 """
 
 import re
@@ -20,22 +20,23 @@ SCHEMES = {
     "memory": "memory:// (tests)",
 }
 
-# After these schemes comes a path or name, not a URL. It is used as written.
+# In these schemes, the rest of the URL is a path or a name. It is used as written, without
+# decoding.
 LITERAL = {"embedded", "memory"}
 
 # The remedy for special characters in a password.
 ENCODE = (
     "In a URL, percent-encode the special characters of user and password: "
     'urllib.parse.quote(password, safe="") does it. Or take both out of the URL and write '
-    '"OPTIONS": {"username": …, "password": …}, where nothing is encoded.'
+    '"OPTIONS": {"username": …, "password": …}, without encoding.'
 )
 
-# The names by which redis-py takes user and password among a URL's options.
+# redis-py also accepts user and password as options of the URL, under these names.
 CREDENTIALS = {"username", "password"}
 
 
 def shown(location: str) -> str:
-    """``location`` without its user, password and options: fit for messages and logs."""
+    """``location`` without its user, password and options, for messages and logs."""
     scheme, _, rest = location.partition("://")
     if scheme == "embedded":
         return location
@@ -43,7 +44,7 @@ def shown(location: str) -> str:
 
 
 def has_credentials(location: str) -> bool:
-    """Whether a ``location`` that can be used holds a user or a password."""
+    """Whether a valid ``location`` contains a user or a password."""
     if location.partition("://")[0] in LITERAL:
         return False
     url = urlsplit(location)
@@ -51,21 +52,21 @@ def has_credentials(location: str) -> bool:
 
 
 def has_password(location: str) -> bool:
-    """Whether a ``location`` that can be used holds a password."""
+    """Whether a valid ``location`` contains a password."""
     if location.partition("://")[0] in LITERAL:
         return False
     return bool(urlsplit(location).password) or has_password_option(location)
 
 
 def has_password_option(location: str) -> bool:
-    """Whether a ``location`` that can be used has its password behind the ``?``."""
+    """Whether a valid ``location`` has its password behind the ``?``."""
     if location.partition("://")[0] in LITERAL:
         return False
     return any(name == "password" for name, _ in parse_qsl(urlsplit(location).query))
 
 
 def problem(location: str) -> tuple[str, str] | None:
-    """The mistake in ``location`` and the remedy, in words; ``None`` if it can be used."""
+    """The mistake in ``location`` and its remedy, as text. ``None`` if ``location`` is valid."""
     scheme, separator, rest = location.partition("://")
     reason = _bad_scheme(scheme if separator else "")
     if reason is None and scheme not in LITERAL:
@@ -73,15 +74,15 @@ def problem(location: str) -> tuple[str, str] | None:
             return reason, ENCODE
         reason = next(_bad_address(location, scheme), None)
     elif reason is None and scheme == "embedded" and not rest:
-        reason = "names no path"
-    return None if reason is None else (reason, f"It takes {', '.join(SCHEMES.values())}.")
+        reason = "has no path"
+    return None if reason is None else (reason, f"Write one of {', '.join(SCHEMES.values())}.")
 
 
 def _bad_scheme(scheme: str) -> str | None:
     if not re.fullmatch("[A-Za-z][A-Za-z0-9+.-]*", scheme):
         return "is not a URL: it does not start with a scheme and ://"
     if re.fullmatch("rediss?[+](sentinel|cluster)", scheme):
-        return f"has the scheme {scheme}://, which this version cannot do"
+        return f"has the scheme {scheme}://, which this version does not support"
     if scheme not in SCHEMES:
         close = get_close_matches(scheme, SCHEMES, n=1)
         meant = f" (did you mean {close[0]}://?)" if close else ""
@@ -90,22 +91,22 @@ def _bad_scheme(scheme: str) -> str | None:
 
 
 def _badly_encoded(location: str, scheme: str, rest: str) -> Iterator[str]:
-    # As urlsplit() sees it: up to the first of these, whatever they belong to.
+    # Split as urlsplit() does: at the first of / ? #, even if that is a part of the password.
     first, path, query, fragment = _split(rest)
-    may_have_at = scheme == "unix" and not first  # in the path of a socket, such as redis@1.sock
+    may_have_at = scheme == "unix" and not first  # the path of a socket may have an @: redis@1.sock
     if "@" in query + fragment or ("@" in path and not may_have_at):
         yield "has an @ after its host: in its user or password, a / ? or # is not percent-encoded"
     if fragment:
-        yield "has a #, which a URL of Redis has only percent-encoded, as %23"
+        yield "has a #, which must be percent-encoded as %23"
     if re.search(r"[\t\r\n]", location.rstrip()):
-        yield "has a tab or a line break, which a URL has only percent-encoded"
+        yield "has a tab or a line break, which must be percent-encoded"
     if not _is_text(first):
-        yield "has a user or password that, decoded, is not UTF-8 text; a % itself is %25"
+        yield "has a user or password that does not decode to UTF-8 text; write a % as %25"
     yield from _bad_options(query.removeprefix("?"))
     try:
         urlsplit(location)
     except ValueError:
-        # Python's own message would repeat a part of the URL.
+        # Python's message would repeat a part of the URL.
         yield "cannot be read: a [ or ] or another special character is not percent-encoded"
 
 
@@ -121,9 +122,9 @@ def _bad_options(query: str) -> Iterator[str]:
         if not equals or not name:
             yield "has options behind its ? that are not percent-encoded or not name=value"
         if not _is_text(value):
-            yield "has an option that, decoded, is not UTF-8 text; a % itself is %25"
+            yield "has an option that does not decode to UTF-8 text; write a % as %25"
         if name in CREDENTIALS and "+" in value:
-            yield "has a + in the options user or password, where it means a space; + itself is %2B"
+            yield "has a + in the options user or password, which means a space; write a + as %2B"
 
 
 def _is_text(encoded: str) -> bool:
@@ -138,21 +139,21 @@ def _bad_address(location: str, scheme: str) -> Iterator[str]:
     url = urlsplit(location)
     if scheme == "unix":
         if url.netloc.rpartition("@")[2]:
-            yield "names a host, not a path: three slashes belong before a path, as in unix:///run"
+            yield "has a host in place of a path: write three slashes, as in unix:///run/redis.sock"
         if not url.path:
-            yield "names no path"
+            yield "has no path"
         return
     try:
         url.port  # noqa: B018 - raises if it is not a port
     except ValueError:
-        yield "names a port that is not a number up to 65535"
+        yield "has a port that is not a number up to 65535"
     if not url.hostname:
-        yield "names no host"
+        yield "has no host"
     elif not _can_be_host(url.hostname):
-        yield "names a host that cannot be"
+        yield "has a host that is not a valid name"
     database = url.path.strip("/")
     if database and not database.isdecimal():
-        yield "names a database that is not a number"
+        yield "has a database that is not a number"
 
 
 def _can_be_host(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""Log lines: nothing that comes from outside can forge one."""
+"""Loggers that escape their arguments, so that text from outside cannot forge a log line."""
 
 import logging
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,10 +11,10 @@ Response = TypeVar("Response", bound="HttpResponseBase")
 
 def printable(value: object) -> str:
     """
-    ``value`` as text in one line: what cannot be printed is escaped, as in ``\\n``.
+    ``value`` as text in one line. Characters that cannot be printed are escaped, such as ``\\n``.
 
-    That covers line breaks, control characters, characters that change the direction of writing,
-    and lone surrogates, which a log file refuses. To escape twice changes nothing.
+    These are line breaks, control characters, characters that change the direction of writing, and
+    lone surrogates, which cannot be written to a file. Escaping twice changes nothing.
     """
     text = str(value)
     if text.isprintable():
@@ -29,14 +29,14 @@ def _printable(character: str) -> str:
 
 
 class Log(logging.LoggerAdapter[logging.Logger]):
-    """A logger that makes each argument of a line printable. Numbers and bytes are already."""
+    """A logger that applies `printable` to its arguments, except to numbers and bytes."""
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        kwargs.setdefault("stacklevel", 2)  # the line is that of the caller
+        kwargs.setdefault("stacklevel", 2)  # records show the caller's line, not this one
         super().log(level, msg, *map(_argument, args), **kwargs)
 
     def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
-        return msg, kwargs  # the adapter's own puts its "extra" in the place of the caller's
+        return msg, kwargs  # LoggerAdapter's own method would replace the caller's "extra"
 
 
 def _argument(value: object) -> object:
@@ -44,13 +44,13 @@ def _argument(value: object) -> object:
 
 
 def named(name: str) -> Log:
-    """The log of this name. The package has no other."""
+    """The logger of this name. The package uses no other kind of logger."""
     return Log(logging.getLogger(name))
 
 
 def logged(response: Response) -> Response:
     """
-    Keep Django from logging ``response``, which has a line already; and return it.
+    Mark ``response`` as logged, so that Django does not log it again, and return it.
 
     Django logs each response of status 500 and above as an error, which it mails to ``ADMINS``.
     """
@@ -64,10 +64,11 @@ def is_logged(response: "HttpResponseBase") -> bool:
 
 def no_request() -> "HttpRequest":
     """
-    What a record says of its request, so that Django's ``AdminEmailHandler`` lists no settings.
+    A request for log records that have none.
 
-    Otherwise it puts all of them into each mail, ``SESSION_REDIS`` and its password among them.
+    Without it, Django's ``AdminEmailHandler`` puts all settings into the mail about the record,
+    also ``SESSION_REDIS`` and the password in it.
     """
-    from sessions_redis.mails import NoRequest  # noqa: PLC0415 - imports all of Django's views
+    from sessions_redis.mails import NoRequest  # noqa: PLC0415 - it imports Django's views
 
     return NoRequest()

@@ -1,4 +1,4 @@
-"""What the mails of Django's ``AdminEmailHandler`` say of lines that belong to no request."""
+"""Keeps the settings out of mails of Django's ``AdminEmailHandler`` about lines without request."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +8,7 @@ from django.views.debug import SafeExceptionReporterFilter
 
 
 class WithoutSettings(SafeExceptionReporterFilter):
-    """Leaves the site's settings out of a report."""
+    """Leaves the site's settings out of an error report."""
 
     def get_safe_settings(self) -> dict[str, Any]:
         return {}
@@ -16,19 +16,20 @@ class WithoutSettings(SafeExceptionReporterFilter):
 
 class NoRequest(HttpRequest):
     """
-    Stands where a log record has its request, to say how it is reported.
+    The request of a log record that belongs to none.
 
-    Django asks a request for its ``exception_reporter_filter``; without one it lists all settings.
+    Django reads ``exception_reporter_filter`` from the request. Without it, its mail lists all
+    settings.
     """
 
     exception_reporter_filter = WithoutSettings()
 
     def __init__(self) -> None:
         super().__init__()
-        # What reports look at before they leave the request out.
+        # Django's reporter reads these attributes even if there is no request.
         self.META = {"SERVER_NAME": "", "SERVER_PORT": "80"}
         self.resolver_match: Any = SimpleNamespace(_func_path="")
 
     def __bool__(self) -> bool:
-        # Reports then say that there is no request.
+        # Then the mail says that there is no request.
         return False

@@ -1,4 +1,4 @@
-"""The part of a session that belongs to one name."""
+"""A part of a session: its entries that belong to one name."""
 
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
@@ -13,23 +13,23 @@ _MISSING = object()
 
 class Scope(MutableMapping[str, Any]):
     """
-    A mapping over the entries of a session that belong to ``name``, each a field of its own.
+    A mapping of the entries of a session that belong to the name ``name``.
 
-    A name and a key can be any text. The entry ``key`` of the scope ``name`` is the
-    session's entry ``scope:<name>:<key>``, where ``%`` and ``:`` in the name are percent-encoded,
-    so that no two scopes share an entry. Reading and writing load the session and mark it as
-    accessed and modified, as reading and writing the session itself do.
+    A name and a key can be any text. The entry ``key`` of the scope ``name`` is the session's entry
+    ``scope:<name>:<key>``. In the name, ``%`` and ``:`` are percent-encoded, so that two scopes
+    never share an entry. Reading and writing a scope loads the session, and marks it as accessed
+    and modified, as reading and writing the session does.
     """
 
     def __init__(self, session: "StoreBase", name: str) -> None:
         if not isinstance(name, str):
-            raise TypeError(f"A scope's name is a string, not {type(name).__name__}.")
+            raise TypeError(f"A scope's name must be a string, not {type(name).__name__}.")
         self._session = session
         self._prefix = f"scope:{name.replace('%', '%25').replace(':', '%3A')}:"
 
     def _entry(self, key: str) -> str:
         if not isinstance(key, str):
-            raise TypeError(f"A key in a scope is a string, not {type(key).__name__}.")
+            raise TypeError(f"A key in a scope must be a string, not {type(key).__name__}.")
         return self._prefix + key
 
     def __getitem__(self, key: str) -> Any:
@@ -60,7 +60,7 @@ class Scope(MutableMapping[str, Any]):
         return f"<Scope {self._prefix!r}: {dict(self)!r}>"
 
     def clear(self) -> None:
-        # Not MutableMapping's, which lists all keys again for each that it removes.
+        # MutableMapping.clear() would list all keys again for each key that it removes.
         for key in self:
             del self[key]
 
@@ -68,7 +68,7 @@ class Scope(MutableMapping[str, Any]):
         found = keys_starting_with(self._session._get_session(), self._prefix)
         return (key.removeprefix(self._prefix) for key in found)
 
-    # The same for asynchronous code, under the names of SessionBase
+    # For asynchronous code, with the names of Django's SessionBase
 
     async def aget(self, key: str, default: Any = None) -> Any:
         return await self._session.aget(self._entry(key), default)

@@ -1,4 +1,4 @@
-"""Whether a site's serializer can execute code when it loads what Redis holds."""
+"""Finds out whether a site's serializer can execute code when it loads a session from Redis."""
 
 import base64
 import bz2
@@ -18,27 +18,31 @@ from uuid import UUID
 
 from sessions_redis.storage.entries import Serializer
 
-# Of each probe that is under way: whether code in it was executed.
+# For each probe in use, whether code in it was executed.
 _was_executed: dict[str, bool] = {}
 
 
 def record(probe: str) -> None:
-    """What code in a probe calls. It does nothing else."""
+    """Record that ``probe`` was executed. The code in a probe calls this and does nothing else."""
     if probe in _was_executed:
         _was_executed[probe] = True
 
 
-# Values that JSON does not know: a serializer may pickle those alone.
+# Values that JSON does not know. A serializer may use pickle only for such values.
 UNCOMMON = (Decimal("1.5"), datetime(2000, 1, 1, tzinfo=UTC), UUID(int=1), {1}, 1j, b"bytes")
 
-# The beginning of a pickle of protocols 2 to 5, as bytes, in base64, in hexadecimal.
+# The first bytes of a pickle of protocols 2 to 5: as they are, in base64, and in hexadecimal.
 _PICKLED = re.compile(rb"\x80[\x02-\x05]|gA[I-X]|800[2-5]")
 
 _CALL = f"__import__({__name__!r}, fromlist=['record']).record({{!r}})"
 
 
 class Probe:
-    """An object that, loaded by what executes code, says so. Its class must be importable."""
+    """
+    An object that calls `record` when a serializer that executes code loads it.
+
+    The class must be importable, because a pickle names it.
+    """
 
     def __init__(self, probe: str) -> None:
         self.probe = probe
@@ -53,12 +57,17 @@ class Probe:
 @cache
 def executes_code(make: Callable[[], Serializer]) -> bool:
     """
-    Whether the serializer that ``make`` makes executes code when it loads, as pickle does.
+    Whether the serializer that ``make`` returns executes code when it loads, as pickle does.
 
-    Anyone who can write to Redis could then run code in the site. This function tries it out. It
-    gives the serializer an object that notices, alone and in a dictionary. It also gives it the
-    bytes that pickle and others make of the object, for a serializer that only reads those, and
-    looks for pickles in what the serializer writes. It cannot find every such serializer.
+    Then anyone who can write to Redis can run code in the site. This function tries it out with a
+    `Probe`, in three ways:
+
+    - The serializer dumps and loads the probe, alone and in a dictionary.
+    - The serializer loads the probe from bytes that pickle and similar formats made of it. This
+      finds a serializer that reads such bytes but does not write them.
+    - The function looks for pickles in the serializer's output.
+
+    It cannot find every serializer that executes code.
     """
     probe = token_hex(16)
     _was_executed[probe] = False
@@ -70,7 +79,7 @@ def executes_code(make: Callable[[], Serializer]) -> bool:
         )
         if any(brought_back or _was_executed[probe] for brought_back in tried):
             return True
-        # One that pickles everything, and got this far, executes nothing of a pickle.
+        # A serializer that pickles everything, but executed no probe, loads pickles safely.
         return not _writes_pickle(serializer, "text") and any(
             _writes_pickle(serializer, value) for value in UNCOMMON
         )
@@ -86,7 +95,7 @@ def _attempts(serializer: Serializer, probe: Probe) -> Iterator[Callable[[], byt
             packed = pack(written)
             yield lambda packed=packed: packed  # type: ignore[misc]
             yield lambda packed=packed: base64.b64encode(packed)  # type: ignore[misc]
-    # By its first byte a serializer may tell what it wrote from pickles of a former one.
+    # A serializer may write its first byte as a mark, and load bytes without it as old pickles.
     pickled = pickle.dumps(probe)
     for first in range(256):
         yield lambda first=first: bytes([first]) + pickled  # type: ignore[misc]
@@ -102,10 +111,10 @@ def _written_elsewhere(probe: Probe) -> Iterator[bytes]:
 
 
 def _brings_probe_back(serializer: Serializer, write: Callable[[], bytes]) -> bool:
-    """Whether the serializer brings back an object of a class that only this module has."""
+    """Whether the serializer returns a `Probe`. Only code from the bytes can have created it."""
     try:
         return _is_probe(serializer.loads(write()))
-    except Exception:  # noqa: BLE001 - a serializer raises anything on what it does not know
+    except Exception:  # noqa: BLE001 - on unknown bytes, a serializer can raise any error
         return False
 
 

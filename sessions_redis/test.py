@@ -1,8 +1,9 @@
 """
-For the tests of a site: see docs/testing.md.
+Tools for the tests of a site. docs/testing.md explains them.
 
-Tests have keys of their own, which are deleted at the end of the run. That needs nothing from here.
-But unlike rows of the database, the sessions of a test stay for the tests that follow.
+In tests, sessions have keys of their own, which are deleted at the end of the run. That works
+without this module. But the next test still finds the sessions of the one before, unlike rows of
+the database. This module changes that.
 """
 
 import sys
@@ -15,20 +16,20 @@ def key_prefix() -> str:
     """
     The start of the names of this test's keys in Redis.
 
-    A program that the test starts shares its sessions if this is its ``KEY_PREFIX``.
+    A program that the test starts sees the test's sessions if this is the program's ``KEY_PREFIX``.
     """
     return conf.current().keyspace.prefix
 
 
 class FreshSessionsMixin(unittest.TestCase):
     """
-    No session exists when a test of this class begins, not even one that ``setUpClass`` created.
+    Each test of this class begins without sessions. Also those from ``setUpClass`` are gone.
 
-    For a ``TestCase`` of Django's. It takes no round trip to Redis. A test raises ``RuntimeError``
-    outside of Django's test environment.
+    Put it before Django's ``TestCase``. It sends nothing to Redis. Outside of Django's test
+    environment, a test raises ``RuntimeError``.
     """
 
-    # Not setUp(): a test case may forget to call its parent's, and some start a server earlier.
+    # This is not in setUp(): subclasses may forget super().setUp(), or start a server before it.
     def __call__(self, result: unittest.TestResult | None = None) -> None:
         testing_runs.begin_afresh()
         super().__call__(result)
@@ -38,11 +39,11 @@ class FreshSessionsMixin(unittest.TestCase):
         super().debug()
 
 
-# pytest is here already if it runs the tests. Other runners do without it.
+# If pytest runs the tests, it is imported already. Other test runners do not need it.
 if "pytest" in sys.modules:
     import pytest
 
     @pytest.fixture
     def fresh_sessions() -> None:
-        """No session exists when the test begins. Needs pytest-django."""
+        """The test begins without sessions. Needs pytest-django."""
         testing_runs.begin_afresh()

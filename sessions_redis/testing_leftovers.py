@@ -1,8 +1,8 @@
 """
-Keys that tests left in Redis: which process wrote them, and whether it has ended.
+Finds keys that killed test runs left in Redis.
 
-The prefix of a run of tests names its machine and its process. At its end, a run deletes its own
-keys and those of runs on this machine that were killed.
+The key prefix of a run of tests contains its machine and its process ID. At its end, a run deletes
+its own keys, and the keys of runs on the same machine whose process no longer exists.
 """
 
 import os
@@ -16,9 +16,11 @@ from pathlib import Path
 
 @cache
 def machine() -> str:
-    """Names this machine since it booted, and this container: process IDs are unique there."""
+    """
+    An ID of this machine since it booted, and of this container. Process IDs are unique there.
+    """
     marks = [socket.gethostname()]
-    with suppress(OSError):  # not on Linux
+    with suppress(OSError):  # only Linux has these files
         marks.append(Path("/proc/sys/kernel/random/boot_id").read_text())
         marks.append(str(Path("/proc/self/ns/pid").readlink()))
     return sha256(" ".join(marks).encode()).hexdigest()[:8]
@@ -26,7 +28,7 @@ def machine() -> str:
 
 def is_left_over(rest: str) -> bool:
     """
-    Whether this process, or one that has ended, wrote a key.
+    Whether a key was written by this process, or by a process that has ended.
 
     ``rest``: the part of the key's name after `machine` and a hyphen.
     """
@@ -35,9 +37,9 @@ def is_left_over(rest: str) -> bool:
 
 
 def is_alive(process: int) -> bool:
-    """Whether there is a process with this ID, of any user. Not for Windows."""
+    """Whether a process with this ID exists, of any user. It does not work on Windows."""
     try:
-        with suppress(PermissionError):  # it is another user's
+        with suppress(PermissionError):  # it belongs to another user
             os.kill(process, 0)
     except ProcessLookupError:
         return False
@@ -45,5 +47,5 @@ def is_alive(process: int) -> bool:
 
 
 def _is_over(process: int) -> bool:
-    # On Windows, keys of other processes stay until they expire: there, os.kill() would end one.
+    # On Windows, os.kill() would end the other process. So its keys stay there until they expire.
     return process == os.getpid() or (os.name == "posix" and not is_alive(process))

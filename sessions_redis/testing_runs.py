@@ -1,27 +1,29 @@
 """
-A run of tests: the prefix that its sessions get in Redis, and their removal at its end.
+Runs of tests: each has a key prefix of its own in Redis, and deletes its keys at its end.
 
-A run lasts as long as Django's test environment, which holds it: from ``setup_test_environment()``
-to ``teardown_test_environment()``. Each process that sets one up has a run of its own.
+A run lasts as long as Django's test environment: from ``setup_test_environment()`` to
+``teardown_test_environment()``. The test environment holds the run. Each process that sets up a
+test environment has a run of its own.
 
-`_end` deletes the run's keys. Two callers make sure of it:
+`_end` deletes the keys of a run. It is called in two ways:
 
-- ``weakref.finalize``, when the test environment is torn down and drops the run. Django sends no
-  signal at that moment.
-- ``multiprocessing.util.Finalize``, when a process ends that did not tear down. Parallel workers
-  that Django spawns never do, and they run no ``atexit`` functions. In a process that has workers,
-  Python ends these first, so none of them writes after the removal.
+- by ``weakref.finalize``, when the test environment is torn down and drops the run. Django sends no
+  signal then;
+- by ``multiprocessing.util.Finalize``, when a process ends without tearing down. Parallel workers
+  that Django spawns do that, and they do not run ``atexit`` functions. If a process has workers,
+  Python ends these first, so they write nothing after the removal.
 
-Processes that a test forks share its run. `conf` begins a run before each fork, so that there is
-one to share. A fork never ends its parent's run: `_end` compares the process's ID. Two pieces of
-memory (``mmap``) stay common to parent and forks:
+A process that a test forks shares the test's run. To make that possible, `conf` begins a run before
+each fork. A forked process never ends its parent's run, because `_end` compares process IDs. Parent
+and forks share two pieces of memory (``mmap``):
 
-- whether a session may have been written. If not, `_end` does not ask Redis, so tests without
-  sessions need no server;
-- the number of the prefix. A server that a test forked follows `begin_afresh` to the next one.
+- whether a session may have been written. If not, `_end` does not connect to Redis, so that tests
+  without sessions need no server;
+- the number in the prefix. When a test calls `begin_afresh`, a server that it forked also changes
+  to the next number.
 
-Parallel workers that Django forks share the run as well, but each counts prefixes by itself.
-Django's ``_worker_id`` tells them apart.
+Parallel workers that Django forks share the run as well, but each has its own numbers. Django's
+``_worker_id`` identifies them.
 """
 
 import os
@@ -44,7 +46,7 @@ from sessions_redis.conf import Conf, is_testing
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage.commands import Keyspace
 
-# The test environment holds the run under this name.
+# The name of the attribute of the test environment that holds the run.
 _KEY = "sessions_redis"
 
 
@@ -66,7 +68,7 @@ class Run:
         Finalize(None, _end, ending, exitpriority=-1)  # below 0: after the workers have ended
 
     def conf_of(self, current: Conf) -> Conf:
-        """``current`` with this run's prefix."""
+        """The setting ``current``, with the prefix of this run."""
         prefix = f"{_base(current.key_prefix)}{self.name}-{self._part()}"
         made = self._conf
         if made is None or made.written is not current or made.key_prefix != prefix:
@@ -76,12 +78,14 @@ class Run:
         return made
 
     def begin_afresh(self) -> None:
-        """Change the prefix: all sessions so far are out of sight, without a command to Redis."""
+        """
+        Change the prefix, so that no earlier session is found. This sends no command to Redis.
+        """
         self._part()
         self._number[:] = (int.from_bytes(self._number, "big") + 1).to_bytes(4, "big")
 
     def _part(self) -> str:
-        # 0 outside of parallel workers. A worker begins as a copy of the process that has the run.
+        # 0 outside of parallel workers. A forked worker begins as a copy of the parent process.
         worker = getattr(sys.modules.get("django.test.runner"), "_worker_id", 0)
         if worker != self._worker:
             self._worker, self._number = worker, mmap(-1, 4)
@@ -90,9 +94,9 @@ class Run:
 
 def of_tests(current: Conf) -> Conf:
     """
-    ``current``, the setting as read, with the prefix of this run.
+    The setting ``current``, with the prefix of this run.
 
-    It stays as it is if a test overrides ``LOCATION`` or ``KEY_PREFIX``.
+    If a test overrides ``LOCATION`` or ``KEY_PREFIX``, its own setting is used without changes.
     """
     if _location_and_prefix(settings.SESSION_REDIS) != _location_and_prefix(_site_setting()):
         return current
@@ -107,8 +111,8 @@ def begin_afresh() -> None:
     """
     if not is_testing():
         raise RuntimeError(
-            "Fresh sessions are for tests, and Django's test environment is not set up. Run your "
-            "tests with manage.py test or pytest-django, or call "
+            "Only tests can begin without sessions, and Django's test environment is not set up. "
+            "Run your tests with manage.py test or pytest-django, or call "
             "django.test.utils.setup_test_environment() first."
         )
     removal.empty_memory()
@@ -119,34 +123,36 @@ def begin_afresh() -> None:
 
 @dataclass(frozen=True, repr=False)
 class _OfTests(Conf):
-    """``written``: the setting without the prefix for tests."""
+    """A setting with the prefix of a run. ``written``: the setting without it."""
 
     written: Conf | None = None
     is_used: Any = None
 
     @property
     def keyspace(self) -> Keyspace:
-        """The names in Redis. All commands take their keys from here."""
+        """
+        The names of keys in Redis. Each command gets its keys from here, so the run is in use.
+        """
         self.is_used[0] = 1
         return Keyspace(self.key_prefix, self.index)
 
 
 def _run(site: Conf) -> Run:
     environment = _environment()
-    # If several threads make one at the same moment, all of them get the first.
+    # If several threads create one at the same moment, all of them get the first.
     run: Run = environment.get(_KEY) or environment.setdefault(_KEY, Run(site))
     return run
 
 
 def _environment() -> dict[str, Any]:
-    """Where Django keeps the settings that it restores after the tests."""
+    """The object in which Django keeps the settings that it restores after the tests."""
     state: Any = _TestState
     environment: dict[str, Any] = vars(state.saved_data)
     return environment
 
 
 def _site_setting() -> Any:
-    """``SESSION_REDIS`` as the site has it. Each override wraps the settings before it."""
+    """``SESSION_REDIS`` without overrides by tests. Each override wraps the settings before it."""
     held: Any = settings._wrapped  # type: ignore[misc]  # not public
     while isinstance(
         inner := getattr(held, "default_settings", None), Settings | UserSettingsHolder
@@ -174,7 +180,7 @@ def _end(site: Conf, is_used: mmap, process: int) -> None:
     try:
         removal.remove(site, start, testing_leftovers.is_left_over)
     except SessionStoreUnavailable as error:
-        # The tests have their results by now. So no filter shall make this warning an error.
+        # All tests have ended, so no filter of warnings must turn this one into an error.
         with warnings.catch_warnings():
             warnings.simplefilter("default")
             warnings.warn(

@@ -149,7 +149,7 @@ def test_another_serializer(said):
         ({}, "E003", 'has no "LOCATION"'),
         ({"LOCATION": "localhost"}, "E003", "is not a URL"),
         ({"LOCATION": HERE, "KEY_PREFIX": ""}, "E004", '"KEY_PREFIX"] is empty'),
-        ({"host": "localhost"}, "E006", "as for django-redis-sessions"),
+        ({"host": "localhost"}, "E006", "has settings of django-redis-sessions"),
     ],
 )
 def test_a_wrong_setting(said, setting, id, words):
@@ -174,7 +174,7 @@ def test_manage_py_check(settings):
     with pytest.raises(SystemCheckError) as caught:
         call_command("check", stdout=StringIO(), stderr=StringIO())
     assert "(sessions_redis.E003)" in str(caught.value)
-    assert 'HINT: Say where Redis is: "LOCATION"' in str(caught.value)
+    assert 'HINT: Write the URL of Redis: "LOCATION"' in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -238,15 +238,15 @@ def test_a_missing_package(said, monkeypatch, package):
 @pytest.mark.parametrize(
     ("serializer", "words"),
     [
-        (f"{__name__}.TextSerializer", "makes str of 'text', not bytes"),
+        (f"{__name__}.TextSerializer", "turns 'text' into str, not bytes"),
         (f"{__name__}.PickySerializer", "fails on 'text'"),
-        (f"{__name__}.LossySerializer", "brings 1 back as '1'"),
+        (f"{__name__}.LossySerializer", "returns '1' for 1"),
         (f"{__name__}.OneWaySerializer", "fails on 'text'"),
-        (f"{__name__}.NeedySerializer", "cannot be made"),
+        (f"{__name__}.NeedySerializer", "cannot be created"),
         (f"{__name__}.NoSerializer", "fails on 'text'"),
-        (f"{__name__}.MissingSerializer", "cannot be made"),
-        ("no.such.module.Serializer", "cannot be made"),
-        ("unqualified", "cannot be made"),
+        (f"{__name__}.MissingSerializer", "cannot be created"),
+        ("no.such.module.Serializer", "cannot be created"),
+        ("unqualified", "cannot be created"),
     ],
 )
 def test_a_serializer_that_loses(said, serializer, words):

@@ -831,7 +831,7 @@ def test_a_database_that_is_not_there(execute, redis_at, server):
     """A database beyond the server's last is told."""
     redis_at(f"redis://127.0.0.1:{server.port}/999999")
     message, _ = told(execute)
-    assert "/999999 does not give this site the database that LOCATION names: " in message
+    assert "/999999 refused the database that LOCATION names: " in message
     assert "out of range" in message
 
 
@@ -923,7 +923,7 @@ def test_a_server_without_memory(execute, redis_at, own, admin, indexed):
 def test_a_host_that_cannot_be(execute, redis_at):
     """A host whose name cannot even be asked for is a wrong setting."""
     redis_at("redis://redis..example:6379/0")
-    with pytest.raises(ImproperlyConfigured, match="names a host that cannot be"):
+    with pytest.raises(ImproperlyConfigured, match="has a host that is not a valid name"):
         execute(CLIENT_ID)
 
 

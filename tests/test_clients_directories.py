@@ -81,7 +81,7 @@ def test_a_directory_of_somebody_else(own, mode):
     os.chown(own, SOMEBODY, SOMEBODY)
     own.chmod(mode)
     told = refusal(own)
-    assert f"{own} belongs to the user with the number {SOMEBODY}" in told
+    assert f"{own} belongs to the user with the ID {SOMEBODY}" in told
     assert f"sudo -u '#{SOMEBODY}'" in told
     assert held(own) == []
     assert S_IMODE(own.stat().st_mode) == mode
@@ -92,12 +92,12 @@ def test_another_user_than_root(shared):
     directory = create_private(shared / "redis")
     os.chown(directory, SOMEBODY, SOMEBODY)
     with user(SOMEBODY_ELSE):
-        assert f"belongs to the user with the number {SOMEBODY}" in refusal(directory)
+        assert f"belongs to the user with the ID {SOMEBODY}" in refusal(directory)
     with user(SOMEBODY):
         require_private(directory)
     os.chown(directory, 0, 0)
     with user(SOMEBODY):
-        assert "belongs to the user with the number 0" in refusal(directory)
+        assert "belongs to the user with the ID 0" in refusal(directory)
 
 
 @pytest.mark.usefixtures("root")
@@ -109,9 +109,9 @@ def test_a_server_of_somebody_else(own, settings):
         with redis.Redis(unix_socket_path=str(path)) as client:
             before = client.info("stats")["total_connections_received"]
             os.chown(own, SOMEBODY, SOMEBODY)
-            with pytest.raises(ImproperlyConfigured, match=f"number {SOMEBODY}"):
+            with pytest.raises(ImproperlyConfigured, match=f"user with the ID {SOMEBODY}"):
                 SessionStore().create()
-            with pytest.raises(ImproperlyConfigured, match=f"number {SOMEBODY}"):
+            with pytest.raises(ImproperlyConfigured, match=f"user with the ID {SOMEBODY}"):
                 pools.check()
             assert client.info("stats")["total_connections_received"] == before
     finally:
@@ -144,7 +144,7 @@ def heard(listener):
 def test_a_foreign_server_on_an_own_socket(own, foreign):
     """Who serves a connection is what the system says of it. Nothing is sent to anybody else."""
     told = refusal_of_server(own)
-    assert f"A server of the user with the number {SOMEBODY} answers on {own}" in told
+    assert f"A server of the user with the ID {SOMEBODY} answers on {own}" in told
     assert heard(foreign) == b""
 
 
@@ -166,7 +166,7 @@ def test_a_foreign_server_later(own, foreign, settings, world):
         finally:
             await pool.disconnect()
 
-    with pytest.raises(redis.ConnectionError, match=f"another user, whose number is {SOMEBODY}"):
+    with pytest.raises(redis.ConnectionError, match=f"the user with the ID {SOMEBODY} runs"):
         pool.get_connection() if world is pools.SYNC else asyncio.run(connect())
     assert heard(foreign) == b""
 
@@ -212,7 +212,7 @@ def test_a_file_of_somebody_else_in_it(file, own):
     """Data, a log or a lock that somebody else has put there are not used."""
     file.write_text("")
     os.chown(file, SOMEBODY, SOMEBODY)
-    assert f"{file} belongs to the user with the number {SOMEBODY}" in refusal(own)
+    assert f"{file} belongs to the user with the ID {SOMEBODY}" in refusal(own)
 
 
 def test_a_hard_link_in_it(file, own, tmp_path):
@@ -282,7 +282,7 @@ def test_another_directory_in_its_place(tmp_path, own, settings):
     own.rename(tmp_path / "moved")
     own.mkdir(mode=0o700)
     os.chown(own, SOMEBODY, SOMEBODY)
-    with pytest.raises(ImproperlyConfigured, match=f"number {SOMEBODY}"):
+    with pytest.raises(ImproperlyConfigured, match=f"user with the ID {SOMEBODY}"):
         SessionStore().create()
     assert held(own) == []
 
@@ -294,7 +294,7 @@ def test_a_link_of_somebody_else(shared, own):
     link.symlink_to(own)
     embedded.check(link)
     os.lchown(link, SOMEBODY, SOMEBODY)
-    assert f"{link} belongs to the user with the number {SOMEBODY}" in refusal(link)
+    assert f"{link} belongs to the user with the ID {SOMEBODY}" in refusal(link)
 
 
 @pytest.mark.usefixtures("root")
@@ -303,7 +303,7 @@ def test_a_link_of_somebody_else_above(own, tmp_path):
     link = tmp_path / "link"
     link.symlink_to(own.parent)
     os.lchown(link, SOMEBODY, SOMEBODY)
-    assert f"{link} belongs to the user with the number {SOMEBODY}" in refusal(link / own.name)
+    assert f"{link} belongs to the user with the ID {SOMEBODY}" in refusal(link / own.name)
 
 
 def test_links_of_this_user(own, tmp_path):
@@ -324,7 +324,7 @@ def test_a_link_of_somebody_else_above_what_is_missing(tmp_path, below):
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "victim")
     os.lchown(link, SOMEBODY, SOMEBODY)
-    assert f"{link} belongs to the user with the number {SOMEBODY}" in refusal(link / below)
+    assert f"{link} belongs to the user with the ID {SOMEBODY}" in refusal(link / below)
     assert held(tmp_path / "victim") == []
 
 

@@ -99,16 +99,16 @@ WRONG_LOCATIONS = {
     "http://localhost": "http://, which is unknown",
     "://localhost": "does not start with a scheme",
     "rediis://localhost": "did you mean redis://?",
-    "redis+sentinel://a:1,b:2/main/0": "redis+sentinel://, which this version cannot do",
-    "rediss+cluster://a:1,b:2": "rediss+cluster://, which this version cannot do",
+    "redis+sentinel://a:1,b:2/main/0": "redis+sentinel://, which this version does not support",
+    "rediss+cluster://a:1,b:2": "rediss+cluster://, which this version does not support",
     "redis+clusters://a:1,b:2": "redis+clusters://, which is unknown",
-    "unix://": "names no path",
-    "unix://run/redis.sock": "names a host, not a path",
-    "embedded://": "names no path",
-    "redis://": "names no host",
-    "rediss://": "names no host",
-    "redis://:6379/0": "names no host",
-    "redis:///0": "names no host",
+    "unix://": "has no path",
+    "unix://run/redis.sock": "has a host in place of a path",
+    "embedded://": "has no path",
+    "redis://": "has no host",
+    "rediss://": "has no host",
+    "redis://:6379/0": "has no host",
+    "redis:///0": "has no host",
     "redis://localhost:port/0": "port that is not a number",
     "redis://localhost:99999/0": "port that is not a number",
     "redis://localhost/main": "not a number",
@@ -170,7 +170,7 @@ def test_a_location_that_cannot_be_used(location):
     assert problem.id == "sessions_redis.E003"
     assert WRONG_LOCATIONS[location] in problem.message
     assert problem.hint == (
-        "It takes redis://host:6379/0, rediss://host:6379/0 (TLS), unix:///path/to/redis.sock, "
+        "Write one of redis://host:6379/0, rediss://host:6379/0 (TLS), unix:///path/to/redis.sock, "
         "embedded:///directory (development), memory:// (tests)."
     )
 
@@ -227,7 +227,7 @@ def test_a_setting_of_django_sessions_redis_kind(name):
     value, instead = OLD_STYLE[name]
     (problem,) = problems({name: value})
     assert problem.id == "sessions_redis.E006"
-    assert f"as for django-redis-sessions: '{name}'." in problem.message
+    assert f"has settings of django-redis-sessions: '{name}'." in problem.message
     assert f"'{name}' becomes " in problem.hint
     assert instead in problem.hint
     assert "s3cret" not in str(problem)

@@ -472,8 +472,8 @@ def test_what_is_said_of_garbage(garbler, use, visitor):
         message = unavailable(OPERATIONS["load"], WORLDS[1], session)
         assert message == (
             f"Redis at {garbler.url} sent something that is not a reply to the command: {what}. "
-            "Another program answers at this address, or a proxy in between changes "
-            'replies. Is SESSION_REDIS["LOCATION"] the address of a Redis server?'
+            "Another program answers at this address, or a proxy changes the "
+            'replies of Redis. Is SESSION_REDIS["LOCATION"] the address of a Redis server?'
         )
 
 

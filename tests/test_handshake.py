@@ -135,7 +135,7 @@ def test_another_database(lacking, create, protocol):
     server = lacking("SELECT")
     for location in (server.url.replace("/0", "/1"), f"{by_socket(server)}?db=1"):
         error = create(location, protocol=protocol)
-        assert "does not give this site the database" in error
+        assert "refused the database" in error
         assert "end SESSION_REDIS" in error
     assert create(server.url, protocol=protocol) is None
 
@@ -166,7 +166,7 @@ def test_a_user_who_may_not(lacking, create, monkeypatch):
     error = create(location)
     assert "refused a command: this user has no permissions to run" in error
     assert 'docs/redis.md names under "A restricted user"' in error
-    assert 'docs/testing.md, "A restricted Redis user"' in error
+    assert 'see also "A restricted Redis user" in docs/testing.md' in error
     # Outside of the test environment, only a site's own commands and keys are missing.
     monkeypatch.delattr(_TestState, "saved_data")
     in_the_site = create(location)

@@ -116,9 +116,9 @@ BADLY_ENCODED = {
     "unix:///run/a#b.sock": "has a #",
     "redis://:pa\tss@host/0": "has a tab or a line break",
     "redis://:pa\nss@host/0": "has a tab or a line break",
-    "redis://:p%ffss@host/0": "not UTF-8 text",
-    "redis://:p\udcffss@host/0": "not UTF-8 text",
-    "redis://host/0?password=p%ffss": "not UTF-8 text",
+    "redis://:p%ffss@host/0": "does not decode to UTF-8 text",
+    "redis://:p\udcffss@host/0": "does not decode to UTF-8 text",
+    "redis://host/0?password=p%ffss": "does not decode to UTF-8 text",
     "redis://host/0?password=a+b": "has a + in the options user or password",
     "redis://host/0?password=a&b": "not name=value",
     "redis://host/0?=a": "not name=value",
@@ -143,19 +143,19 @@ def test_a_location_that_is_badly_encoded(location):
 @pytest.mark.parametrize(
     ("location", "words"),
     [
-        ("unix://run/redis.sock", "names a host, not a path"),
-        ("unix://user:secret@run/redis.sock", "names a host, not a path"),
-        ("unix://user:secret@", "names no path"),
-        ("redis://user:secret@:6379/0", "names no host"),
-        ("redis://user:secret@host:port/0", "names a port"),
-        ("redis://user:secret@ho..st/0", "names a host that cannot be"),
+        ("unix://run/redis.sock", "has a host in place of a path"),
+        ("unix://user:secret@run/redis.sock", "has a host in place of a path"),
+        ("unix://user:secret@", "has no path"),
+        ("redis://user:secret@:6379/0", "has no host"),
+        ("redis://user:secret@host:port/0", "has a port"),
+        ("redis://user:secret@ho..st/0", "has a host that is not a valid name"),
     ],
 )
 def test_what_is_wrong_beside_the_password(location, words):
     """Another fault is told as what it is, without a word about passwords."""
     (problem,) = conf.problems({"LOCATION": location})
     assert words in problem.message
-    assert problem.hint.startswith("It takes ")
+    assert problem.hint.startswith("Write one of ")
 
 
 @pytest.mark.parametrize(

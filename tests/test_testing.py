@@ -306,7 +306,7 @@ def test_a_restricted_user(tmp_path):
             setting = {"LOCATION": server.url.replace("://", "://sessions:password@")}
             done = manage_py_test(setting, "InATransaction")
             assert done.returncode == 1
-            assert 'docs/testing.md, "A restricted Redis user"' in done.stderr
+            assert 'see also "A restricted Redis user" in docs/testing.md' in done.stderr
             client.execute_command(*tests.split())
             done = manage_py_test(setting, "InATransaction")
             assert_passed(done)

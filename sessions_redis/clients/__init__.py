@@ -1,6 +1,7 @@
 """
-The only package that talks to Redis, beside `embedded`: it connects to every ``LOCATION`` and runs
-commands.
+The only package that talks to Redis. It connects to any ``LOCATION`` and runs commands there.
+
+`embedded` is the server that ``embedded://`` starts.
 """
 
 from collections.abc import Generator, Iterable, Sequence
@@ -23,13 +24,13 @@ from sessions_redis.storage.commands import Command
 
 T = TypeVar("T")
 
-# How often what was not carried out is sent again: to bring the script along, and to reach
-# whichever server is the master now.
+# How often a command is sent again if the server did not run it. The first time can be because the
+# server did not know the script, the second because it is no longer the master.
 MAX_RESENDS = 2
 
-# A generator that yields commands, gets their answers and returns a result: how a rule that takes
-# several round trips is written once for both worlds. It may yield a list of commands, too: they
-# go out together, in one round trip, and a list of answers comes back.
+# A generator that yields commands, receives their answers and returns a result. So a method that
+# takes several round trips is written once for synchronous and asynchronous code. If it yields a
+# list of commands, they share one round trip, and it receives a list of answers.
 Steps = Generator[Command[Any] | list[Command[Any]], Any, T]
 
 
@@ -59,9 +60,10 @@ async def aperform(steps: Steps[T]) -> T:
 
 def run(command: Command[T]) -> T:
     """
-    Carry ``command`` out and return its answer.
+    Run ``command`` in Redis and return its answer.
 
-    Raises `SessionStoreUnavailable` from the client's error when Redis is away or refuses.
+    Raises `SessionStoreUnavailable` if Redis cannot be reached or refuses the command. Its cause is
+    the error of redis-py.
     """
     answer: T = run_all((command,))[0]
     return answer
@@ -74,14 +76,14 @@ async def arun(command: Command[T]) -> T:
 
 
 def run_without_logging_outages(command: Command[T]) -> T:
-    """As `run`, for what no visitor waits for: the log does not tell of an outage met here."""
+    """As `run`, but an outage that it meets is not logged. For commands that no visitor needs."""
     answer: T = _run_all((command,))[0]
     return answer
 
 
 @logging_outages
 def run_all(commands: Sequence[Command[Any]]) -> list[Any]:
-    """Carry out ``commands`` in one round trip, one after the other, and return their answers."""
+    """Run ``commands`` in one round trip, one after the other, and return their answers."""
     return _run_all(commands)
 
 
@@ -123,10 +125,10 @@ async def arun_all(commands: Sequence[Command[Any]]) -> list[Any]:
 
 def _places_to_resend(replies: Sequence[Any]) -> list[int]:
     """
-    The places of commands that were not carried out, but may be if they are sent again.
+    The places in ``replies`` of commands that did not run, and may run if they are sent again.
 
-    The server had not seen their script yet; or it had become a replica, and is not what a new
-    connection reaches.
+    Either the server did not know the script yet, or it has become a replica. In the second case a
+    new connection reaches the new master.
     """
     return [
         place
@@ -141,7 +143,11 @@ def _put_in_place(replies: list[Any], places: Iterable[int], again: Sequence[Any
 
 
 def _replies(commands: Sequence[Command[Any]], requests: list[Request]) -> list[Any]:
-    """The answers to ``requests``, which carry ``commands`` out; an error is an answer, too."""
+    """
+    The answers to ``requests``, which run ``commands``. An error of the server is an answer.
+
+    ``requests`` can send a script's hash or its source, so they are not taken from ``commands``.
+    """
     if not requests:
         return []
     ours, reads = pools.current(), [command.read for command in commands]
@@ -169,7 +175,7 @@ def _answer(reply: Any, command: Command[T]) -> T:
     if not isinstance(reply, ResponseError):
         answer: T = reply
         return answer
-    # In a script's error the word stands after Redis 6.2's own introduction.
+    # In the error of a script, Redis 6.2 puts words of its own before this one.
     if command.read_wrong_type is None or "WRONGTYPE" not in str(reply):
         raise reply
     return command.read_wrong_type()

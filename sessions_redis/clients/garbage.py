@@ -1,9 +1,9 @@
 """
-Garbage: bytes that do not fit the command, because the sender is not Redis or a proxy changed them.
+Garbage: bytes that are not a reply to the command.
 
-The sender can be an HTTP server at that address, or a proxy that reports an error of its own. The
-connection is out of step after garbage, so it counts as lost: it is closed, and a command that may
-be repeated is sent again.
+They can come from an HTTP server at that address, or from a proxy that reports an error of its own.
+After garbage, the next bytes may belong to any request. So the connection is treated as lost: it is
+closed, and a command that may be repeated is sent again.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,19 +15,22 @@ from redis.exceptions import InvalidResponse, ResponseError
 
 from sessions_redis.storage.replies import WrongShape
 
-# A note on an error that came before the first command.
+# A note on an error that happened before the first command.
 SIGNING_IN = "This was while redis-py signed in on a new connection."
 
 Read = Callable[[Any], Any]
 
 
 class GarbageError(RedisConnectionError):
-    """What came is no reply to what was asked. To redis-py, and its retries, a lost connection."""
+    """The server sent garbage. redis-py retries as it does after a lost connection."""
 
 
-# What redis-py's parsers raise on garbage, hiredis among them: a length or a number that is none
-# (ValueError) or too large (OverflowError, MemoryError), text that is no UTF-8 (ValueError), a key
-# that is a list (TypeError), an empty push message (IndexError), lists in lists without end.
+# redis-py's parsers, also hiredis, raise these errors on garbage:
+# - ValueError: a length that is not a number, or text that is not UTF-8,
+# - OverflowError, MemoryError: a number that is too large,
+# - TypeError: a key that is a list,
+# - IndexError: an empty push message,
+# - RecursionError: too many lists within lists.
 UNREADABLE = (
     InvalidResponse,
     ValueError,
@@ -40,15 +43,16 @@ UNREADABLE = (
 
 
 def garbage_error(error: BaseException) -> GarbageError:
-    """Without the error's own text, which may hold a line of what was received."""
+    """A `GarbageError` for ``error``, without its text, which may contain received data."""
     return GarbageError(f"redis-py cannot parse it ({type(error).__name__})")
 
 
 def parsed(replies: list[Any], reads: Sequence[Read]) -> list[Any]:
     """
-    Put in place of each of ``replies`` what its read makes of it; the server's errors stay.
+    Parse each of ``replies`` with its function in ``reads``. The server's errors stay as they are.
 
-    Raises `GarbageError` if one of them has the wrong shape: then the others may be anybody's.
+    Raises `GarbageError` if a reply has the wrong shape. Then the other replies may belong to other
+    requests.
     """
     try:
         for place, reply in enumerate(replies):
@@ -61,13 +65,13 @@ def parsed(replies: list[Any], reads: Sequence[Read]) -> list[Any]:
 
 def sign_in(connection: Any) -> None:
     """
-    Sign in on a new connection, as redis-py does by itself, for its ``redis_connect_func``.
+    Sign in on a new connection, as redis-py does. redis-py calls this as ``redis_connect_func``.
 
-    After an error that is not its own redis-py would leave the connection open, half signed in,
-    and use it for the next request.
+    It turns garbage into an error of redis-py. After any other error, redis-py would leave the
+    connection open and use it for the next request, before sign-in is complete.
     """
     with _signing_in(connection):
-        connection.on_connect_check_health(check_health=False)  # no PING before the greeting
+        connection.on_connect_check_health(check_health=False)  # no PING before signing in
 
 
 async def asign_in(connection: Any) -> None:
@@ -81,7 +85,7 @@ def _signing_in(connection: Any) -> Iterator[None]:
     try:
         yield
     except (ResponseError, RedisConnectionError) as error:
-        # A proxy may answer HELLO, with which RESP3 begins, by closing the connection.
+        # RESP3 begins with HELLO. A proxy that does not know it may close the connection.
         if isinstance(error, ResponseError) or str(connection.protocol) != "2":
             error.add_note(SIGNING_IN)
         raise
@@ -90,13 +94,15 @@ def _signing_in(connection: Any) -> Iterator[None]:
             raise
         raise garbage_error(error) from error
     except AttributeError as error:
-        if error.name != "get":  # redis-py takes the reply to HELLO for a mapping
+        if error.name != "get":  # redis-py expects a mapping as the reply to HELLO
             raise
         raise garbage_error(error) from error
 
 
 def _came_from_parsing(error: BaseException) -> bool:
-    """Whether redis-py or its stream raised it, and not a site's own credential provider."""
+    """
+    Whether redis-py or its stream raised ``error``, and not a credential provider of the site.
+    """
     module, link = "", error.__traceback__
     while link is not None:
         module, link = link.tb_frame.f_globals.get("__name__", ""), link.tb_next

@@ -1,10 +1,10 @@
 """
-Connections that are kept at hand between commands.
+Lends connections to commands, and keeps idle ones for a second.
 
-To get a connection from redis-py's pool and to give it back takes as long as half a round trip on
-loopback, so an idle connection stays here for a moment. What redis-py does for its connections,
-such as signing in again with a new token, it does whenever one passes through its pool, as each of
-them does after `KEEP_SECONDS`. Whether a connection is sound is looked at with each exchange.
+Taking a connection from redis-py's pool and giving it back takes half the time of a round trip on
+loopback. So an idle connection stays here for `KEEP_SECONDS`, then goes back through the pool.
+redis-py maintains its connections there: for example, it signs in again with a new token. Each
+exchange checks that its connection is still usable.
 """
 
 import asyncio
@@ -19,34 +19,34 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from sessions_redis.clients.connections import lost_connection
 from sessions_redis.clients.reports import without_tracebacks
 
-# Seconds after which a connection passes through redis-py's pool again.
+# How long a connection stays out of redis-py's pool.
 KEEP_SECONDS = 1.0
 
-# Connections in use at a time, where the pool knows no smaller number.
+# The most connections in use at a time, if the pool has no lower limit.
 MAX_CONNECTIONS = 10_000
 
-# A note on the error of a command that found no connection: the server has not seen it.
+# A note on an error that says that the server has not received the command.
 NOT_SENT = "The command was not sent."
 
-# Errors of a connection that was lost while it was made, beside redis-py's own; uvloop raises
-# RuntimeError.
+# Errors that mean that a connection was lost while connecting, in addition to those of redis-py.
+# RuntimeError comes from uvloop.
 LOST_CONNECTION_EARLY = (OSError, RuntimeError)
 
 
 class NoFreeConnectionError(RedisConnectionError):
-    """All connections are in use, and the server answers over them: there are too few."""
+    """All connections are in use though the server answers: there are too few of them."""
 
 
 def _not_sent(error: BaseException) -> BaseException:
-    """What to raise where there is no connection because of ``error``."""
-    without_tracebacks(error)  # an interruption, too, may have come while redis-py signed in
+    """The error to raise if ``error`` prevented a connection."""
+    without_tracebacks(error)  # also an interruption can come while redis-py signs in
     failed = lost_connection(error) if isinstance(error, LOST_CONNECTION_EARLY) else error
     failed.add_note(NOT_SENT)
     return failed
 
 
 class Lease(NamedTuple):
-    """A connection of redis-py's pool. ``until``: when it has to go back, as `monotonic` counts."""
+    """A connection of redis-py's pool. ``until``: when it goes back, in seconds of `monotonic`."""
 
     connection: Any
     until: float
@@ -54,23 +54,23 @@ class Lease(NamedTuple):
 
 class _AnyLeases:
     """
-    What both worlds share.
+    What the synchronous and the asynchronous leases share.
 
-    ``pings``: whether a connection that was idle has to show that it still reaches the server,
-    because the requests here must not be sent again.
+    ``pings``: send a PING first on a connection that was idle. This is for requests that must not
+    be sent twice: they cannot find out by a failure that the connection is lost.
     """
 
     def __init__(self, pool: Any, *, pings: bool = False) -> None:
         self.pool = pool
         self.pings = pings
         self._idle: deque[Lease] = deque()  # its append and pop are atomic
-        # The pool of memory:// is none that waits.
+        # Commands wait so many seconds for a connection. The pool of memory:// never waits.
         self._timeout: float | None = getattr(pool, "timeout", None)
         self._connections: int = min(pool.max_connections, MAX_CONNECTIONS)
         self._last_answer = 0.0
 
     def answered(self, lease: Lease) -> None:
-        """Take note that the server has just answered over the connection of ``lease``."""
+        """Record that the server has just answered over the connection of ``lease``."""
         lease.connection.used = self._last_answer = monotonic()
 
     def _new(self, connection: Any) -> Lease:
@@ -80,7 +80,7 @@ class _AnyLeases:
         error: RedisConnectionError | RedisTimeoutError = NoFreeConnectionError(
             "No connection available"
         )
-        # While the server hangs, more connections would hang as well.
+        # If the server does not answer, more connections would not help.
         if monotonic() - self._last_answer > ((self._timeout or 0) / 2 or 0.1):
             error = RedisTimeoutError(
                 f"all {self._connections} connections of this process wait for its replies"
@@ -91,25 +91,25 @@ class _AnyLeases:
 
 class Leases(_AnyLeases):
     """
-    Of a pool of this process, for its threads, which are served in the order they come.
+    Lends the connections of one pool to the threads of this process: first come, first served.
 
-    Not by a ``queue``: those let newcomers go first, and until Python 3.13 ``SimpleQueue`` may
-    forget its time limit meanwhile.
+    Python's queues do not keep that order. Before Python 3.13, ``SimpleQueue.get()`` can also
+    exceed its time limit.
     """
 
     def __init__(self, pool: Any, *, pings: bool = False) -> None:
         super().__init__(pool, pings=pings)
         self._lock = Lock()
         self._free = self._connections
-        # Of each thread that waits, a lock that is released when its turn has come.
+        # One lock for each waiting thread. It is released when it is that thread's turn.
         self._turns: deque[Any] = deque()
 
     def take(self) -> Lease:
         """
-        A connection that nobody else uses.
+        A connection for this thread alone. If all are in use, wait for one.
 
-        Raises redis-py's ``TimeoutError`` if none comes free within the pool's ``timeout`` because
-        the server does not answer, and `NoFreeConnectionError` if there are too few.
+        If no connection becomes free within the pool's ``timeout``, this raises redis-py's
+        ``TimeoutError`` if the server does not answer, else `NoFreeConnectionError`.
         """
         with self._lock:
             turn = None if self._free else Lock()
@@ -148,7 +148,7 @@ class Leases(_AnyLeases):
             raise self._no_free_connection()
 
     def _withdraw(self, turn: Any) -> bool:
-        """Wait no longer. ``False`` if the turn has come, be it at the last moment."""
+        """Stop waiting. ``False`` if it is this thread's turn by now."""
         with self._lock:
             is_waiting = turn in self._turns
             if is_waiting:
@@ -156,7 +156,7 @@ class Leases(_AnyLeases):
             return is_waiting
 
     def _idle_or_new(self) -> Lease:
-        # Not "if there is one", which another thread may take meanwhile.
+        # Checking first is not enough: another thread may take the last connection in between.
         try:
             lease = self._idle.pop()
         except IndexError:
@@ -169,11 +169,13 @@ class Leases(_AnyLeases):
 
 
 class AsyncLeases(_AnyLeases):
-    """Of a pool of one event loop, for its tasks, which are served in the order they come."""
+    """
+    Lends the connections of one pool to the tasks of one event loop: first come, first served.
+    """
 
     def __init__(self, pool: Any, *, pings: bool = False) -> None:
         super().__init__(pool, pings=pings)
-        # redis-py's own pool lets newcomers go before those who wait, until their time is over.
+        # redis-py's pool does not keep that order, so a waiting task could reach its time limit.
         self._free = asyncio.Semaphore(self._connections)
 
     async def take(self) -> Lease:
@@ -197,6 +199,6 @@ class AsyncLeases(_AnyLeases):
             lease = self._idle.pop()
             if monotonic() < lease.until:
                 return lease
-            # A cancelled request must not keep the connection for good.
+            # If the request is cancelled here, the connection must still go back.
             await asyncio.shield(self.pool.release(lease.connection))
         return self._new(await self.pool.get_connection())

@@ -1,8 +1,8 @@
 """
-Outages: each is logged as an error when it begins and when it ends, once in every process.
+Logs outages of Redis: one error when an outage begins and one when it ends, in each process.
 
-The requests that fail meanwhile are logged by the middleware and the views, as warnings: these send
-no mail to ``ADMINS``.
+The middleware and the views log each failed request as a warning. Django mails errors to
+``ADMINS``, but not warnings.
 """
 
 import os
@@ -24,16 +24,21 @@ Commands = Sequence[Command[Any]]
 RunAll = Callable[[Commands], list[Any]]
 RunAllAsync = Callable[[Commands], Awaitable[list[Any]]]
 
-# What goes wrong: the class of redis-py's error for a refusal, or that Redis is away.
+# Why commands fail: Redis refuses them with this class of error, or it cannot be reached.
 Cause = type[BaseException] | None
 UNREACHABLE: Cause = None
 
-# Django logs answers of status 500 and above there, so a site's owner is told by the same way.
+# Django's log for responses of status 500 and above, so an outage reaches the same people.
 log = logs.named("django.request")
 
 
 class _Outage(NamedTuple):
-    """When the first command that failed was sent, and when it had failed."""
+    """
+    An outage that has not ended, with times in seconds of `monotonic`.
+
+    ``began``: when the first failed command was sent. ``noticed``: when it had failed. ``refused``:
+    the kinds of commands in that exchange.
+    """
 
     began: float
     noticed: float
@@ -42,12 +47,14 @@ class _Outage(NamedTuple):
 
 class Outages:
     """
-    What this process knows of outages.
+    The outages that this process knows of.
 
-    Redis is away, or it answers and refuses: it is out of memory, an ACL forbids the command, it
-    cannot write to disk. Redis is back with any answer; a refusal is over when the command that was
-    refused is carried out. A command that was sent before an outage began says nothing of its end,
-    nor the other way round: threads and tasks may report late.
+    Either Redis cannot be reached, or it refuses commands: its memory is full, an ACL forbids them,
+    or it cannot write to disk. The first kind ends with any answer. The second kind ends when Redis
+    runs a command of the kind that it refused.
+
+    Threads and tasks may report their results late. So the result of a command counts only if the
+    command was sent after the last change.
     """
 
     def __init__(self) -> None:
@@ -56,13 +63,13 @@ class Outages:
         self._changing = Lock()
 
     def failed(self, error: SessionStoreUnavailable, commands: Commands, sent: float) -> None:
-        if (met := _failures.get()) is not None:
-            met[:] = [error]
+        if (failures := _failures.get()) is not None:
+            failures[:] = [error]
         cause = _cause(error)
         if cause is not UNREACHABLE:
             self._end([UNREACHABLE], sent)
         is_old = sent <= self._ended.get(cause, float("-inf"))
-        # Nobody waits for a thread that writes a line: it may be sending a mail.
+        # Do not wait while another thread writes the log line: it may be sending a mail.
         if is_old or _is_minor(error) or not self._changing.acquire(blocking=False):
             return
         try:
@@ -76,7 +83,7 @@ class Outages:
     ) -> None:
         try:
             _log(_BEGINS, error)
-        finally:  # also when the mail cannot be sent, so that the next request does not try again
+        finally:  # also if the mail cannot be sent: the next request must not try again
             self.current[cause] = _Outage(sent, monotonic(), _kinds(commands))
 
     def answered(self, commands: Commands, sent: float) -> None:
@@ -102,23 +109,27 @@ class Outages:
             self._changing.release()
 
 
-# What the request at hand has met last, in any of its tasks and threads.
-_failures: ContextVar[list[SessionStoreUnavailable] | None] = ContextVar("met", default=None)
+# A list with the last failure of the current request, in any of its tasks and threads.
+_failures: ContextVar[list[SessionStoreUnavailable] | None] = ContextVar("failures", default=None)
 
 
-def collect_failures(met: list[SessionStoreUnavailable] | None) -> None:
-    """Put into ``met`` what fails from now on in this task or thread, and in those it begins."""
-    _failures.set(met)
+def collect_failures(failures: list[SessionStoreUnavailable] | None) -> None:
+    """
+    Store failures in the list ``failures`` from now on; ``None`` stops it.
+
+    It receives the last failure of this task or thread, and of those that it starts.
+    """
+    _failures.set(failures)
 
 
 def last_failure() -> SessionStoreUnavailable | None:
-    met = _failures.get()
-    return met[-1] if met else None
+    failures = _failures.get()
+    return failures[-1] if failures else None
 
 
 _BEGINS = "Sessions cannot be reached. %s Until this is over, failures are logged as warnings."
 _IS_BACK = "Redis answers again. Sessions could not be reached for %.1f seconds."
-_IS_ALLOWED = "Redis carries out again what it refused for %.1f seconds."
+_IS_ALLOWED = "Redis runs commands again that it refused for %.1f seconds."
 
 
 def _log(line: str, argument: object) -> None:
@@ -133,13 +144,17 @@ def _cause(error: SessionStoreUnavailable) -> Cause:
 
 
 def _is_minor(error: SessionStoreUnavailable) -> bool:
-    """Whether this process was too busy to ask, or a single key is damaged: both come and go."""
+    """Whether this process had no free connection, or one key is damaged. Both are not outages."""
     cause = str(error.__cause__)
     return cause.startswith("No connection available") or "WRONGTYPE" in cause
 
 
 def _kinds(commands: Commands) -> set[Any]:
-    """What an ACL or a full server tells apart: the command's name, or its script."""
+    """
+    The kinds of ``commands``: the name of each command, or its script.
+
+    A server that refuses commands because of its ACL or its memory refuses some kinds, not others.
+    """
     return {command.source or command.parts[0] for command in commands}
 
 
@@ -147,13 +162,13 @@ _of_process: dict[int, Outages] = {}
 
 
 def _current() -> Outages:
-    # A forked process knows nothing: its parent may have logged what it had not seen itself.
+    # A forked process starts without outages. It has not met those that its parent logged.
     pid = os.getpid()
     return _of_process.get(pid) or _of_process.setdefault(pid, Outages())
 
 
 def logging_outages(run_all: RunAll) -> RunAll:
-    """Have what ``run_all`` meets be logged."""
+    """Wrap ``run_all`` so that the outages that it meets are logged."""
 
     @wraps(run_all)
     def and_log(commands: Commands) -> list[Any]:
@@ -171,7 +186,7 @@ def logging_outages(run_all: RunAll) -> RunAll:
 
 
 def alogging_outages(arun_all: RunAllAsync) -> RunAllAsync:
-    """As `logging_outages`."""
+    """As `logging_outages`, for an asynchronous function."""
 
     @wraps(arun_all)
     async def and_log(commands: Commands) -> list[Any]:

@@ -1,8 +1,8 @@
 """
-Auto-pipelining: what the tasks of an event loop ask in one turn of it goes out together.
+Auto-pipelining: tasks that send commands in the same turn of the event loop share one round trip.
 
-To send and to receive is most of what an exchange costs. Under load, when many requests of a site
-are under way at a time, they share that; alone, none waits for another.
+Most of the cost of an exchange is sending and receiving. Under load, when a site handles many
+requests at a time, their commands share that cost. A task that is alone does not wait.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from sessions_redis.clients.exchange import Request, aexchange, packed
 from sessions_redis.clients.garbage import Read
 from sessions_redis.clients.leases import AsyncLeases
 
-# Requests that share an exchange. With more the first would wait longer for the last one's reply,
-# and there is nothing left to gain.
+# The most requests that share an exchange. With more of them, the first would wait longer for the
+# last one's reply, and the cost of each would hardly fall.
 PIPELINE_LIMIT = 32
 
 
@@ -27,10 +27,11 @@ class _Asked(NamedTuple):
 
 class Pipeline:
     """
-    Over the connections of one event loop.
+    Sends the commands of the tasks of one event loop, over the connections of that loop.
 
-    Whoever is cancelled takes nobody else along. An error of the connection is everybody's who
-    shared it, as is its retry: what must not be sent twice has a pipeline of its own.
+    A cancelled task does not cancel the commands of others. All tasks that share an exchange get
+    the error of its connection, and are part of its retry. So commands that must not be sent twice
+    have a pipeline of their own.
     """
 
     def __init__(self, leases: AsyncLeases) -> None:
@@ -39,11 +40,13 @@ class Pipeline:
         self._under_way: set[Any] = set()
 
     async def ask(self, requests: Sequence[Request], reads: Sequence[Read]) -> list[Any]:
-        """What ``reads`` make of the replies to ``requests``, as `aexchange` has it."""
+        """
+        Send ``requests`` and return their answers, parsed with ``reads``, as `aexchange` does.
+        """
         sent = packed(requests)
         if len(requests) == 1 and self._under_way:
             return [await self._shared(sent, reads[0])]
-        # Nobody is there to share with; or many requests, which nobody shall have to wait for.
+        # No other exchange is under way, or this task sends so much that others should not wait.
         mark = object()
         self._under_way.add(mark)
         try:
@@ -60,7 +63,7 @@ class Pipeline:
         return reply
 
     def _send(self) -> None:
-        # Without who was cancelled meanwhile.
+        # Leave out the requests of tasks that were cancelled meanwhile.
         asked = [one for one in self._asked if not one.reply.done()]
         self._asked.clear()
         for start in range(0, len(asked), PIPELINE_LIMIT):
@@ -78,7 +81,7 @@ class Pipeline:
             if exchange.cancelled():
                 reply.cancel()
             elif reply.done():
-                continue  # who asked was cancelled
+                continue  # the task was cancelled
             elif error:
                 reply.set_exception(error)
             else:

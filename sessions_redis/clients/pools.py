@@ -1,8 +1,9 @@
 """
-The connection pools: one of the process, and one of each running event loop.
+The connection pools: those of the process, and those of each running event loop.
 
-A forked process makes its own. That of a loop is closed when the loop shuts down its asynchronous
-generators, which ``asyncio.run`` and ``async_to_sync`` do before its end.
+Each has one pool for commands that may be sent again, and one for commands that must not. A forked
+process creates its own pools. The pools of an event loop are closed when the loop shuts down its
+asynchronous generators, as ``asyncio.run`` and ``async_to_sync`` do at their end.
 """
 
 import asyncio
@@ -34,20 +35,23 @@ from sessions_redis.clients.reports import without_tracebacks
 from sessions_redis.conf import Conf
 from sessions_redis.storage.commands import Command
 
-# Seconds. A session is read before the page is made: better a quick 503 than a worker that hangs.
+# Seconds. They are short because a request waits for its session before anything else: a quick 503
+# is better than a worker that hangs.
 TIMEOUTS = {"socket_connect_timeout": 1.0, "socket_timeout": 1.0}
 
-# Connections in use at a time, and seconds that one more waits for one to come free.
+# The most connections in use at a time. When all are busy, a command waits `timeout` seconds for
+# one.
 POOL = {"max_connections": 50, "timeout": 1.0}
 
-# How often, and after which errors, a command is sent again; seconds between grow up to `cap`.
+# A command is sent again so many times after these errors. The pause before that is in seconds: it
+# starts near `base` and grows to `cap` at most.
 RETRIES = 2
 BACKOFF = {"base": 0.01, "cap": 0.1}
 RETRIED = (RedisConnectionError, RedisTimeoutError)
 
 
 class _RedisPyNames(NamedTuple):
-    """The names of the same things in redis-py's two worlds."""
+    """redis-py's names for the same things: in its synchronous or its asynchronous part."""
 
     pool: Any
     retry: Any
@@ -60,7 +64,7 @@ ASYNC = _RedisPyNames(redis.asyncio.BlockingConnectionPool, AsyncRetry, asign_in
 
 
 class Pools:
-    """The connection pools of one configuration in this process, made when first needed."""
+    """The connection pools of this process for one setting. Each is created when first needed."""
 
     def __init__(self, settings: Conf) -> None:
         self.conf = settings
@@ -96,9 +100,9 @@ class Pools:
 
     def restart_embedded_server(self, commands: Sequence[Command[Any]]) -> bool:
         """
-        Whether it is worth running ``commands`` again: the embedded server was away and is back.
+        Start the embedded server if it has ended. ``True`` if ``commands`` may be sent again then.
 
-        It ends with the process that started it, which need not be this one.
+        The server ends with the process that started it, which can be another process than this.
         """
         if self.conf.scheme != "embedded" or not all(one.repeatable for one in commands):
             return False
@@ -106,14 +110,14 @@ class Pools:
         return True
 
     def close(self) -> None:
-        """Close the process's connections; those of event loops are closed with their loops."""
+        """Close the process's connections. Event loops close theirs when they end."""
         for leases in self._of_process.values():
             leases.pool.disconnect()
 
     def _may_be_resent(self, commands: Sequence[Command[Any]]) -> bool:
         for command in commands:
             if not command.repeatable:
-                # It cannot wait for a failure to bring the server back.
+                # It cannot be sent again after a failure, so the server must run beforehand.
                 if self.conf.scheme == "embedded":
                     _embedded().ensure(self.conf.directory)
                 return False
@@ -128,9 +132,9 @@ class Pools:
 
 
 async def _until_shutdown(loop: asyncio.AbstractEventLoop, generator: AsyncGenerator[None]) -> None:
-    """Start ``generator``, which waits in a ``yield`` until ``loop`` shuts its generators down."""
+    """Start ``generator``. It waits at its ``yield`` until ``loop`` shuts down its generators."""
     await anext(generator)
-    # The loop itself holds its generators weakly.
+    # The loop has only weak references to its generators.
     _drop_ended(_waiting)
     _waiting.setdefault(loop, []).append(generator)
 
@@ -141,13 +145,14 @@ _waiting: dict[asyncio.AbstractEventLoop, list[AsyncGenerator[None]]] = {}
 def _drop_ended(by_loop: dict[asyncio.AbstractEventLoop, Any]) -> None:
     for loop in list(by_loop):
         if loop.is_closed():
-            by_loop.pop(loop, None)  # another thread may have been here
+            by_loop.pop(loop, None)  # another thread may have removed it already
 
 
 def build_pool(settings: Conf, names: _RedisPyNames, *, repeats: bool) -> Any:
     """
-    A pool of connections of ``names``, none made yet. ``repeats``: lost requests are sent again.
+    A new pool of connections, which has not connected yet.
 
+    ``names``: `SYNC` or `ASYNC`. ``repeats``: the pool sends a lost request again.
     Raises ``ImproperlyConfigured`` if redis-py refuses the settings or a package is missing.
     """
     if settings.scheme == "memory":
@@ -160,21 +165,22 @@ def build_pool(settings: Conf, names: _RedisPyNames, *, repeats: bool) -> Any:
 
 
 def _checked_pool(settings: Conf, names: _RedisPyNames, socket: Any, *, repeats: bool) -> Any:
-    # Error reports print the variables of this frame: none may hold the URL or the options.
+    # Error reports print the variables of this frame: none may contain the URL or the options.
     try:
         return _pool_at(settings, names, socket, repeats=repeats)
     except (TypeError, ValueError, RedisError) as error:
         if locations.has_password_option(settings.location):
             raise ImproperlyConfigured(_UNNAMED) from None
         raise ImproperlyConfigured(
-            f"redis-py does not take what SESSION_REDIS says: {error}. "
-            'Look at "LOCATION" (its part behind the ?) and "OPTIONS".'
+            f"redis-py refuses the options in SESSION_REDIS: {error}. "
+            'Correct them in "OPTIONS", or in "LOCATION" behind the ?.'
         ) from without_tracebacks(error)
 
 
-# redis-py names the option. That can be a part of the password, after an & that is not encoded.
+# redis-py's error names the option. If an & in the password is not encoded, that name is a part of
+# the password.
 _UNNAMED = (
-    'redis-py does not take an option in SESSION_REDIS["LOCATION"] (behind the ?) or "OPTIONS". '
+    'redis-py refuses an option in SESSION_REDIS["LOCATION"] (behind the ?) or "OPTIONS". '
     f"This message does not name it, because the URL has a password there. {locations.ENCODE}"
 )
 
@@ -186,16 +192,16 @@ def _pool_at(settings: Conf, names: _RedisPyNames, socket: Any, *, repeats: bool
     for name in TIMEOUTS:
         _require_seconds(name, pool.connection_kwargs.get(name), least=0.001)
     pool.connection_class = checked_class(pool.connection_class, own=socket is not None)
-    # Made and thrown away: redis-py looks at the options when it makes a connection.
+    # redis-py checks the options when it creates a connection. This one is never used.
     connection = pool.connection_class(**pool.connection_kwargs)
     if connection.encoder.decode_responses:
-        raise ValueError("sessions are read as bytes, so decode_responses must stay off")
+        raise ValueError("decode_responses must stay off, because sessions are read as bytes")
     return pool
 
 
 def check() -> None:
     """
-    Build a pool as the settings say, without connecting.
+    Check the settings by building a pool, without connecting.
 
     Raises ``ImproperlyConfigured`` if redis-py refuses them or a package is missing.
     """
@@ -220,7 +226,7 @@ def _options(settings: Conf, names: _RedisPyNames, *, repeats: bool) -> dict[str
     given = options["retry"]
     if not isinstance(given, Retry | AsyncRetry):
         raise TypeError(f"the option retry takes a redis.retry.Retry, not {given!r}")
-    # One OPTIONS for both worlds; redis-py has no public way from one to the other.
+    # The site sets one retry for both. redis-py has no public way to convert one into the other.
     options["retry"] = names.retry(given._backoff, given._retries)
     return options
 
@@ -238,7 +244,7 @@ def _require_seconds(name: str, seconds: Any, least: float = 0) -> None:
 
 
 def _embedded() -> ModuleType:
-    """The server that comes along. Imported when needed: it takes what only Unix has."""
+    """The module of the embedded server. It is imported when needed: it works only on Unix."""
     try:
         from sessions_redis.clients import embedded  # noqa: PLC0415
     except ImportError as error:
@@ -250,10 +256,10 @@ def _embedded() -> ModuleType:
 
 
 def _memory(location: str) -> tuple[Any, Any]:
-    """fakeredis, and its server in this process that goes by ``location``."""
+    """fakeredis, and the server with the name ``location`` in this process."""
     try:
         import fakeredis  # noqa: PLC0415 - an extra
-        import lupa  # noqa: F401, PLC0415 - without it fakeredis runs no scripts
+        import lupa  # noqa: F401, PLC0415 - fakeredis needs it to run scripts
     except ImportError as error:
         raise ImproperlyConfigured(
             'SESSION_REDIS["LOCATION"] is memory://, which needs fakeredis with Lua: '
@@ -266,9 +272,10 @@ _in_memory: dict[str, Any] = {}
 
 
 @cache
-def _server_in_memory(location: str, process: int, kind: Any) -> Any:  # noqa: ARG001 - for each
+def _server_in_memory(location: str, process: int, kind: Any) -> Any:  # noqa: ARG001 - one for each process
     server = _in_memory.setdefault(location, kind())
-    # Where the fork came upon a thread that was writing, nobody is left to finish that.
+    # If a thread was writing during the fork, it does not exist in the forked process, and its lock
+    # is never released. Then begin with an empty server.
     if server.lock.acquire(timeout=1):
         server.lock.release()
     else:
@@ -276,16 +283,16 @@ def _server_in_memory(location: str, process: int, kind: Any) -> Any:  # noqa: A
     return server
 
 
-# By the process that made them, which is found by comparing its ID each time: a fork in C runs none
-# of Python's hooks. A forked process makes its own, with locks of their own, and leaves its
-# parent's where they are, untouched: to drop them would be to close what the parent uses.
+# The pools of each process, by process ID. The ID is compared at each use, because a fork in C runs
+# no Python hook. A forked process creates its own pools. It keeps its parent's in this dictionary:
+# removing them would close connections that the parent uses.
 _pools: dict[int, Pools] = {}
 
 
 def current() -> Pools:
-    """The connection pools of this process and of the settings as they are now."""
+    """The connection pools of this process for the current settings."""
     process = os.getpid()
-    # Of threads that begin at the same moment, all get what one of them made.
+    # If several threads create them at the same moment, all of them get the first.
     return _pools.get(process) or _pools.setdefault(process, Pools(conf.current()))
 
 

@@ -1,4 +1,4 @@
-"""What error reports may show: not the password that redis-py's frames hold while it connects."""
+"""Keeps the password of Redis out of error reports: redis-py has it in variables and messages."""
 
 import re
 from typing import Any, TypeVar
@@ -7,21 +7,22 @@ from redis.exceptions import RedisError
 
 E = TypeVar("E", bound=BaseException)
 
-# Where a traceback begins that came up within an exchange. Others are of the code that called.
+# The traceback of an error in an exchange begins in one of these packages. Another traceback
+# belongs to the code that called.
 MODULES_OF_AN_EXCHANGE = {"asyncio", "redis", "sessions_redis", "socket", "ssl"}
 
-# A server's error repeats the arguments of an unknown command. Those of HELLO and AUTH are user and
-# password. It also names a user who lacks a permission.
+# The server's error about an unknown command repeats its arguments. Those of HELLO and AUTH are
+# user and password. Another error names the user who has no permission.
 REPEATED_ARGUMENTS = re.compile(r",? with args beginning with:.*", re.DOTALL)
 NAMED_USER = re.compile(r"\buser .* has no permissions", re.IGNORECASE | re.DOTALL)
 
 
 def without_tracebacks(error: E) -> E:
     """
-    ``error`` itself, without its traceback, and so are the errors that led to it.
+    Remove the traceback from ``error`` and from the errors that caused it, and return ``error``.
 
     Django's error page and its mails print the variables of every frame in a traceback. An error
-    that the caller was already handling keeps its own.
+    that the caller was already handling keeps its traceback.
     """
     link: BaseException | None = error
     while link is not None and _began_in_an_exchange(link):
@@ -31,7 +32,7 @@ def without_tracebacks(error: E) -> E:
 
 
 def without_credentials(error: E) -> E:
-    """``error`` itself. Its text, and those of its causes, no longer repeat arguments and users."""
+    """Remove arguments and user names from the texts of ``error`` and its causes; return it."""
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, RedisError):

@@ -1,7 +1,7 @@
 """
-What people may see of a session: its secrets are hidden, in the admin and wherever a site shows it.
+Hides the secrets in a session before a page shows it: in the admin, and in a site's own pages.
 
-`docs/masking.md` says what counts as a secret.
+``docs/masking.md`` says which values count as secrets.
 """
 
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ __all__ = ["Masked", "Page", "Why", "mask", "mask_fields", "mask_name", "masked_
 
 class Page:
     """
-    The entries that are shown together.
+    Masks the entries that one page shows together.
 
-    Its methods do what the functions of the same names do. All entries of a page share one limit,
-    so that the page does not take long: what is beyond that is hidden.
+    Its methods do the same as the functions of this module. But all entries of a page share one
+    limit, so that the page does not take long. Values beyond the limit are hidden unchecked.
     """
 
     def __init__(self) -> None:
@@ -40,31 +40,32 @@ class Page:
     def masked_json(self, name: str, value: Any) -> Masked:
         try:
             return self._masker.indented(self._masker.entry(name, value))
-        except ValueError:  # A number of thousands of digits, a time of day with a time zone.
+        except ValueError:  # For example a time of day with a time zone, or a number too long.
             return Masked(class_of(value))
 
 
 def mask(name: str, value: Any) -> Any:
     """
-    A copy of ``value``, an entry called ``name``, that people may see.
+    A copy of ``value``, the value of the entry ``name``, without its secrets.
 
-    Each text in which something is hidden is `Masked`: a template shows a badge in its place, JSON
-    and ``str`` the words "[hidden: …]". An object that JSON does not know becomes "<its class>".
+    A text in which a part is hidden becomes `Masked`. A template shows a badge in place of that
+    part; JSON and ``str`` show the words "[hidden: …]". An object that JSON does not know becomes
+    "<its class>".
     """
     return Page().mask(name, value)
 
 
 def mask_name(name: str) -> str:
-    """The name of an entry as people may see it: a part that looks like a token is hidden."""
+    """The name of an entry, in which parts that look like tokens are hidden."""
     return Page().mask_name(name)
 
 
 def mask_fields(fields: Mapping[str, str]) -> dict[str, str]:
     """
-    What people may see of ``session.inspect().fields``: names and texts as stored in Redis.
+    A copy of ``session.inspect().fields`` without secrets: names and texts as stored in Redis.
 
-    The engine's own fields, which start with one ``@``, are shown as they are. Names that look the
-    same once something is hidden in them get a number.
+    The engine's own fields, whose names start with one ``@``, stay as they are. If hiding makes two
+    names equal, the second gets a number.
     """
     page = Page()
     found: dict[str, str] = {}
@@ -80,7 +81,7 @@ def mask_fields(fields: Mapping[str, str]) -> dict[str, str]:
 
 
 def masked_json(name: str, value: Any) -> Masked:
-    """As `mask`, in indented JSON for a page; its class alone for what JSON cannot hold."""
+    """As `mask`, but as indented JSON for a page. If JSON cannot hold the value, its class only."""
     return Page().masked_json(name, value)
 
 
@@ -89,7 +90,7 @@ def _is_metadata(name: str) -> bool:
 
 
 def _names() -> Names:
-    """The rule for names of this site, as its settings are now."""
+    """The rule for names, from the current settings of this site."""
     setting = conf.current()
     own = get_default_exception_reporter_filter()
     has_own = isinstance(own, SafeExceptionReporterFilter)
@@ -102,5 +103,5 @@ def _names() -> Names:
     )
 
 
-# One object for each rule, so that what was found out of a name is found again.
+# Equal settings return the same object, because the results for names are cached by that object.
 _cached_names = lru_cache(maxsize=16)(Names)

@@ -1,9 +1,10 @@
-"""How much of the values is gone through, so that no page waits for it."""
+"""Limits how much of the values is checked for secrets, so that pages do not take long."""
 
 from dataclasses import dataclass
 from typing import Self
 
-# Of one entry; a page has as much as so many entries. All beyond that is hidden.
+# The limits of one entry: values within it, characters of text, and characters of JSON that are
+# parsed. A page has the limits of PAGE_BUDGET_IN_ENTRIES entries. Everything beyond is hidden.
 MAX_VALUES, MAX_CHARACTERS, MAX_JSON_CHARACTERS = 20_000, 100_000, 500_000
 PAGE_BUDGET_IN_ENTRIES = 2
 
@@ -11,9 +12,9 @@ PAGE_BUDGET_IN_ENTRIES = 2
 @dataclass(slots=True)
 class Budget:
     """
-    The values and characters that are still to be gone through, and the characters of JSON.
+    How many values, characters of text and characters of JSON may still be checked.
 
-    ``page``: the budget of the whole page, from which the same is taken.
+    ``page``: the budget of the whole page. Spending from this one also spends from that.
     """
 
     values: int
@@ -30,7 +31,7 @@ class Budget:
         )
 
     def of_an_entry(self) -> "Budget":
-        """The budget of one entry of the page that has this one."""
+        """A budget for one entry of the page to which this budget belongs."""
         return Budget(
             min(MAX_VALUES, self.values),
             min(MAX_CHARACTERS, self.characters),
@@ -40,7 +41,7 @@ class Budget:
 
     @property
     def is_spent(self) -> bool:
-        """Whether more was asked for than there was."""
+        """Whether more was spent than the budget had."""
         return self.values < 0 or self.characters < 0
 
     def spend(self, *, values: int = 0, characters: int = 0, json: int = 0) -> None:

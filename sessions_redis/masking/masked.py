@@ -1,4 +1,4 @@
-"""What stands in place of a secret: a badge in a page, words in plain text."""
+"""Text in which secrets are replaced: by a badge in a page, by words in plain text."""
 
 from enum import Enum
 from typing import Any
@@ -9,12 +9,12 @@ from django.utils.translation import gettext
 
 
 def gettext_noop(message: str) -> str:
-    """Mark ``message`` for translators, as Django's function does, but without settings."""
+    """Mark ``message`` for translators, as Django's function does. This one needs no settings."""
     return message
 
 
 class Why(Enum):
-    """Why something is hidden, in words that need no quotes in JSON."""
+    """The reason why a part is hidden. No text contains characters that JSON would escape."""
 
     NAME = gettext_noop("its name looks like that of a secret")
     JWT = gettext_noop("it looks like a JSON web token")
@@ -29,16 +29,17 @@ class Why(Enum):
 
     @property
     def placeholder(self) -> str:
-        """What stands for it in plain text: always in English."""
+        """The words that replace the hidden part in plain text. They are always in English."""
         return f"[hidden: {self.value}]"
 
 
 class Masked(str):
     """
-    Text in which something is hidden.
+    Text in which parts are hidden.
 
-    As text, and so in JSON, it has `Why.placeholder` in place of each hidden part. In a template it
-    is escaped, and has a badge there. ``parts``: in their order, text and why something is hidden.
+    As a string, and so in JSON, it contains `Why.placeholder` in place of each hidden part. A
+    template escapes it and shows a badge there. ``parts``: the visible texts, and a `Why` for each
+    hidden part, in their order.
     """
 
     __slots__ = ("parts",)

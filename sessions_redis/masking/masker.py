@@ -1,4 +1,4 @@
-"""How a value is gone through: names and values within it, and JSON in its texts."""
+"""Goes through a value to hide its secrets: its names and values, and JSON in its texts."""
 
 import datetime as dt
 import json
@@ -17,13 +17,14 @@ from sessions_redis.masking.masked import Masked, Why
 from sessions_redis.masking.names import Names
 from sessions_redis.masking.patterns import Part, named_secrets_in, secrets_in
 
-# Lists and dictionaries within each other.
+# The most levels of lists and dictionaries within each other.
 MAX_DEPTH = 50
 
-# Before a cut: a secret that reaches over it is either longer, and known by its start, or hidden.
+# Characters. If only the start of a text is checked, so many before its end are hidden as well. A
+# secret that crosses the end is then hidden, or so long that its start is recognized.
 _MARGIN = 2_000
 
-# Of an object such as {"name": "password", "value": "…"}: where the name is, and the value.
+# In an object such as {"name": "password", "value": "…"}: the keys of the name and of the value.
 NAME_KEYS = frozenset(
     {"field", "header", "id", "key", "label", "name", "param", "parameter", "type"}
 )
@@ -39,12 +40,11 @@ Finder = Callable[[str], Iterable[Part]]
 
 class Masker:
     """
-    Goes through the entries of one page.
+    Masks the entries of one page, in two steps.
 
-    `entry` and `entry_name` put marks in place of secrets; `finished` and `indented` replace the
-    marks. A mark is text, because a secret may be in JSON that is itself a text in JSON: both are
-    written again with the mark in them. A mark has a random number in it, which no text that was
-    stored before can have.
+    First, `entry` and `entry_name` put marks in place of secrets. Then `finished` and `indented`
+    replace the marks. A mark is text because a secret can be in JSON within JSON: both are written
+    again with the mark in them. A mark contains a random number, so stored text cannot contain one.
     """
 
     def __init__(self, names: Names) -> None:
@@ -55,10 +55,10 @@ class Masker:
         self._page = Budget.of_a_page()
         self._budget = self._page.of_an_entry()
 
-    # What is hidden
+    # First step: marks in place of secrets
 
     def entry(self, name: str, value: Any) -> Any:
-        """A copy of ``value``, an entry called ``name``, with marks in it."""
+        """A copy of ``value``, the value of the entry ``name``, with marks in it."""
         self._budget = self._page.of_an_entry()
         return self._masked(name, value, 0)
 
@@ -70,7 +70,7 @@ class Masker:
 
     def _masked(self, name: str, value: Any, depth: int) -> Any:
         if value is None or isinstance(value, bool) or _is_empty(value):
-            return value  # There is nothing to hide.
+            return value  # It cannot be a secret.
         self._budget.spend(values=1)
         why = self._why(name, depth)
         if why is not None:
@@ -82,7 +82,7 @@ class Masker:
         return self._single_value(name, value, depth + 1)
 
     def _why(self, name: str, depth: int) -> Why | None:
-        if self._budget.is_spent:  # Names take time, too.
+        if self._budget.is_spent:  # Checking a name takes time as well.
             return Why.SIZE
         if self._names.is_secret(name):
             return Why.NAME
@@ -118,7 +118,7 @@ class Masker:
         return found
 
     def _named_value(self, value: Mapping[Any, Any]) -> dict[Any, Any]:
-        """Of an object such as {"name": "password", "value": "…"}: both, as they are shown."""
+        """Name and value of an object such as {"name": "password", "value": "…"}, with marks."""
         texts = {key: key.lower() for key in value if isinstance(key, str)}
         values = [key for key, text in texts.items() if text in VALUE_KEYS]
         names = [key for key, text in texts.items() if text in NAME_KEYS] if values else []
@@ -168,7 +168,7 @@ class Masker:
         return self._checked(text, secrets_in, self._named_secrets_in)
 
     def _json(self, name: str, text: str, depth: int) -> str | None:
-        """``text`` with marks, if it is JSON; just as it is if nothing in it is hidden."""
+        """``text`` with marks if it is JSON, else ``None``. Without secrets it stays as it is."""
         try:
             value = json.loads(text, object_pairs_hook=_unique)
         except (ValueError, RecursionError):
@@ -198,10 +198,10 @@ class Masker:
             at = max(at, part.stop)
         return "".join([*pieces, text[at:]])
 
-    # What is shown
+    # Second step: text for people in place of marks
 
     def finished(self, value: Any) -> Any:
-        """``value`` with `Masked` in place of each text that has marks."""
+        """``value``, in which each text with marks is replaced by a `Masked`."""
         if isinstance(value, str):
             return self._finished_text(value)
         if isinstance(value, dict):
@@ -211,7 +211,7 @@ class Masker:
         return value
 
     def indented(self, value: Any) -> Masked:
-        """The same as indented JSON. A text that is hidden as a whole has no quotes there."""
+        """As `finished`, but as indented JSON. A text that is hidden completely has no quotes."""
         text = json.dumps(value, indent=2, ensure_ascii=False, cls=DjangoJSONEncoder)
         shown = self._finished_text(
             self._quoted_mark.sub(rf"{self._nonce}\1", _without_surrogates(text))
@@ -227,7 +227,7 @@ class Masker:
 
 
 def class_of(value: Any) -> str:
-    """What is shown of an object that is not known, for it may hold anything."""
+    """The text for an object of an unknown class. Its ``repr()`` could contain secrets."""
     return f"<{type(value).__name__}>"
 
 
@@ -236,17 +236,17 @@ def _is_empty(value: Any) -> bool:
 
 
 def _plain(text: Any) -> str:
-    # Of a subclass, such as Django's of text that is safe in HTML, the text alone.
+    # A plain string, also from a subclass such as Django's SafeString.
     return str.__str__(str(text))
 
 
 def _without_surrogates(text: str) -> str:
-    # JSON carries lone surrogates, a page does not.
+    # JSON may contain lone surrogates, but a page cannot.
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("Of two values of one name, the first would be shown unchecked.")
+        raise ValueError("A name occurs twice, and its first value would be shown unchecked.")
     return found

@@ -1,7 +1,8 @@
 """
-Which names look like those of secrets: by whole words, never by parts of a word.
+Decides by the name of a value whether it is a secret.
 
-The lists are in ``docs/masking.md`` as well; a test compares them.
+It compares whole words, and ends of words without separators, such as "csrfmiddlewaretoken".
+``docs/masking.md`` has the same lists. A test compares them.
 """
 
 import re
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-# Each is one word of a name, in the singular.
+# A name that contains one of these words is secret. They are in the singular.
 SECRET_WORDS = frozenset(
     {
         "apikey", "authorization", "bearer", "ccv", "cookie", "cred", "credential", "csc", "cvc",
@@ -21,7 +22,7 @@ SECRET_WORDS = frozenset(
     }
 )  # fmt: skip
 
-# Words that look secret only together, in this order. They may be written as one word, too.
+# These words are secret only together, in this order. A name may also join them to one word.
 SECRET_PHRASES = frozenset(
     {
         "access code", "access key", "account key", "account number", "activation code",
@@ -37,16 +38,16 @@ SECRET_PHRASES = frozenset(
     }
 )  # fmt: skip
 
-# Secret where nothing else is in the name: "key", but not "sort_key".
+# These are secret only if they are the whole name: "key", but not "sort_key".
 SECRET_ALONE = frozenset({"auth", "csrf", "key", "xsrf"})
 
-# Secret at the end of a longer word, for names without a separator: "csrfmiddlewaretoken".
+# These are secret at the end of a word without separators, such as "csrfmiddlewaretoken".
 SECRET_ENDINGS = (
     "apikey", "accesskey", "credential", "passphrase", "passwd", "password", "privatekey",
     "secret", "secretkey", "sessid", "sessionid", "sessionkey", "token",
 )  # fmt: skip
 
-# After a secret word these say that the value is something about the secret: "token_type".
+# After a secret word, these say that the value only describes the secret, as in "token_type".
 HARMLESS_WORDS = frozenset(
     {
         "accepted", "age", "attempt", "banner", "changed", "consent", "count", "created", "date",
@@ -57,34 +58,34 @@ HARMLESS_WORDS = frozenset(
     }
 )  # fmt: skip
 
-# Names of entries of Django's own that are not secret, whatever their values look like.
+# Names of Django's own entries that are not secret, even if their values look so.
 UNMASKED_NAMES = ("_auth_user_id", "_auth_user_backend", "_session_expiry")
 
-# Words of a phrase, at most.
+# The most words in a phrase.
 _MAX_WORDS = max(phrase.count(" ") + 1 for phrase in SECRET_PHRASES)
 
 _JOINED = SECRET_WORDS | {phrase.replace(" ", "") for phrase in SECRET_PHRASES}
 
-# "APIKey" is "API" and "Key"; letters beyond ASCII count as small ones.
+# Splits "APIKey" into "API" and "Key". Letters beyond ASCII count as lower case.
 _WORD = re.compile(r"[A-Z]+(?![^\W\d_A-Z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 
 _PLACEHOLDER = re.compile(r"\[hidden: [^\]]*+\]")
 
-# Longer names are judged by their end, which says what is named.
+# Of a longer name, only so many characters at its end are judged. The end says what is named.
 _MAX_CHARACTERS = 200
 
 
 def words_of(name: str) -> list[str]:
-    """The words of ``name`` in small letters: split at what is not a letter, and at camelCase."""
+    """The words of ``name`` in lower case, split at camelCase and at other characters."""
     return [word.lower() for word in _WORD.findall(name)]
 
 
 def key_of(field: str) -> str:
     """
-    The part of an entry's name that says what the entry is.
+    The part of an entry's name that says what the entry contains.
 
-    Of ``scope:<name>:<key>`` the key: what a scope is named after, such as a user called
-    "monkey", says nothing of an entry in it.
+    In ``scope:<name>:<key>``, this is the key. The scope's name, such as that of a user called
+    "monkey", says nothing about the entry.
     """
     return field.split(":", 2)[-1] if field.startswith("scope:") else field
 
@@ -92,11 +93,12 @@ def key_of(field: str) -> str:
 @dataclass(frozen=True, eq=False)
 class Names:
     """
-    The rule for names.
+    The rule that decides which names are secret.
 
-    ``masked``: more names that are secret, wherever their words are in a name. ``unmasked``: whole
-    names that are not. ``exact``: names that are secret as they are written. ``own`` and
-    ``django``: what a name must match, and must not, to be secret by the site's own pattern.
+    ``masked``: more words that make a name secret. ``unmasked``: whole names that are not secret.
+    ``exact``: names that are secret if spelled exactly so. ``own``: the site's own pattern for
+    secret settings. ``django``: Django's pattern. A name that matches ``own`` but not ``django`` is
+    secret.
     """
 
     masked: tuple[str, ...] = ()
@@ -109,7 +111,7 @@ class Names:
         return _judge(self, _judged_part(name)) == "secret"
 
     def is_unmasked(self, name: str) -> bool:
-        """Whether the site says that what has this name is no secret, whatever it looks like."""
+        """Whether a setting says that values of this name are not secret, even if they look so."""
         return _judge(self, _judged_part(name)) == "unmasked"
 
     @cached_property
@@ -148,7 +150,7 @@ class Names:
         return "" if is_about_it else "secret"
 
     def _phrases(self, words: list[str]) -> Iterator[tuple[int, str]]:
-        """Up to so many words in a row as a phrase has, as one, and where they end."""
+        """The end, and the joined text of each sequence of words that can be a phrase."""
         for stop in range(1, len(words) + 1):
             for start in range(max(0, stop - self._max_words), stop):
                 yield stop, _singular("".join(words[start:stop]))
@@ -160,7 +162,11 @@ class Names:
 
 
 def _judged_part(name: str) -> str:
-    """Without what stands in it for something hidden: the words "card number" are not a name."""
+    """
+    The part of ``name`` by which it is judged.
+
+    It excludes placeholders of hidden parts: their words, such as "card number", are not a name.
+    """
     return _PLACEHOLDER.sub("", key_of(name)[-_MAX_CHARACTERS:])
 
 

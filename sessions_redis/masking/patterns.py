@@ -1,8 +1,8 @@
 """
-Which parts of a text look like secrets.
+Finds the parts of a text that look like secrets.
 
-Every pattern takes time in proportion to the text. Where one may fail after a repetition, that is
-bounded, or nothing that the repetition passes over is tried again.
+The time that a pattern takes grows with the length of the text, and not faster. To ensure that, a
+repetition has an upper limit or is possessive (``*+``), so that the pattern does not backtrack.
 """
 
 import re
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sessions_redis.masking.masked import Why
 
-# What services put in front of their keys, and what frameworks store of passwords.
+# The forms of access tokens of services, and of the password hashes of frameworks.
 TOKENS = {
     "AWS": r"(?:AKIA|ASIA)[A-Z0-9]{16}",
     "GitHub": r"gh[opsur]_[A-Za-z0-9]{20,}|github_pat_\w{20,}",
@@ -39,26 +39,27 @@ _PRIVATE_KEY = re.compile(
 )
 _URL_PASSWORD = re.compile(r"(?<=://)[^\s/?#:@\"']*+:([^\s/?#@\"']++)@")
 _SCHEME = re.compile(r"\b(?:Bearer|Basic|Negotiate)\s{1,3}([\w.~+/-]{6,}+=*+)", re.IGNORECASE)
-# A name, in quotes or not, and what is between it and its value.
+# A name, with or without quotes, and the characters between the name and its value.
 _NAME = re.compile(
     r"(?<![\w.-])(?P<name>[^\W\d][\w.-]*+)"
     r"(?:(?P<quoted>[\"'\\]{1,6}[ \t]{0,5}(?:=>|[=:,]))|[ \t]{0,5}(?:=>|:?=|(?P<line>:)))"
     r"[ \t]{0,5}"
 )
 _PLACEHOLDER = r"\[hidden: [^\]\n]*+\]"
-# What is in quotes, up to a quote that is not escaped; a list or an object, up to the end.
+# Text in quotes, up to a quote that is not escaped. A list or an object, up to the end of the text.
 _QUOTED = r"\"(?:[^\"\\]|\\.)*+\"?|'(?:[^'\\]|\\.)*+'?|[\[{].*+"
 _VALUE = re.compile(rf"(?:{_PLACEHOLDER}|{_QUOTED}|[^\s&;,\"'<>)\]}}])++", re.DOTALL)
-# As in a header, which may have spaces in it.
+# The rest of the line, as in a header, whose value may contain spaces.
 _LINE = re.compile(rf"(?:{_PLACEHOLDER}|{_QUOTED}|[^\r\n])++", re.DOTALL)
 _DIGITS = re.compile(r"(?<![\d.+])\d(?:[ -]?\d){12,}+")
 _GROUP = re.compile(r"\d+")
 _RUN = re.compile(r"[A-Za-z0-9_+/-]{22,}+=*+")
 
-# As many characters as 128 random bits take, by the kind of text that they are written in.
+# The number of characters for 128 random bits: in hexadecimal, in letters of one case and digits,
+# and in letters of both cases and digits.
 HEXADECIMAL, ONE_CASE, BOTH_CASES = 32, 25, 22
 
-# Characters that say whether text is random.
+# The number of characters by which `is_random` judges a text.
 _RANDOMNESS_SAMPLE = 1_000
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -66,13 +67,13 @@ _IMAGE = re.compile(r"iVBORw0KGgo|/9j/|R0lGOD|UklGR|PHN2Z")
 _IMAGE_URL = re.compile(r"data:image/[\w.+-]{1,40};base64,$")
 _WORDS = re.compile(r"(?:[a-z]{1,12}[/_-])++")
 _SEGMENT = re.compile(r"[A-Za-z0-9]{4,}")
-# What random text has many of: a word, a number or an abbreviation each.
+# A word, a number or an abbreviation. Random text has many short ones.
 _PIECE = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some of a text that is to be hidden: from ``start`` to ``stop``, and why."""
+    """A part of a text that must be hidden, from ``start`` to ``stop``, and the reason."""
 
     start: int
     stop: int
@@ -81,9 +82,9 @@ class Part:
 
 def named_secrets_in(text: str, is_secret: Callable[[str], bool]) -> Iterator[Part]:
     """
-    The values in ``text`` that come with a name that is secret.
+    The values in ``text`` whose names are secret.
 
-    As in query strings, cookies and headers, and in JSON that is not whole.
+    Such text can be a query string, a cookie, a header, or JSON that was cut off.
     """
     stop = 0
     for match in _NAME.finditer(text):
@@ -96,7 +97,7 @@ def named_secrets_in(text: str, is_secret: Callable[[str], bool]) -> Iterator[Pa
 
 
 def secrets_in(text: str) -> Iterator[Part]:
-    """The parts of ``text`` that look like secrets, whatever they are called; may overlap."""
+    """The parts of ``text`` that look like secrets, regardless of names. They may overlap."""
     yield from _found(_PRIVATE_KEY, text, Why.PRIVATE_KEY)
     yield from _found(_JWT, text, Why.JWT)
     yield from _found(_TOKEN, text, Why.TOKEN)
@@ -120,7 +121,7 @@ def _found(
 
 
 def _is_credentials(text: str) -> bool:
-    """Not a word: "basic understanding" is no header."""
+    """Whether ``text`` is not a word. The text "basic understanding" is not a header."""
     is_word = len(text) < 12 or text[1:].islower()
     return not is_word or "=" in text or any(map(str.isdigit, text))
 
@@ -142,7 +143,11 @@ def _cards(text: str) -> Iterator[Part]:
 
 
 def _is_card(digits: str) -> bool:
-    """Whether the check digit is right, and the first one that of a bank: times begin with 1."""
+    """
+    Whether ``digits`` are a card number: they have a right check digit and a bank's first digit.
+
+    Times in seconds or milliseconds begin with 1, which is not a bank's.
+    """
     if not 13 <= len(digits) <= 19 or digits[0] not in ("23456" if len(digits) == 16 else "3456"):
         return False
     doubled = [int(digit) * (1 + place % 2) for place, digit in enumerate(reversed(digits))]
@@ -155,13 +160,13 @@ def _random(text: str) -> Iterator[Part]:
         if _UUID.fullmatch(match[0]) or _IMAGE.match(match[0]) or not is_random(match[0]):
             continue
         if not _IMAGE_URL.search(text, max(0, start - 70), start):
-            # What it is the token of, or where in an address it is.
+            # Words in front of it say what the token is for, or are a path. They stay visible.
             words = _WORDS.match(match[0])
             yield Part(start + words.end() if words else start, stop, Why.RANDOM)
 
 
 def is_random(run: str) -> bool:
-    """Whether letters and digits change too often, and too irregularly, for words and numbers."""
+    """Whether letters and digits alternate more often than in words and numbers."""
     segments = _SEGMENT.findall(run[:_RANDOMNESS_SAMPLE])
     if any(_is_hexadecimal(segment) for segment in segments):
         return True
@@ -175,7 +180,7 @@ def is_random(run: str) -> bool:
         return len(long) >= BOTH_CASES - 6 and len(long) <= 3.3 * pieces
     if len(long) < ONE_CASE or letters > 0.92 * len(long):
         return False
-    # Paths and slugs have numbers in them, too.
+    # Paths and slugs consist of several segments and may contain numbers.
     return len(long) <= (5.0 if len(segments) == 1 else 3.5) * pieces
 
 
