@@ -1,4 +1,4 @@
-"""The system checks: what is seen to be wrong before the first request."""
+"""The system checks, which find mistakes before the first request."""
 
 import base64
 import json
@@ -29,11 +29,11 @@ HERE = "redis://127.0.0.1:6379/0"
 
 
 class SessionStore(engine.SessionStore):
-    """A site's own engine: this module can be named as SESSION_ENGINE."""
+    """A site's own engine: SESSION_ENGINE can name this module."""
 
 
 class TextSerializer:
-    """Makes no bytes."""
+    """Returns text in place of bytes."""
 
     def dumps(self, obj):
         return json.dumps(obj)
@@ -43,14 +43,14 @@ class TextSerializer:
 
 
 class PickySerializer(TextSerializer):
-    """Writes dictionaries alone, as one that wants a whole session may."""
+    """Writes only dictionaries, like a serializer for whole sessions."""
 
     def dumps(self, obj):
         return json.dumps(dict(obj)).encode()
 
 
 class LossySerializer:
-    """Brings everything back as text."""
+    """Returns every value as text."""
 
     def dumps(self, obj):
         return str(obj).encode()
@@ -60,7 +60,7 @@ class LossySerializer:
 
 
 class OneWaySerializer:
-    """Cannot read what it wrote."""
+    """Cannot read its own output."""
 
     def dumps(self, obj):
         return base64.b64encode(json.dumps(obj).encode())
@@ -70,7 +70,7 @@ class OneWaySerializer:
 
 
 class EncodedSerializer(TextSerializer):
-    """Good, and not Django's."""
+    """A correct serializer that is not Django's."""
 
     def dumps(self, obj):
         return base64.b64encode(json.dumps(obj).encode())
@@ -80,10 +80,10 @@ class EncodedSerializer(TextSerializer):
 
 
 class NeedySerializer:
-    """Cannot be made without arguments."""
+    """Cannot be created without arguments."""
 
     def __init__(self, key):
-        """Wants a key."""
+        """Requires a key."""
 
 
 class NoSerializer:
@@ -92,7 +92,7 @@ class NoSerializer:
 
 @pytest.fixture
 def said(settings):
-    """What the checks of this app say with these settings."""
+    """The messages of this app's checks with these settings."""
 
     def messages(**changes):
         for name, value in changes.items():
@@ -110,7 +110,7 @@ def texts(messages):
     return [f"{found.msg} {found.hint}" for found in messages]
 
 
-# The settings that are good
+# Correct settings
 
 
 @pytest.mark.parametrize(
@@ -122,18 +122,18 @@ def texts(messages):
     ],
 )
 def test_a_good_setting(said, location):
-    """Nothing is said of a setting that can be used, and no server is asked for that."""
+    """The checks find nothing in a correct setting, and need no server for that."""
     assert said(SESSION_REDIS={"LOCATION": location, "OPTIONS": {"socket_timeout": 1}}) == []
 
 
 @pytest.mark.parametrize("location", ["memory://", "embedded:///some/directory"])
 def test_development(said, location):
-    """With DEBUG on, nothing is said of servers that are for development and tests."""
+    """With DEBUG on, servers for development and tests are fine."""
     assert said(SESSION_REDIS={"LOCATION": location}, DEBUG=True) == []
 
 
 def test_another_serializer(said):
-    """Nothing is said of a serializer that brings back what it was given."""
+    """A serializer that returns the value that it was given is fine."""
     assert said(SESSION_SERIALIZER=f"{__name__}.EncodedSerializer") == []
 
 
@@ -153,7 +153,7 @@ def test_another_serializer(said):
     ],
 )
 def test_a_wrong_setting(said, setting, id, words):
-    """What is wrong with SESSION_REDIS is an error with its own id, and with a hint."""
+    """A mistake in SESSION_REDIS is an error with its own ID and a hint."""
     (found,) = said(SESSION_REDIS=setting)
     assert ids([found]) == [id]
     assert found.level == ERROR
@@ -162,14 +162,14 @@ def test_a_wrong_setting(said, setting, id, words):
 
 
 def test_all_that_is_wrong(said):
-    """Every problem is told, the serializer's too."""
+    """All mistakes are reported, also that of the serializer."""
     setting = {"LOCATON": HERE, "INDEX": 1}
     found = said(SESSION_REDIS=setting, SESSION_SERIALIZER=f"{__name__}.TextSerializer")
     assert ids(found) == ["E002", "E004", "E003", "E005"]
 
 
 def test_manage_py_check(settings):
-    """``manage.py check`` stops at what is wrong, and says what and how to mend it."""
+    """``manage.py check`` stops at a mistake, and says what is wrong and how to fix it."""
     settings.SESSION_REDIS = {}
     with pytest.raises(SystemCheckError) as caught:
         call_command("check", stdout=StringIO(), stderr=StringIO())
@@ -189,7 +189,7 @@ def test_manage_py_check(settings):
     ],
 )
 def test_options_that_redis_py_refuses(said, location, options, words):
-    """Options that redis-py does not know or take are an error before the first request."""
+    """Options that redis-py does not know or accept are an error before the first request."""
     (found,) = said(SESSION_REDIS={"LOCATION": location, "OPTIONS": options})
     assert ids([found]) == ["E003"]
     assert found.level == ERROR
@@ -198,7 +198,7 @@ def test_options_that_redis_py_refuses(said, location, options, words):
 
 
 def test_options_that_redis_py_refuses_with_the_bundled_server(said):
-    """Options are looked at whatever the server."""
+    """The options are checked for every kind of server."""
     setting = {"LOCATION": "embedded:///some/directory", "OPTIONS": {"sockettimeout": 1}}
     (text,) = texts(said(SESSION_REDIS=setting, DEBUG=True))
     assert "sockettimeout" in text
@@ -206,28 +206,28 @@ def test_options_that_redis_py_refuses_with_the_bundled_server(said):
 
 @pytest.mark.parametrize("retry", [3, "always"])
 def test_a_retry_that_is_none(said, retry):
-    """A retry that is no Retry is an error, not a crash of the check."""
+    """A value of retry that is not a Retry is an error, and does not crash the check."""
     (text,) = texts(said(SESSION_REDIS={"LOCATION": HERE, "OPTIONS": {"retry": retry}}))
     assert "retry" in text
 
 
 def test_decoded_replies_by_the_url(said):
-    """Decoded replies are refused where the URL asks for them, as in OPTIONS."""
+    """A URL that asks for decoded replies is an error, as it is in OPTIONS."""
     (text,) = texts(said(SESSION_REDIS={"LOCATION": f"{HERE}?decode_responses=True"}))
     assert "decode_responses" in text
 
 
 @pytest.mark.parametrize("name", ["socket_timeout", "socket_connect_timeout"])
 def test_a_timeout_in_text(said, name):
-    """A time that is given in text, as the environment has it, is an error."""
+    """A timeout that is text, as environment variables are, is an error."""
     (text,) = texts(said(SESSION_REDIS={"LOCATION": HERE, "OPTIONS": {name: "2"}}))
     assert name in text
 
 
 @pytest.mark.parametrize("package", ["fakeredis", "lupa"])
 def test_a_missing_package(said, monkeypatch, package):
-    """A package that the location needs and that is not installed is an error."""
-    import fakeredis  # noqa: F401 - looks for its Lua when imported, for all of the process
+    """If a package that the location needs is not installed, that is an error."""
+    import fakeredis  # noqa: F401 - imports Lua, which must happen once for the whole process
 
     monkeypatch.setitem(sys.modules, package, None)
     found = said(SESSION_REDIS={"LOCATION": f"memory://without-{package}"}, DEBUG=True)
@@ -250,7 +250,9 @@ def test_a_missing_package(said, monkeypatch, package):
     ],
 )
 def test_a_serializer_that_loses(said, serializer, words):
-    """A serializer that does not bring back what it was given is one error, with the reason."""
+    """
+    A serializer that does not return the value that it was given is one error, with the reason.
+    """
     (found,) = said(SESSION_SERIALIZER=serializer)
     assert ids([found]) == ["E005"]
     assert found.level == ERROR
@@ -259,7 +261,10 @@ def test_a_serializer_that_loses(said, serializer, words):
 
 
 def test_a_serializer_that_is_no_path(said):
-    """A serializer that is given as a class, not by its path, is an error, not a crash."""
+    """
+    A serializer that is given as a class, not by its path, is an error, and does not crash the
+    check.
+    """
     assert ids(said(SESSION_SERIALIZER=PickleSerializer)) == ["E005"]
 
 
@@ -268,7 +273,7 @@ def test_a_serializer_that_is_no_path(said):
 
 @pytest.fixture
 def in_production(monkeypatch):
-    """As if no tests were running."""
+    """Runs the checks as if no tests were running."""
     monkeypatch.delattr(_TestState, "saved_data")
 
 
@@ -291,7 +296,7 @@ def test_development_in_production(said, location, words):
 
 @pytest.mark.parametrize("location", ["memory://", "embedded:///some/directory"])
 def test_development_in_tests(said, location):
-    """Under a test runner, which turns DEBUG off, nothing is said of it."""
+    """In tests, which turn DEBUG off, such a server is fine."""
     assert said(SESSION_REDIS={"LOCATION": location}) == []
 
 
@@ -312,7 +317,7 @@ call_command(*sys.argv[1:])
 
 
 def run_in_site(folder, *command):
-    """What a command of ``manage.py`` says in a site that has nothing but the engine."""
+    """The output of a ``manage.py`` command in a site that has only the engine."""
     done = subprocess.run(
         [sys.executable, "-c", RUN, *command],
         cwd=folder,
@@ -327,7 +332,7 @@ def run_in_site(folder, *command):
 
 @pytest.mark.parametrize(("command", "warns"), [("test", False), ("check", True)])
 def test_the_test_command(tmp_path, command, warns):
-    """``manage.py test`` says nothing of ``memory://``; in production ``manage.py check`` does."""
+    """``manage.py test`` accepts ``memory://``; in production ``manage.py check`` warns of it."""
     assert ("sessions_redis.W007" in run_in_site(tmp_path, command)) is warns
 
 
@@ -346,7 +351,9 @@ def test_the_test_command(tmp_path, command, warns):
     ],
 )
 def test_a_prefix_within_anothers(said, prefix, other):
-    """A prefix that lies among another's indexes is a warning that names the other."""
+    """
+    A prefix that is within another site's index names is a warning that names the other prefix.
+    """
     (found,) = said(SESSION_REDIS={"LOCATION": HERE, "KEY_PREFIX": prefix})
     assert ids([found]) == ["W012"]
     assert found.level == WARNING
@@ -357,12 +364,15 @@ def test_a_prefix_within_anothers(said, prefix, other):
     "prefix", ["session", "user", "index", "user:session", "session:users", "session-user", "a:b"]
 )
 def test_a_prefix_of_its_own(said, prefix):
-    """Others share no name with another site's keys."""
+    """Other prefixes share no name with another site's keys."""
     assert said(SESSION_REDIS={"LOCATION": HERE, "KEY_PREFIX": prefix}) == []
 
 
 def test_which_prefixes_share_names(said):
-    """Of all prefixes made of such parts, the warned of are those that can share a key's name."""
+    """
+    Of all prefixes made of such parts, the check warns of exactly those that can share a key's
+    name.
+    """
     parts = ["session", "user", "index", "signed-in", "8"]
     prefixes = [":".join(chosen) for n in (1, 2, 3) for chosen in product(parts, repeat=n)]
     hexes = "0" * 32
@@ -388,7 +398,7 @@ def test_which_prefixes_share_names(said):
 
 @pytest.fixture(scope="module")
 def evicting(tmp_path_factory):
-    """A server of these tests' own, whose policy they set."""
+    """A server of these tests, whose policy they set."""
     server = Server(tmp_path_factory.mktemp("evicting"))
     yield server
     server.stop()
@@ -396,7 +406,7 @@ def evicting(tmp_path_factory):
 
 @pytest.fixture
 def deploying(settings):
-    """What the checks of this app say that ``check --deploy`` adds."""
+    """The messages that ``check --deploy`` adds from this app."""
 
     def messages(**setting):
         settings.SESSION_REDIS = setting
@@ -415,7 +425,7 @@ POLICIES = [
 @pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_server_that_may_evict(deploying, evicting, policy, protocol):
-    """Each policy that removes keys is a warning: all that the engine writes has a TTL."""
+    """Each policy that removes keys is a warning, because all keys of the engine have a TTL."""
     with evicting.client() as client:
         client.config_set("maxmemory-policy", policy)
         client.config_set("maxmemory", "100mb")
@@ -426,7 +436,7 @@ def test_a_server_that_may_evict(deploying, evicting, policy, protocol):
 
 
 def test_a_server_that_would_evict(deploying, evicting):
-    """Without a limit nothing is evicted yet; the warning says what would change that."""
+    """Without a limit, the server evicts nothing yet. The warning says what would change that."""
     with evicting.client() as client:
         client.config_set("maxmemory-policy", "volatile-lru")
         client.config_set("maxmemory", "0")
@@ -435,7 +445,7 @@ def test_a_server_that_would_evict(deploying, evicting):
 
 
 def test_a_server_that_does_not_evict(deploying, evicting):
-    """With noeviction nothing is said, whatever the limit."""
+    """With noeviction, the check finds nothing, with any limit."""
     with evicting.client() as client:
         client.config_set("maxmemory-policy", "noeviction")
         client.config_set("maxmemory", "100mb")
@@ -444,7 +454,7 @@ def test_a_server_that_does_not_evict(deploying, evicting):
 
 @pytest.mark.parametrize("commands", [["-info"], ["-@all", "+eval"]])
 def test_a_server_that_does_not_tell(deploying, evicting, commands):
-    """A user who may not ask is told nothing; nor is CONFIG asked."""
+    """If the user has no permission to ask, the check finds nothing. It never uses CONFIG."""
     with evicting.client() as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
         client.execute_command("ACL", "SETUSER", "site", "on", ">secret", "~*", "+@all", *commands)
@@ -464,12 +474,15 @@ def test_a_server_that_does_not_tell(deploying, evicting, commands):
     ],
 )
 def test_no_server_that_could_tell(deploying, setting):
-    """Nothing is said where the server is away, or is for development, or cannot be named."""
+    """
+    The check finds nothing if the server cannot be reached, is for development, or has no valid
+    address.
+    """
     assert deploying(**setting) == []
 
 
 def test_the_server_of_another_engine(deploying, settings, evicting):
-    """Nor is it said of a server that another engine's site names."""
+    """The check does not ask the server if the site uses another engine."""
     with evicting.client() as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
@@ -477,17 +490,17 @@ def test_the_server_of_another_engine(deploying, settings, evicting):
 
 
 def test_a_reply_without_a_policy():
-    """A server that tells nothing of it, as some that speak Redis' protocol, may do as it likes."""
+    """Some servers with Redis' protocol do not report a policy. The check finds nothing there."""
     assert listings.eviction().read(b"# Memory\r\nused_memory:1\r\n") is None
     assert listings.eviction().read(b"maxmemory_policy:noeviction\r\n").limit == 0
 
 
-# W011, and Django's own about cookies
+# W011, and Django's checks of cookies
 
 
 @pytest.fixture
 def deployed(settings):
-    """The ids of what ``check --deploy`` says with these settings."""
+    """The IDs of the messages of ``check --deploy`` with these settings."""
 
     def found(**changes):
         for name, value in changes.items():
@@ -511,7 +524,7 @@ def deployed(settings):
     ],
 )
 def test_a_password_in_the_url(deployed, settings, setting, warns):
-    """Where a URL that can be used has the password, that is a warning, with our engine alone."""
+    """If a valid URL contains the password, that is a warning, but only with our engine."""
     assert ("sessions_redis.W011" in deployed(SESSION_REDIS=setting)) is warns
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
     assert "sessions_redis.W011" not in deployed(SESSION_REDIS=setting)
@@ -522,10 +535,10 @@ DJANGOS = "django.contrib.sessions"
 
 @pytest.fixture
 def cookies_found(settings, monkeypatch):
-    """The ids of what Django's checks of the session's cookie say, and ours."""
+    """The IDs of the messages about the session cookie, from Django's checks and ours."""
 
     def found(*apps, **changes):
-        # Past override_settings(), which would load the apps anew.
+        # This does not use override_settings(), which would load the apps again.
         monkeypatch.setattr(django_settings._wrapped, "INSTALLED_APPS", apps)
         for name, value in changes.items():
             setattr(settings, name, value)
@@ -543,7 +556,7 @@ def cookies_found(settings, monkeypatch):
 @pytest.mark.parametrize("has_app", [True, False])
 @pytest.mark.parametrize(("secure", "httponly"), [(False, True), (True, False), (False, False)])
 def test_the_cookie(cookies_found, middleware, has_app, secure, httponly):
-    """What is not set is told once: by Django, or by ours where Django would not say it."""
+    """An unsafe cookie is reported once: by Django, or by our check if Django's does not run."""
     found = cookies_found(
         *([DJANGOS] if has_app else []),
         MIDDLEWARE=[f"{middleware}.middleware.SessionMiddleware"],
@@ -556,7 +569,7 @@ def test_the_cookie(cookies_found, middleware, has_app, secure, httponly):
 
 
 def test_a_cookie_that_is_safe(cookies_found):
-    """Where both are set nothing is said, nor with another engine."""
+    """If both settings are safe, nothing is reported; the same with another engine."""
     safe = {"SESSION_COOKIE_SECURE": True, "SESSION_COOKIE_HTTPONLY": True}
     assert cookies_found(MIDDLEWARE=[], **safe) == []
     unsafe = dict.fromkeys(safe, False)
@@ -565,7 +578,7 @@ def test_a_cookie_that_is_safe(cookies_found):
 
 
 def test_the_deploy_check_of_a_site_without_djangos_app(tmp_path):
-    """A site that has our app alone is told about its cookie by ``check --deploy``, and once."""
+    """For a site that has only our app, ``check --deploy`` reports its cookie, once."""
     done = run_in_site(tmp_path, "check", "--deploy")
     assert done.count("security.W012") == 1
     assert done.count("security.W015") == 0
@@ -573,7 +586,7 @@ def test_the_deploy_check_of_a_site_without_djangos_app(tmp_path):
 
 
 def test_a_plain_check_asks_no_server(said, evicting):
-    """Without --deploy the server is not asked."""
+    """Without --deploy, the checks do not ask the server."""
     with evicting.client() as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
     assert said(SESSION_REDIS={"LOCATION": evicting.url}) == []
@@ -584,7 +597,7 @@ def test_a_plain_check_asks_no_server(said, evicting):
 
 @pytest.mark.parametrize("kind", ["PickleSerializer", "SignedSerializer", "MovingSerializer"])
 def test_a_serializer_that_executes_code(said, kind):
-    """It is a warning, with what it means and what to use instead."""
+    """Such a serializer is a warning, which says what it means and what to use instead."""
     (found,) = said(SESSION_SERIALIZER=f"tests.pickling.{kind}")
     assert ids([found]) == ["W010"]
     assert found.level == WARNING
@@ -592,12 +605,12 @@ def test_a_serializer_that_executes_code(said, kind):
     assert '"django.contrib.sessions.serializers.JSONSerializer"' in found.hint
 
 
-# Whose engine it is
+# Which engine is in use
 
 
 @pytest.mark.parametrize("name", ["sessions_redis.engine", __name__])
 def test_an_engine_of_ours(said, name):
-    """The settings are checked for the engine, and for one that a site derives of it."""
+    """The settings are checked for the engine, and for an engine that a site derives from it."""
     assert ids(said(SESSION_ENGINE=name, SESSION_REDIS={})) == ["E003"]
 
 
@@ -606,7 +619,7 @@ OTHERS = ["django.contrib.sessions.backends.db", "no.such.engine", "json", "sess
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_another_engine(said, name):
-    """Without our engine, that SESSION_REDIS is set is a warning, whatever it says."""
+    """With another engine, a set SESSION_REDIS is a warning, whatever its value."""
     (found,) = said(SESSION_ENGINE=name, SESSION_REDIS={"COLOR": 1})
     assert ids([found]) == ["W008"]
     assert found.level == WARNING
@@ -616,12 +629,12 @@ def test_another_engine(said, name):
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_another_engine_without_our_setting(said, settings, name):
-    """Without our engine and our setting nothing is said, though the app is installed."""
+    """Without our engine and our setting, nothing is reported, even if the app is installed."""
     del settings.SESSION_REDIS
     assert said(SESSION_ENGINE=name, SESSION_SERIALIZER=f"{__name__}.TextSerializer") == []
 
 
 def test_a_setting_that_is_not_there(said, settings):
-    """With our engine and without the setting, that is an error."""
+    """With our engine but without the setting, an error is reported."""
     del settings.SESSION_REDIS
     assert ids(said()) == ["E001"]

@@ -1,4 +1,7 @@
-"""Clients for every location: one per process, one per event loop, and what they do in trouble."""
+"""
+Clients for each kind of location: one per process, one per event loop, and how they handle
+failures.
+"""
 
 import asyncio
 import gc
@@ -42,7 +45,7 @@ PASSWORD = "s3cret/with:marks@"
 ENCODED = "s3cret%2Fwith%3Amarks%40"
 TTL = 1000
 
-# Tells one connection from another.
+# Identifies a connection.
 CLIENT_ID = Command(("CLIENT", "ID"), int)
 ONCE = Command(("CLIENT", "ID"), int, repeatable=False)
 
@@ -52,17 +55,18 @@ def echo(word):
 
 
 class Lossy:
-    """Passes bytes on to a server on this machine, and loses replies when it is told to."""
+    """Passes bytes on to a server on this machine, and loses replies when a test wants it."""
 
     def __init__(self, port, *, hangs):
-        # Whether the client hears nothing at all then, not even that the connection is closed.
+        # Whether the client then receives nothing at all, not even the end of the connection.
         self.hangs = hangs
         self.target = ("127.0.0.1", port)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"redis://127.0.0.1:{self.listener.getsockname()[1]}/0"
         self.sockets = [self.listener]
         self.threads = []
-        # How many of the next requests that have this word in them get no reply, and how many came.
+        # How many of the next requests that contain this word get no reply, and how many such
+        # requests came.
         self.word = b"EVALSHA"
         self.loses = 0
         self.came = 0
@@ -110,7 +114,7 @@ class Lossy:
 
 @pytest.fixture
 def redis_at(settings, session_redis):
-    """Sets where Redis is, with options for redis-py."""
+    """Sets the location of Redis, with options for redis-py."""
 
     def change(location, **options):
         settings.SESSION_REDIS = {**session_redis, "LOCATION": location, "OPTIONS": options}
@@ -120,7 +124,7 @@ def redis_at(settings, session_redis):
 
 @pytest.fixture(params=["sync", "async"])
 def execute(request):
-    """Carries commands out: all of a test's by the process, or in one event loop."""
+    """Runs commands: all commands of a test in the process, or all in one event loop."""
     if request.param == "sync":
         yield clients.run
     else:
@@ -130,7 +134,7 @@ def execute(request):
 
 @pytest.fixture(params=["sync", "async"])
 def execute_all(request):
-    """Carries several commands out in one round trip."""
+    """Runs several commands in one round trip."""
     if request.param == "sync":
         yield clients.run_all
     else:
@@ -145,7 +149,10 @@ def keyspace(prefix):
 
 @pytest.fixture(params=[False, True], ids=["closed", "hanging"])
 def lossy(server, request):
-    """A proxy whose clients find the connection closed, or hear nothing, when a reply is lost."""
+    """
+    A proxy. When it loses a reply, the client's connection is closed, or the client receives
+    nothing.
+    """
     proxy = Lossy(server.port, hangs=request.param)
     # Long enough for a reply on a busy machine, short enough to wait for one that does not come.
     proxy.patience = {"socket_timeout": 1.0 if request.param else 5}
@@ -162,7 +169,7 @@ def proxy(server):
 
 @pytest.fixture
 def own(tmp_path):
-    """A server that nobody else uses, to configure at will."""
+    """A server that only these tests use, so they may configure it."""
     server = Server(tmp_path)
     yield server
     server.stop()
@@ -177,7 +184,7 @@ def admin(own):
 
 @pytest.fixture
 def silent():
-    """The address of something that takes connections and never says a word."""
+    """The address of a program that accepts connections and never sends anything."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
 
@@ -190,12 +197,15 @@ def connections(raw, name):
 
 
 def test_a_process_keeps_its_connection(raw):
-    """Commands of one process go over one connection."""
+    """All commands of one process use one connection."""
     assert len({clients.run(CLIENT_ID) for _ in range(5)}) == 1
 
 
 def test_threads_with_loops_of_their_own(live):
-    """Loops that begin and end in many threads at a time, as under threaded WSGI, don't disturb."""
+    """
+    Event loops that begin and end in many threads at a time do not disturb each other. Threaded
+    WSGI servers run them like that.
+    """
 
     def visits():
         return {asyncio.run(SessionStore(live.session_key).aget("color")) for _ in range(40)}
@@ -211,7 +221,7 @@ def test_threads_with_loops_of_their_own(live):
 
 
 def test_a_changed_setting_closes_the_connections(redis_at, server, raw, prefix):
-    """When the setting changes, its connections are closed and others are made."""
+    """When the setting changes, its connections are closed and new ones are opened."""
     redis_at(server.url, client_name=prefix)
     before = {clients.run(CLIENT_ID), clients.run(ONCE)}
     assert connections(raw, prefix) == 2
@@ -221,7 +231,7 @@ def test_a_changed_setting_closes_the_connections(redis_at, server, raw, prefix)
 
 
 def test_another_setting_changes_nothing(settings):
-    """Connections stay when another setting changes."""
+    """Connections stay open when another setting changes."""
     before = clients.run(CLIENT_ID)
     settings.SESSION_COOKIE_AGE = 60
     assert clients.run(CLIENT_ID) == before
@@ -249,7 +259,7 @@ def test_threads(redis_at, server, raw, prefix, monkeypatch):
     assert 1 <= connections(raw, prefix) <= 8
 
 
-# What a process does that forks, in a process that has no threads.
+# A process without threads that forks.
 FORKS = """
 import asyncio, json, os, sys
 
@@ -284,7 +294,7 @@ print(json.dumps([before, parent, json.loads(os.read(reading, 1000))]))
 
 
 def test_a_fork_gets_connections_of_its_own(session_redis):
-    """A process and its fork talk at the same time, each over a connection of its own."""
+    """A process and its fork send commands at the same time, each over a connection of its own."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", FORKS, json.dumps(session_redis)],
         cwd=ROOT,
@@ -305,7 +315,7 @@ def test_a_fork_gets_connections_of_its_own(session_redis):
 
 
 def test_a_loop_keeps_its_connection():
-    """Commands of one event loop go over one connection, and another loop has its own."""
+    """All commands of one event loop use one connection. Another loop has its own."""
 
     async def work():
         return {await clients.arun(CLIENT_ID) for _ in range(5)}
@@ -316,7 +326,7 @@ def test_a_loop_keeps_its_connection():
 
 
 def test_loops_leave_nothing_open(redis_at, server, raw, prefix):
-    """A loop that ends closes its connections, however many loops there were."""
+    """Each loop closes its connections when it ends, even after many loops."""
     redis_at(server.url, client_name=prefix)
 
     async def work(*asked):
@@ -334,7 +344,7 @@ def test_loops_leave_nothing_open(redis_at, server, raw, prefix):
 
 
 def test_settings_that_change_in_a_loop(redis_at, server, raw, prefix):
-    """A loop that has seen several settings closes the connections of all."""
+    """When a loop that has used several settings ends, it closes the connections of all of them."""
     redis_at(server.url, client_name=prefix)
 
     async def work():
@@ -378,7 +388,7 @@ def test_tasks_of_one_loop():
 
 
 def test_a_cancelled_command(prefix):
-    """What the server answers to a cancelled command is nobody else's answer."""
+    """The server's answer to a cancelled command never becomes the answer to another command."""
     waiting = Command(("BLPOP", f"{prefix}:nothing", 5), lambda reply: reply)
 
     async def work():
@@ -391,11 +401,14 @@ def test_a_cancelled_command(prefix):
 
 
 class Interrupted(BaseException):
-    """What a signal's handler raises, as gunicorn's does to end a worker that hangs."""
+    """Raised by the handler of a signal, as gunicorn does to end a worker that hangs."""
 
 
 def test_an_interrupted_command(prefix):
-    """What the server answers to a command that a signal broke off is nobody else's answer."""
+    """
+    The server's answer to a command that a signal interrupted never becomes the answer to another
+    command.
+    """
     waiting = Command(("BLPOP", f"{prefix}:nothing", 5), lambda reply: reply)
 
     def interrupt(*received):
@@ -416,7 +429,7 @@ def test_an_interrupted_command(prefix):
 
 
 def test_cancelled_commands_keep_no_connection(redis_at, server, prefix):
-    """However many commands were cancelled, there are connections for the next."""
+    """After many cancelled commands, the next command still gets a connection."""
     redis_at(server.url, max_connections=2, timeout=5)
     waiting = Command(("BLPOP", f"{prefix}:nothing", 5), lambda reply: reply)
 
@@ -433,13 +446,17 @@ def test_cancelled_commands_keep_no_connection(redis_at, server, prefix):
 
 
 def test_a_loop_that_was_closed_without_shutdown(monkeypatch):
-    """A loop that did not shut its generators down is forgotten when another one comes."""
+    """
+    When another loop begins, the pools forget a loop that was closed without shutting down its
+    generators.
+    """
     loop = asyncio.new_event_loop()
     assert loop.run_until_complete(clients.arun(CLIENT_ID))
     loop.close()
     ended = weakref.ref(loop)
     del loop
-    # Nobody can close what belongs to a closed loop: Python says so, and older redis-py tries to.
+    # Nothing can close the connections of a closed loop. Python warns about them, and redis-py may
+    # fail to close them.
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -452,7 +469,7 @@ def test_a_loop_that_was_closed_without_shutdown(monkeypatch):
 
 
 def test_performing_steps():
-    """Steps get the answer to each command, and their result is returned."""
+    """Steps receive the answer to each command, and `perform` returns their result."""
 
     def steps():
         first = yield echo("first")
@@ -466,7 +483,7 @@ def test_performing_steps():
 
 
 def test_performing_no_step(redis_at):
-    """Steps that ask nothing need no server."""
+    """Steps that yield no command need no server."""
     redis_at(f"redis://127.0.0.1:{free_port()}/0")
 
     def steps():
@@ -478,7 +495,7 @@ def test_performing_no_step(redis_at):
 
 
 def test_all_at_once(execute_all, keyspace, raw):
-    """Several commands are answered in their order, each as if it had been alone."""
+    """Several commands are answered in their order, each as if it were alone."""
     raw.set(keyspace.session("text"), "text", ex=60)
     answers = execute_all(
         [
@@ -495,13 +512,13 @@ def test_all_at_once(execute_all, keyspace, raw):
 
 
 def test_all_of_nothing(execute_all, redis_at):
-    """Without commands nobody is asked."""
+    """Without commands, nothing is sent."""
     redis_at(f"redis://127.0.0.1:{free_port()}/0")
     assert execute_all([]) == []
 
 
 def test_all_by_scripts(execute_all, keyspace, raw):
-    """Scripts among several commands are answered in their order, known to the server or not."""
+    """Several scripts are answered in their order, even if the server does not know them yet."""
     create = commands.create(keyspace, "a", TTL, Changes({b"n": b"1"}))
     asked = [
         echo("first"),
@@ -520,7 +537,7 @@ def test_all_by_scripts(execute_all, keyspace, raw):
 
 
 def test_all_when_the_reply_is_lost(execute_all, redis_at, lossy, keyspace):
-    """Several commands are sent again together when a reply is lost."""
+    """When a reply is lost, several commands are sent again together."""
     redis_at(lossy.url, **lossy.patience)
     lossy.word, lossy.loses = b"HGETALL", 1
     asked = [echo("first"), commands.load(keyspace, "missing"), echo("last")]
@@ -529,7 +546,7 @@ def test_all_when_the_reply_is_lost(execute_all, redis_at, lossy, keyspace):
 
 
 def test_all_is_not_repeated_for_one_that_must_not_be(execute_all, redis_at, lossy, keyspace):
-    """Of several commands none is sent again if one of them must not be."""
+    """If one of several commands must not be sent twice, none of them is sent again."""
     redis_at(lossy.url, **lossy.patience)
     lossy.word, lossy.loses = b"HGETALL", 1
     with pytest.raises(SessionStoreUnavailable, match="does not answer"):
@@ -539,14 +556,14 @@ def test_all_is_not_repeated_for_one_that_must_not_be(execute_all, redis_at, los
 
 
 def test_one_of_all_is_refused(execute_all):
-    """If one of several commands is refused, that is told."""
+    """If the server refuses one of several commands, the error says so."""
     with pytest.raises(SessionStoreUnavailable, match="refused a command") as caught:
         execute_all([echo("first"), Command(("HGET", "too few words"), bytes)])
     assert isinstance(caught.value.__cause__, redis.ResponseError)
 
 
 def test_all_without_a_server(execute_all, redis_at):
-    """If the server is away, that is told."""
+    """If Redis cannot be reached, the error says so."""
     redis_at(f"redis://127.0.0.1:{free_port()}/0")
     with pytest.raises(SessionStoreUnavailable, match="does not answer") as caught:
         execute_all([echo("first")])
@@ -557,7 +574,7 @@ def test_all_without_a_server(execute_all, redis_at):
 
 
 def test_a_server_that_forgot_the_scripts(execute, keyspace, raw):
-    """A server that does not know a script gets it, once."""
+    """A server that does not know a script receives its source, once."""
     create = commands.create(keyspace, "a", TTL, Changes({b"color": b"1"}))
     raw.script_flush()
     assert execute(create) is True
@@ -570,7 +587,7 @@ def test_a_server_that_forgot_the_scripts(execute, keyspace, raw):
 
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_both_protocols(execute, redis_at, server, keyspace, protocol):
-    """Replies are read in whichever of Redis' protocols they come."""
+    """Replies are read correctly in both protocols of Redis."""
     redis_at(server.url, protocol=protocol)
     assert execute(commands.create(keyspace, "a", TTL, Changes({b"color": b"1"}))) is True
     assert execute(commands.load(keyspace, "a"))[b"color"] == b"1"
@@ -581,7 +598,7 @@ def test_both_protocols(execute, redis_at, server, keyspace, protocol):
 
 
 def test_a_script_error_of_redis_6(execute, redis_at, proxy, keyspace, raw):
-    """A key of the wrong type is known as such also by the words of Redis 6.2."""
+    """The engine recognizes a key of the wrong type also by the error text of Redis 6.2."""
     raw.set(keyspace.session("a"), "text", ex=60)
     introduction = b"-ERR Error running script (call to f_1): @user_script:5: WRONGTYPE"
     proxy.rewrite = lambda reply: reply.replace(b"-WRONGTYPE", introduction)
@@ -593,7 +610,7 @@ def test_a_script_error_of_redis_6(execute, redis_at, proxy, keyspace, raw):
 
 
 def test_a_connection_that_the_server_closed(execute, raw):
-    """A command survives that the server has closed the idle connection."""
+    """A command succeeds although the server has closed the idle connection."""
     before = execute(CLIENT_ID)
     raw.client_kill_filter(_id=before)
     assert execute(CLIENT_ID) != before
@@ -601,7 +618,7 @@ def test_a_connection_that_the_server_closed(execute, raw):
 
 @pytest.mark.parametrize("lost", [1, pools.RETRIES])
 def test_a_lost_reply(execute, redis_at, lossy, keyspace, lost):
-    """A command that can be repeated is sent again when its reply is lost."""
+    """A command that may be repeated is sent again when its reply is lost."""
     redis_at(lossy.url, **lossy.patience)
     assert execute(commands.create(keyspace, "a", TTL, Changes({b"color": b"1"}))) is True
     lossy.word, lossy.came, lossy.loses = b"HGETALL", 0, lost
@@ -610,7 +627,7 @@ def test_a_lost_reply(execute, redis_at, lossy, keyspace, lost):
 
 
 def test_replies_that_stay_lost(execute, redis_at, proxy, keyspace):
-    """After a few attempts a command is given up."""
+    """After a few attempts, the client gives up the command."""
     redis_at(proxy.url)
     proxy.word, proxy.loses = b"HGETALL", 100
     with pytest.raises(SessionStoreUnavailable, match="does not answer") as caught:
@@ -624,7 +641,10 @@ EAGER = {"retry": Retry(NoBackoff(), 5), "retry_on_timeout": True}
 
 @pytest.mark.parametrize("options", [{}, EAGER], ids=["default", "eager"])
 def test_an_increment_is_never_sent_twice(execute, redis_at, lossy, keyspace, options):
-    """When the reply to an increment is lost, that is told, and it was added once at most."""
+    """
+    When the reply to an increment is lost, an error is raised, and the value was added at most
+    once.
+    """
     redis_at(lossy.url, **lossy.patience, **options)
     increment = commands.increment(keyspace, "a", b"counter", 1)
     assert execute(commands.create(keyspace, "a", TTL, Changes())) is True
@@ -641,7 +661,10 @@ def test_an_increment_is_never_sent_twice(execute, redis_at, lossy, keyspace, op
 
 @pytest.mark.parametrize("end", ["end", "end_many", "end_all_of"])
 def test_a_lost_reply_is_no_session_that_was_not_there(redis_at, proxy, raw, prefix, end):
-    """Ending is sent once: where the reply is lost it says so, not that there was nothing."""
+    """
+    Commands that end sessions are sent once. If the reply is lost, an error is raised, and not "no
+    such session".
+    """
     session = SessionStore()
     session["_auth_user_id"] = "7"
     session.save()
@@ -660,7 +683,9 @@ def test_a_lost_reply_is_no_session_that_was_not_there(redis_at, proxy, raw, pre
 
 @pytest.mark.parametrize("kind", [Retry, AsyncRetry])
 def test_the_sites_retry(execute, redis_at, proxy, keyspace, kind):
-    """How often a command is sent again is the site's to say, once for both worlds."""
+    """
+    The site sets how often a command is sent again, once for synchronous and asynchronous code.
+    """
     redis_at(proxy.url, retry=kind(NoBackoff(), 5))
     proxy.word, proxy.loses = b"HGETALL", 5
     assert execute(commands.load(keyspace, "a")) is None
@@ -668,7 +693,7 @@ def test_the_sites_retry(execute, redis_at, proxy, keyspace, kind):
 
 
 def test_the_site_wants_no_retry(execute, redis_at, proxy, keyspace):
-    """A site may have nothing sent again."""
+    """A site can turn off retries."""
     redis_at(proxy.url, retry=Retry(NoBackoff(), 0))
     proxy.word, proxy.loses = b"HGETALL", 1
     with pytest.raises(SessionStoreUnavailable):
@@ -676,7 +701,7 @@ def test_the_site_wants_no_retry(execute, redis_at, proxy, keyspace):
     assert proxy.came == 1
 
 
-# Trouble
+# Failures
 
 
 def told(execute, command=CLIENT_ID):
@@ -691,7 +716,7 @@ def told(execute, command=CLIENT_ID):
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss"])
 def test_nobody_listens(execute, redis_at, scheme):
-    """A server that is not there is told with its address and what to look at."""
+    """If no server listens at the address, the error names it and says what to check."""
     address = f"127.0.0.1:{free_port()}/0"
     redis_at(f"{scheme}://user:{ENCODED}@{address}?socket_timeout=1")
     message, cause = told(execute)
@@ -701,7 +726,7 @@ def test_nobody_listens(execute, redis_at, scheme):
 
 
 def test_no_socket(execute, redis_at, tmp_path):
-    """A unix socket that is not there is told with its path."""
+    """If the unix socket is missing, the error names its path."""
     redis_at(f"unix://user:{ENCODED}@{tmp_path}/redis.sock?db=1")
     message, cause = told(execute)
     assert message.startswith(f"Redis at unix://{tmp_path}/redis.sock does not answer: ")
@@ -709,7 +734,7 @@ def test_no_socket(execute, redis_at, tmp_path):
 
 
 def test_a_server_that_hangs(execute, redis_at, silent):
-    """A server that says nothing is told when the time is up."""
+    """A server that does not answer is reported when the time limit is over."""
     redis_at(silent, socket_timeout=0.05)
     message, cause = told(execute)
     assert message.startswith(f"Redis at {silent} does not answer: ")
@@ -718,7 +743,7 @@ def test_a_server_that_hangs(execute, redis_at, silent):
 
 @pytest.mark.parametrize("garbage", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"$-7\r\n", b"*x\r\n"])
 def test_what_does_not_speak_redis(execute, redis_at, proxy, garbage):
-    """A reply that is none is told, and the next command gets its own."""
+    """A reply that is not one of Redis is reported. The next command gets its own reply."""
     redis_at(proxy.url, retry=Retry(NoBackoff(), 0))
     assert execute(echo("before")) == "before"
     proxy.rewrite = lambda reply: garbage
@@ -734,7 +759,10 @@ NO_ANSWER = "does not answer: all 1 connections of this process wait for its rep
 
 @pytest.fixture
 def one_connection(redis_at, server, prefix, raw):
-    """A command that waits for ``free()``, where there is one connection; ``is_taken()`` tells."""
+    """
+    A command that waits until ``free()`` on the only connection. ``is_taken()`` says whether it has
+    it.
+    """
     redis_at(server.url, max_connections=1, timeout=0.05, socket_timeout=30, client_name=prefix)
     key = f"{prefix}:nothing"
 
@@ -752,16 +780,16 @@ def one_connection(redis_at, server, prefix, raw):
 
 
 def answer_others(leases, *, answers):
-    """As if there were other connections, over which the server does answer just now, or not."""
+    """Simulate other connections, over which the server does answer now, or does not."""
     leases._last_answer = time.monotonic() + (60 if answers else -60)
 
 
 @pytest.mark.parametrize(("answers", "told"), [(True, IN_USE), (False, NO_ANSWER)])
 def test_all_connections_of_the_process_are_in_use(one_connection, answers, told):
     """
-    When all connections are taken and none comes free in time, that is told with the remedy.
+    If all connections are busy and none becomes free in time, the error names the remedy.
 
-    More connections are none while the server does not answer over those that there are.
+    It does not advise more connections if the server answers over none of them.
     """
     with ThreadPoolExecutor(1) as pool:
         taken = pool.submit(clients.run, one_connection.waiting)
@@ -776,7 +804,7 @@ def test_all_connections_of_the_process_are_in_use(one_connection, answers, told
 
 @pytest.mark.parametrize(("answers", "told"), [(True, IN_USE), (False, NO_ANSWER)])
 def test_all_connections_of_a_loop_are_in_use(one_connection, answers, told):
-    """It is told in an event loop, too."""
+    """The same error is raised in an event loop."""
 
     async def work():
         taken = asyncio.create_task(clients.arun(one_connection.waiting))
@@ -793,7 +821,7 @@ def test_all_connections_of_a_loop_are_in_use(one_connection, answers, told):
 
 @pytest.mark.parametrize("credentials", ["", "wrong", f":{ENCODED}wrong", f"user:{ENCODED}wrong"])
 def test_a_server_that_does_not_know_us(execute, redis_at, own, admin, credentials):
-    """A server that does not let the site in is told as that."""
+    """If the server does not let the site in, the error says so."""
     admin.config_set("requirepass", PASSWORD)
     redis_at(own.url.replace("//", f"//{credentials}@" if credentials else "//"))
     message, cause = told(execute)
@@ -803,7 +831,7 @@ def test_a_server_that_does_not_know_us(execute, redis_at, own, admin, credentia
 
 
 def test_a_server_by_a_socket_that_does_not_know_us(execute, redis_at, tmp_path):
-    """By a unix socket, too, where redis-py tells it otherwise."""
+    """The same holds on a unix socket, where redis-py reports it in another way."""
     server = Server(tmp_path, "--unixsocket", "redis.sock")
     try:
         with server.client() as client:
@@ -818,7 +846,9 @@ def test_a_server_by_a_socket_that_does_not_know_us(execute, redis_at, tmp_path)
 
 
 def test_a_user_who_may_not(execute, redis_at, own, admin, keyspace):
-    """A user who may not do what is needed is told what that is."""
+    """
+    If the Redis user has no permission for a command, the error says which permission is missing.
+    """
     admin.acl_setuser("site", enabled=True, passwords=[f"+{PASSWORD}"], commands=["+@connection"])
     redis_at(own.url.replace("//", f"//site:{ENCODED}@"))
     message, cause = told(execute, commands.load(keyspace, "a"))
@@ -828,7 +858,7 @@ def test_a_user_who_may_not(execute, redis_at, own, admin, keyspace):
 
 
 def test_a_database_that_is_not_there(execute, redis_at, server):
-    """A database beyond the server's last is told."""
+    """If LOCATION names a database beyond the server's last, the error says so."""
     redis_at(f"redis://127.0.0.1:{server.port}/999999")
     message, _ = told(execute)
     assert "/999999 refused the database that LOCATION names: " in message
@@ -836,7 +866,7 @@ def test_a_database_that_is_not_there(execute, redis_at, server):
 
 
 def test_a_replica(execute, redis_at, own, admin, keyspace):
-    """A server that only answers is read from, and refuses what writes."""
+    """A replica can be read from. It refuses to write."""
     redis_at(own.url)
     assert execute(commands.create(keyspace, "a", TTL, Changes({b"color": b"1"}))) is True
     admin.replicaof("127.0.0.1", free_port())
@@ -851,24 +881,24 @@ def test_a_replica(execute, redis_at, own, admin, keyspace):
     ("error", "is_refusal"),
     [
         (redis.exceptions.ReadOnlyError("You can't write against a read only replica."), True),
-        # As Redis 6.2 says it of a script's command, and redis-py makes of it.
+        # The error of Redis 6.2 for a command of a script, as redis-py raises it.
         (redis.ResponseError("Error running script (call to f_1): -READONLY You can't"), True),
         (redis.ResponseError("WRONGTYPE Operation against a key"), False),
         (b"READONLY", False),
     ],
 )
 def test_how_a_replica_refuses(error, is_refusal):
-    """A refusal to write is known by its class or its word, whatever stands before that."""
+    """The engine recognizes a refusal to write by its class, or by its word after any text."""
     assert is_refusal_of_replica(error) is is_refusal
 
 
 def test_a_failover(execute, redis_at, own, admin, tmp_path, keyspace):
-    """Where a master became a replica, writes reach the one that took its place at that address."""
+    """After a failover at one address, writes reach the new master."""
     (tmp_path / "second").mkdir()
     second = Server(tmp_path / "second")
     relay = Lossy(own.port, hangs=False)
     redis_at(relay.url)
-    admin.config_set("repl-diskless-sync-delay", 0)  # it would wait for more replicas
+    admin.config_set("repl-diskless-sync-delay", 0)  # the default would wait for more replicas
     try:
         assert execute(commands.create(keyspace, "a", TTL, Changes({b"n": b"1"}))) is True
         execute(commands.increment(keyspace, "a", b"n", 1))
@@ -889,7 +919,10 @@ def test_a_failover(execute, redis_at, own, admin, tmp_path, keyspace):
 
 @pytest.mark.parametrize("indexed", [True, False])
 def test_a_server_without_memory(execute, redis_at, own, admin, indexed):
-    """When memory is out a write is made whole or not at all, and sessions can be ended."""
+    """
+    When the server's memory is full, a write happens completely or not at all. Sessions can still
+    be ended.
+    """
     redis_at(own.url)
     keyspace = Keyspace("session", indexed)
     fields = {b"color": b"1", b"size": b"1"}
@@ -921,7 +954,7 @@ def test_a_server_without_memory(execute, redis_at, own, admin, indexed):
 
 
 def test_a_host_that_cannot_be(execute, redis_at):
-    """A host whose name cannot even be asked for is a wrong setting."""
+    """A host name that cannot be looked up at all is a wrong setting."""
     redis_at("redis://redis..example:6379/0")
     with pytest.raises(ImproperlyConfigured, match="has a host that is not a valid name"):
         execute(CLIENT_ID)
@@ -936,7 +969,10 @@ def connection_options(world=pools.SYNC, *, repeats=True):
 
 @pytest.mark.parametrize("world", [pools.SYNC, pools.ASYNC], ids=["sync", "async"])
 def test_timeouts(redis_at, world):
-    """Nobody waits for ever; options change the time, and the URL has the last word."""
+    """
+    Commands wait at most 1 second by default. OPTIONS change the time, and options in the URL come
+    first.
+    """
     redis_at("redis://localhost")
     options = connection_options(world)
     assert {name: options[name] for name in pools.TIMEOUTS} == pools.TIMEOUTS
@@ -967,7 +1003,7 @@ def test_timeouts(redis_at, world):
     ],
 )
 def test_options_that_redis_py_refuses(execute, redis_at, location, options):
-    """Options that redis-py does not take are a wrong setting, not an outage."""
+    """Options that redis-py does not accept are a wrong setting, not an outage."""
     redis_at(location, **options)
     with pytest.raises(ImproperlyConfigured, match=f"OPTIONS.*|{'|'.join(options)}"):
         pools.check()
@@ -976,14 +1012,16 @@ def test_options_that_redis_py_refuses(execute, redis_at, location, options):
 
 
 def test_no_limit_of_time(execute, redis_at, server):
-    """Who wants to wait for as long as it takes may."""
+    """A site can wait without a time limit."""
     redis_at(server.url, timeout=None, socket_timeout=None, socket_connect_timeout=None)
     pools.check()
     assert execute(echo("word")) == "word"
 
 
 def test_decoded_replies_by_the_url(execute, redis_at, server, keyspace):
-    """A URL that asks for decoded replies is refused; it makes no session look missing."""
+    """
+    A URL that asks for decoded replies is refused. No session seems to be missing because of it.
+    """
     execute(commands.create(keyspace, "a", TTL, Changes({b"color": b"1"})))
     redis_at(f"{server.url}?decode_responses=True")
     try:
@@ -993,7 +1031,9 @@ def test_decoded_replies_by_the_url(execute, redis_at, server, keyspace):
 
 
 def test_a_password_that_breaks_the_url(execute, redis_at):
-    """A location that redis-py cannot read is a wrong setting, told without the password."""
+    """
+    A location that redis-py cannot read is a wrong setting. The error does not show the password.
+    """
     redis_at("unix://user:s3cret\N{ACCOUNT OF}@/run/redis.sock")
     with pytest.raises(ImproperlyConfigured) as caught:
         execute(CLIENT_ID)
@@ -1001,13 +1041,15 @@ def test_a_password_that_breaks_the_url(execute, redis_at):
 
 
 def test_the_check_connects_nowhere(redis_at):
-    """Looking at the settings needs no server."""
+    """Checking the settings needs no server."""
     redis_at(f"redis://127.0.0.1:{free_port()}/0")
     pools.check()
 
 
 def test_user_password_and_database(execute, redis_at, own, admin, keyspace):
-    """The URL says who asks and in which database; the user needs only its keys and commands."""
+    """
+    The URL contains user, password and database. The user needs only its own keys and commands.
+    """
     needed = (
         "evalsha eval time pttl pexpireat exists del hello select ping client "
         "hget hgetall hset hdel hexists hkeys hincrby hmget "
@@ -1041,7 +1083,7 @@ def test_user_password_and_database(execute, redis_at, own, admin, keyspace):
 
 
 def test_a_password_in_options(execute, redis_at, own, admin):
-    """A password may stand in OPTIONS, as it is."""
+    """OPTIONS can contain a password, without encoding."""
     admin.config_set("requirepass", PASSWORD)
     redis_at(own.url, password=PASSWORD)
     assert execute(echo("let in")) == "let in"
@@ -1049,7 +1091,7 @@ def test_a_password_in_options(execute, redis_at, own, admin):
 
 @pytest.mark.parametrize("database", ["", "?db=2"])
 def test_a_unix_socket(execute, redis_at, tmp_path, keyspace, database):
-    """A server on this machine can be reached by its socket."""
+    """A server on this machine can be reached through its unix socket."""
     server = Server(tmp_path, "--unixsocket", "redis.sock")
     try:
         redis_at(f"unix://{tmp_path}/redis.sock{database}")
@@ -1062,7 +1104,7 @@ def test_a_unix_socket(execute, redis_at, tmp_path, keyspace, database):
 
 @pytest.fixture(scope="module")
 def encrypted(tmp_path_factory):
-    """A server that speaks TLS; its certificate is of the authority in its folder."""
+    """A server with TLS. The authority in its folder signed its certificate."""
     folder = tmp_path_factory.mktemp("tls")
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "authority.pem")
@@ -1081,7 +1123,7 @@ def encrypted(tmp_path_factory):
 
 @pytest.mark.parametrize("by", ["url", "options"])
 def test_tls(execute, redis_at, encrypted, keyspace, by):
-    """A server is reached over TLS if its certificate is of an authority that the site trusts."""
+    """The engine connects over TLS if an authority that the site trusts signed the certificate."""
     authority = str(encrypted.folder / "authority.pem")
     if by == "url":
         redis_at(f"{encrypted.tls}?ssl_ca_certs={authority}")
@@ -1092,7 +1134,7 @@ def test_tls(execute, redis_at, encrypted, keyspace, by):
 
 
 def test_a_certificate_that_nobody_trusts(execute, redis_at, encrypted):
-    """A server whose certificate is of an unknown authority is not talked to."""
+    """The engine does not connect to a server whose certificate an unknown authority signed."""
     redis_at(encrypted.tls)
     message, _ = told(execute)
     assert message.startswith(f"Redis at {encrypted.tls} does not answer: ")
@@ -1100,7 +1142,7 @@ def test_a_certificate_that_nobody_trusts(execute, redis_at, encrypted):
 
 
 def test_tls_to_a_server_without(execute, redis_at, encrypted):
-    """A server that speaks no TLS is told as one that does not answer."""
+    """With rediss://, a server without TLS is reported as one that does not answer."""
     seconds = {"socket_timeout": 0.1, "socket_connect_timeout": 0.1}
     redis_at(encrypted.url.replace("redis://", "rediss://"), **seconds)
     message, _ = told(execute)
@@ -1108,7 +1150,10 @@ def test_tls_to_a_server_without(execute, redis_at, encrypted):
 
 
 def test_no_tls_to_a_server_with(execute, redis_at, encrypted):
-    """A server that speaks nothing but TLS is told as one that does not answer, with a remedy."""
+    """
+    With redis://, a server that accepts only TLS is reported as one that does not answer, with a
+    remedy.
+    """
     redis_at(encrypted.tls.replace("rediss://", "redis://"), socket_timeout=0.1, protocol=3)
     message, _ = told(execute)
     assert "does not answer: " in message
@@ -1117,7 +1162,7 @@ def test_no_tls_to_a_server_with(execute, redis_at, encrypted):
 
 @pytest.mark.parametrize("world", [pools.SYNC, pools.ASYNC], ids=["sync", "async"])
 def test_the_fast_parser(world):
-    """Replies are parsed by hiredis where that is installed."""
+    """hiredis parses the replies if it is installed."""
     pool = pools.build_pool(conf.current(), world, repeats=True)
     parser = type(pool.connection_class(**pool.connection_kwargs)._parser)
     installed = importlib.util.find_spec("hiredis") is not None
@@ -1128,7 +1173,7 @@ def test_the_fast_parser(world):
 
 
 def test_memory_is_shared_in_the_process(redis_at, keyspace):
-    """What one world writes to memory:// the other reads, and so does a loop after it."""
+    """Synchronous code, asynchronous code and later loops share the data of memory://."""
     redis_at("memory://shared")
     asyncio.run(clients.arun(commands.create(keyspace, "a", TTL, Changes({b"color": b"1"}))))
     assert clients.run(commands.load(keyspace, "a"))[b"color"] == b"1"
@@ -1137,7 +1182,7 @@ def test_memory_is_shared_in_the_process(redis_at, keyspace):
 
 
 def test_memory_by_name(execute, redis_at, keyspace):
-    """Each name after memory:// is a server of its own, which stays as long as the process."""
+    """Each name after memory:// is a server of its own, which lives as long as the process."""
     redis_at("memory://one")
     assert execute(commands.create(keyspace, "a", TTL, Changes())) is True
     redis_at("memory://two")
@@ -1147,7 +1192,7 @@ def test_memory_by_name(execute, redis_at, keyspace):
 
 
 def test_memory_runs_the_scripts(execute, redis_at, keyspace):
-    """In memory the scripts answer as on a server."""
+    """With memory://, the scripts answer as on a server."""
     redis_at("memory://scripts")
     changes = Changes({b"n": b"1", b"color": b"{"}, user="7")
     assert execute(commands.create(keyspace, "a", TTL, changes)) is True
@@ -1178,8 +1223,11 @@ def test_memory_runs_the_scripts(execute, redis_at, keyspace):
 
 @pytest.mark.parametrize("package", ["fakeredis", "lupa"])
 def test_memory_without_its_packages(execute, redis_at, monkeypatch, package):
-    """Without fakeredis or its Lua, memory:// is told to need them, and how to get them."""
-    import fakeredis  # noqa: F401 - looks for its Lua when imported, for all of the process
+    """
+    Without fakeredis or its Lua, the error of memory:// says that it needs them and how to install
+    them.
+    """
+    import fakeredis  # noqa: F401 - imports Lua, which must happen once for the whole process
 
     monkeypatch.setitem(sys.modules, package, None)
     redis_at(f"memory://needs-{package}")
@@ -1188,7 +1236,7 @@ def test_memory_without_its_packages(execute, redis_at, monkeypatch, package):
     assert isinstance(caught.value.__cause__, ImportError)
 
 
-# The bundled server
+# The embedded server
 
 
 @pytest.fixture
@@ -1199,7 +1247,7 @@ def directory(tmp_path):
 
 
 def test_the_bundled_server(execute, redis_at, directory, keyspace):
-    """The bundled server is started when first needed, in the very directory that is named."""
+    """The embedded server starts when it is first needed, in exactly the named directory."""
     redis_at(f"embedded://{directory}")
     pools.check()
     assert not directory.exists()
@@ -1208,7 +1256,7 @@ def test_the_bundled_server(execute, redis_at, directory, keyspace):
 
 
 def test_the_bundled_server_comes_back(execute, redis_at, directory, keyspace):
-    """A bundled server that ended is started again by whatever is asked next, on its data."""
+    """When an embedded server has ended, the next command starts it again with its data."""
     redis_at(f"embedded://{directory}")
     assert execute(commands.create(keyspace, "a", TTL, Changes({b"n": b"1"}))) is True
     embedded.stop(directory)
@@ -1218,7 +1266,7 @@ def test_the_bundled_server_comes_back(execute, redis_at, directory, keyspace):
 
 
 def test_options_that_redis_py_refuses_with_the_bundled_server(execute, redis_at, directory):
-    """Options that redis-py does not take are a wrong setting with the bundled server, too."""
+    """Options that redis-py does not accept are a wrong setting also with the embedded server."""
     redis_at(f"embedded://{directory}", sockettimeout=1)
     with pytest.raises(ImproperlyConfigured, match="sockettimeout"):
         execute(CLIENT_ID)

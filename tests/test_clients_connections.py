@@ -1,4 +1,4 @@
-"""Promise 15: a reply reaches only the request that it answers, whatever the network does."""
+"""Promise 15: a reply reaches only the request that it answers, even if the network fails."""
 
 import asyncio
 import importlib.util
@@ -39,7 +39,7 @@ def relay(server):
 
 @pytest.fixture
 def redis_at(settings, session_redis):
-    """Sets where Redis is, with options for redis-py."""
+    """Sets the location of Redis, with options for redis-py."""
 
     def change(location, **options):
         settings.SESSION_REDIS = {**session_redis, "LOCATION": location, "OPTIONS": options}
@@ -67,7 +67,7 @@ def runner(world):
 
 @pytest.fixture
 def execute(world, runner):
-    """Carries a command out: all of a test's by the process, or in one event loop."""
+    """Runs a command: all commands of a test in the process, or all in one event loop."""
     if world == "sync":
         return clients.run
     return lambda command: runner.run(clients.arun(command))
@@ -85,7 +85,7 @@ def authority(tmp_path_factory):
 
 
 class Double:
-    """Passes the next ``times`` replies on twice: in one piece, or the second some time later."""
+    """Sends the next ``times`` replies twice: in one piece, or the second some time later."""
 
     def __init__(self, relay, *, later, times=1):
         self.later = later
@@ -113,9 +113,9 @@ PARSERS = {
 
 @pytest.fixture(params=[(name, n) for name in ("hiredis", "python") for n in (2, 3)], ids=str)
 def reading(request, world):
-    """Options of redis-py: the protocol, and who parses it."""
+    """Options of redis-py: the protocol and the parser."""
     parser, protocol = request.param
-    if parser == "hiredis":  # is what redis-py chooses
+    if parser == "hiredis":  # the default of redis-py
         return {"protocol": protocol}
     parsers = PARSERS["sync" if world == "sync" else "asyncio"]
     return {"protocol": protocol, "parser_class": parsers[protocol]}
@@ -130,7 +130,9 @@ def named(name):
 
 @pytest.fixture
 def loads(prefix, session_redis):
-    """Commands that load two sessions of different visitors, and what each must return."""
+    """
+    Commands that load two sessions of different visitors, and the result that each must return.
+    """
     keyspace = Keyspace(prefix)
     ids = [commands.session_id(named(name)) for name in ("first", "second")]
     return [commands.load(keyspace, id) for id in ids]
@@ -141,7 +143,10 @@ FIRST, SECOND = b'"first"', b'"second"'
 
 @pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
 def test_a_reply_too_many(execute, redis_at, relay, loads, reading, later):
-    """A reply that comes twice, at once or while nobody asks, is never another request's."""
+    """
+    A reply that comes twice never reaches another request, even if no request is waiting at that
+    time.
+    """
     redis_at(relay.url, **reading)
     first, second = loads
     assert execute(first)[b"name"] == FIRST
@@ -153,7 +158,7 @@ def test_a_reply_too_many(execute, redis_at, relay, loads, reading, later):
 
 
 def test_a_reply_too_many_over_tls(execute, redis_at, server, loads, authority):
-    """What TLS has decrypted, and nobody has read, is seen as well."""
+    """Unread data is noticed also if TLS has already decrypted it."""
     first, second = loads
     with Relay(server.port, authority.context) as relay:
         redis_at(relay.url.replace("redis:", "rediss:"), ssl_ca_certs=authority.path)
@@ -166,7 +171,7 @@ def test_a_reply_too_many_over_tls(execute, redis_at, server, loads, authority):
 
 
 def test_every_reply_too_many(execute, redis_at, relay, loads):
-    """Where every reply comes twice, no session is read at all."""
+    """If every reply comes twice, no session is read at all."""
     redis_at(relay.url)
     Double(relay, later=False, times=1_000_000)
     for load in loads:
@@ -175,7 +180,7 @@ def test_every_reply_too_many(execute, redis_at, relay, loads):
 
 
 class DoubleFirst:
-    """Passes the first of several replies that come together on twice."""
+    """Of several replies that come together, sends the first one twice."""
 
     def __init__(self, relay, *, later):
         self.later = later
@@ -183,7 +188,7 @@ class DoubleFirst:
         relay.pass_reply = self
 
     def __call__(self, client, replies):
-        # Where it came in between, the last reply is left over.
+        # The additional reply comes in between, so the last reply is left over.
         first = replies[: len(b"$8\r\nword-000\r\n")]
         if len(replies) == len(first) or self.done.is_set():
             client.sendall(replies)
@@ -198,7 +203,7 @@ class DoubleFirst:
 @pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
 @pytest.mark.parametrize("world", ["asyncio", "uvloop"])
 def test_a_reply_too_many_for_several_tasks(runner, redis_at, relay, reading, later):
-    """Of the tasks that share an exchange, none gets another's reply."""
+    """A task that shares an exchange never gets the reply of another task."""
     words = [f"word-{number:03}" for number in range(TASKS)]
 
     async def together():
@@ -214,7 +219,10 @@ def test_a_reply_too_many_for_several_tasks(runner, redis_at, relay, reading, la
 
 
 def test_a_reply_too_many_to_what_is_sent_once(execute, redis_at, relay, prefix):
-    """It is told, and nothing is sent again; the next gets its own."""
+    """
+    An increment whose reply comes twice raises an error and is not sent again. The next command
+    gets its own reply.
+    """
     session = SessionStore(named("first"))
     increment = commands.increment(
         Keyspace(prefix), commands.session_id(session.session_key), b"n", 1
@@ -228,7 +236,7 @@ def test_a_reply_too_many_to_what_is_sent_once(execute, redis_at, relay, prefix)
 
 
 def test_a_connection_that_is_closed_after_the_reply(execute, redis_at, relay):
-    """A reply that came is good, even if the connection ends with it."""
+    """A reply is valid even if the server closes the connection after it."""
     once = Command(("ECHO", "word"), bytes.decode, repeatable=False)
     redis_at(relay.url)
     assert execute(once) == "word"
@@ -253,7 +261,7 @@ def test_a_connection_that_is_closed_after_the_reply(execute, redis_at, relay):
 
 @pytest.mark.parametrize("when", ["with the reply", "while nobody asks"])
 def test_a_notification(execute, redis_at, relay, loads, when):
-    """What the server says without having been asked is nobody's reply."""
+    """A message that the server sends on its own is never taken for a reply."""
     pushed = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\nkey\r\n"
     redis_at(relay.url, protocol=3)
     first, second = loads
@@ -278,7 +286,7 @@ def test_a_notification(execute, redis_at, relay, loads, when):
 
 @pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
 def test_where_there_is_no_poll(execute, redis_at, relay, loads, later, monkeypatch):
-    """Windows has none, and eventlet takes it away."""
+    """Windows has no poll(), and eventlet removes it. Then the connection uses select()."""
     monkeypatch.setattr(connections, "select", SimpleNamespace(select=select.select))
     redis_at(relay.url, protocol=2)
     first, second = loads
@@ -289,26 +297,29 @@ def test_where_there_is_no_poll(execute, redis_at, relay, loads, later, monkeypa
     assert execute(second)[b"name"] == SECOND
 
 
-# Connections that were lost
+# Lost connections
 
 
 @pytest.mark.parametrize("noticed", [False, True], ids=["not noticed", "noticed"])
 def test_connections_that_were_reset(execute, runner, redis_at, relay, noticed):
-    """A connection that was reset while nobody used it is not used, by what is sent once either."""
+    """
+    A connection that was reset while it was idle is not used, not even for commands that are sent
+    once.
+    """
     redis_at(relay.url)
     for repeatable in (True, False):
         command = Command(("ECHO", "word"), bytes.decode, repeatable=repeatable)
         for _ in range(5):
             assert execute(command) == "word"
             relay.reset_all()
-            if noticed:  # by the event loop
+            if noticed:  # the event loop notices it
                 runner.run(asyncio.sleep(0.01))
 
 
 @pytest.mark.parametrize("noticed", [False, True], ids=["not noticed", "noticed"])
 @pytest.mark.parametrize("world", ["asyncio", "uvloop"])
 def test_connections_of_many_tasks_that_were_reset(runner, redis_at, relay, noticed):
-    """None of the tasks that would have shared it is lost with it."""
+    """Tasks that would have shared such a connection all succeed."""
     words = [f"word-{number:03}" for number in range(PIPELINE_LIMIT + 1)]
 
     async def together():
@@ -332,7 +343,10 @@ def idle_connection(world):
 
 @pytest.mark.parametrize("world", ["asyncio", "uvloop"])
 def test_a_transport_that_closes_amid_an_exchange(execute, runner, world, redis_at, relay):
-    """What asyncio and uvloop then raise is a lost connection, after which it is tried again."""
+    """
+    asyncio and uvloop then raise errors of their own. They count as a lost connection, and the
+    command is sent again.
+    """
     redis_at(relay.url)
     assert execute(echo("before")) == "before"
     connection = idle_connection(world)
@@ -350,7 +364,7 @@ def test_a_transport_that_closes_amid_an_exchange(execute, runner, world, redis_
 
 @pytest.mark.parametrize("world", ["sync"])
 def test_a_connection_that_another_thread_closes(execute, world, redis_at, relay):
-    """So it is where redis-py comes upon a socket that is not there any more."""
+    """The same holds if redis-py finds that its socket no longer exists."""
     redis_at(relay.url)
     assert execute(echo("before")) == "before"
     connection = idle_connection(world)
@@ -367,7 +381,7 @@ def test_a_connection_that_another_thread_closes(execute, world, redis_at, relay
 
 
 def test_a_reset_after_the_reply(execute, world, redis_at, relay):
-    """A connection that is not sound any more has nothing unread for that."""
+    """A connection that is no longer usable does not therefore have unread data."""
     redis_at(relay.url)
     assert execute(echo("word")) == "word"
     relay.reset_all()
@@ -377,7 +391,7 @@ def test_a_reset_after_the_reply(execute, world, redis_at, relay):
 
 @pytest.mark.parametrize("world", ["asyncio", "uvloop"])
 def test_closing_without_a_task(execute, runner, world, redis_at, relay):
-    """Also where redis-py closes a connection without waiting, nothing is sent any more."""
+    """Nothing more is sent also if redis-py closes a connection without waiting."""
     redis_at(relay.url)
     assert execute(echo("word")) == "word"
     connection = idle_connection(world)
@@ -390,7 +404,7 @@ def test_closing_without_a_task(execute, runner, world, redis_at, relay):
 
 @pytest.mark.parametrize("world", ["asyncio", "uvloop"])
 def test_a_connection_of_the_parent(execute, runner, world, redis_at, relay, monkeypatch):
-    """A forked process lets it go, without a touch."""
+    """A forked process drops its parent's connection without closing it."""
     monkeypatch.setattr(connections, "_streams_of_parents", kept := [])
     redis_at(relay.url)
     assert execute(echo("before")) == "before"
@@ -405,7 +419,7 @@ def test_a_connection_of_the_parent(execute, runner, world, redis_at, relay, mon
 
 
 def test_a_connection_that_was_silently_dropped(execute, redis_at, relay, prefix, monkeypatch):
-    """What is sent once goes out over a connection that has just been seen to work."""
+    """A command that is sent once goes out over a connection that has just been checked."""
     id = commands.session_id(named("first"))
     increment = commands.increment(Keyspace(prefix), id, b"n", 1)
     redis_at(relay.url, socket_timeout=2.0)
@@ -418,12 +432,15 @@ def test_a_connection_that_was_silently_dropped(execute, redis_at, relay, prefix
 
 
 def pass_a_second(monkeypatch):
-    """Let every connection have been idle for over a second."""
+    """Make every connection idle for more than a second."""
     monkeypatch.setattr(connections, "monotonic", lambda: time.monotonic() + 1.01)
 
 
 def test_an_idle_connection_that_works(execute, redis_at, relay, monkeypatch):
-    """It is asked once, before what is sent once and before nothing else, and kept."""
+    """
+    An idle connection gets one PING before a command that is sent once, and none before others.
+    Then it is kept.
+    """
     once = Command(("ECHO", "word"), bytes.decode, repeatable=False)
     redis_at(relay.url)
     assert [execute(once), execute(echo("word"))] == ["word", "word"]
@@ -437,7 +454,7 @@ def test_an_idle_connection_that_works(execute, redis_at, relay, monkeypatch):
 
 
 def test_what_may_be_repeated_over_a_connection_that_was_silently_dropped(execute, redis_at, relay):
-    """It needs no check: its second attempt goes out over a new connection."""
+    """A command that may be repeated needs no check: its second attempt uses a new connection."""
     redis_at(relay.url, socket_timeout=2.0)
     assert execute(echo("before")) == "before"
     relay.silence_all()
@@ -446,7 +463,7 @@ def test_what_may_be_repeated_over_a_connection_that_was_silently_dropped(execut
 
 
 def test_a_ping_that_is_answered_with_garbage(execute, redis_at, relay, monkeypatch):
-    """The command goes out over a new connection."""
+    """If garbage answers the PING, the command is sent over a new connection."""
     once = Command(("ECHO", "word"), bytes.decode, repeatable=False)
     redis_at(relay.url)
     assert execute(once) == "word"
@@ -459,7 +476,9 @@ def test_a_ping_that_is_answered_with_garbage(execute, redis_at, relay, monkeypa
 
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_a_reset_while_signing_in(execute, redis_at, protocol):
-    """A server that accepts a connection and resets it is one that is away."""
+    """
+    If the server accepts a connection and resets it, the error says that it cannot be reached.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def reset():
@@ -484,7 +503,7 @@ def test_a_reset_while_signing_in(execute, redis_at, protocol):
 
 
 def test_a_user_who_may_not_ping(execute, redis_at, tmp_path, monkeypatch):
-    """A refusal shows as well that the connection works."""
+    """If the server refuses the PING, the connection still works."""
     own = Server(tmp_path)
     try:
         with own.client() as admin:
@@ -501,7 +520,7 @@ def test_a_user_who_may_not_ping(execute, redis_at, tmp_path, monkeypatch):
 
 
 def test_a_server_that_went_away_while_nobody_asked(execute, redis_at, relay, monkeypatch):
-    """It is told as an outage."""
+    """If the server stopped between two commands, the error says that it cannot be reached."""
     once = Command(("ECHO", "word"), bytes.decode, repeatable=False)
     redis_at(relay.url, socket_timeout=1.0, socket_connect_timeout=1.0)
     assert execute(once) == "word"

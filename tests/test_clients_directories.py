@@ -1,4 +1,4 @@
-"""A directory of ``embedded://`` that somebody else owns, has prepared or can replace."""
+"""Directories of ``embedded://`` that other users own, prepared or can replace."""
 
 import asyncio
 import os
@@ -19,26 +19,26 @@ from sessions_redis.clients.directories import create_private, open_to_append, r
 from sessions_redis.engine import SessionStore
 from tests.servers import unavailable
 
-# Users that nobody is.
+# IDs of users that do not exist.
 SOMEBODY, SOMEBODY_ELSE = 61234, 61235
 
 
 @pytest.fixture
 def own(tmp_path):
-    """A directory of this user's own, as `create_private` leaves it."""
+    """A directory of this user, as `create_private` leaves it."""
     return create_private(tmp_path / "redis")
 
 
 @pytest.fixture
 def root():
-    """Skip where files cannot be given to other users."""
+    """Skip the test if this process cannot give files to other users."""
     return os.geteuid() == 0 or unavailable("only root can give files to other users")
 
 
 @pytest.fixture
 def shared(root):
-    """A directory like ``/tmp``, in which every user can go and write."""
-    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # where other users get, too
+    """A directory like ``/tmp``, in which every user can write."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # other users can reach it
     folder.chmod(0o1777)
     yield folder
     shutil.rmtree(folder)
@@ -46,7 +46,7 @@ def shared(root):
 
 @contextmanager
 def user(number):
-    """This process as that user."""
+    """Runs code in this process as that user."""
     os.setegid(number)
     os.seteuid(number)
     try:
@@ -77,7 +77,10 @@ def held(directory):
 @pytest.mark.usefixtures("root")
 @pytest.mark.parametrize("mode", [0o700, 0o755, 0o777])
 def test_a_directory_of_somebody_else(own, mode):
-    """Not even root uses it, and nothing in it changes. The error says who it belongs to."""
+    """
+    Even root does not use another user's directory, and nothing in it changes. The error names the
+    owner.
+    """
     os.chown(own, SOMEBODY, SOMEBODY)
     own.chmod(mode)
     told = refusal(own)
@@ -88,7 +91,7 @@ def test_a_directory_of_somebody_else(own, mode):
 
 
 def test_another_user_than_root(shared):
-    """Nor does another user, who may not even look into it."""
+    """Another user does not use it either, and may not even look into it."""
     directory = create_private(shared / "redis")
     os.chown(directory, SOMEBODY, SOMEBODY)
     with user(SOMEBODY_ELSE):
@@ -102,7 +105,7 @@ def test_another_user_than_root(shared):
 
 @pytest.mark.usefixtures("root")
 def test_a_server_of_somebody_else(own, settings):
-    """A server that answers there is not asked: it could be anybody's."""
+    """A server that answers in another user's directory receives nothing: any user could run it."""
     settings.SESSION_REDIS = {"LOCATION": f"embedded://{own}"}
     path = embedded.ensure(own)
     try:
@@ -120,7 +123,7 @@ def test_a_server_of_somebody_else(own, settings):
 
 @pytest.fixture
 def foreign(own, root):
-    """A server of somebody else, on a socket that looks like this user's own."""
+    """A server of another user, on a socket that looks like this user's own."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(own / "valkey.sock"))
         with user(SOMEBODY):
@@ -130,7 +133,7 @@ def foreign(own, root):
 
 
 def heard(listener):
-    """What a server has been sent by all that have connected."""
+    """The data that all connections have sent to a server."""
     sent = b""
     while True:
         try:
@@ -142,7 +145,10 @@ def heard(listener):
 
 
 def test_a_foreign_server_on_an_own_socket(own, foreign):
-    """Who serves a connection is what the system says of it. Nothing is sent to anybody else."""
+    """
+    The operating system says who runs the server. The engine sends nothing to another user's
+    server.
+    """
     told = refusal_of_server(own)
     assert f"A server of the user with the ID {SOMEBODY} answers on {own}" in told
     assert heard(foreign) == b""
@@ -156,7 +162,9 @@ def refusal_of_server(directory):
 
 @pytest.mark.parametrize("world", [pools.SYNC, pools.ASYNC], ids=["sync", "async"])
 def test_a_foreign_server_later(own, foreign, settings, world):
-    """Nor is a session sent over a connection that is made later, when nobody looks first."""
+    """
+    The same holds for connections that are made later, when the directory is not checked first.
+    """
     settings.SESSION_REDIS = {"LOCATION": f"embedded://{own}"}
     pool = pools._checked_pool(conf.current(), world, own / "valkey.sock", repeats=True)
 
@@ -172,14 +180,16 @@ def test_a_foreign_server_later(own, foreign, settings, world):
 
 
 def test_a_system_that_does_not_say_whose_server_it_is(own, settings, monkeypatch):
-    """Where the system is not Linux, the owners of the directory and its files have to do."""
+    """
+    On systems other than Linux, the engine checks only the owners of the directory and its files.
+    """
     monkeypatch.delattr(socket, "SO_PEERCRED")
     settings.SESSION_REDIS = {"LOCATION": f"embedded://{own}"}
     SessionStore().create()
     embedded.stop(own)
 
 
-# What is in it
+# Content of the directory
 
 FILES = ["valkey.sock", "valkey.log", "valkey.lock", "appendonlydir", "appendonly.aof"]
 FILES += ["dump.rdb", "temp-1.rdb", "appendonlydir/appendonly.aof.manifest"]
@@ -187,7 +197,7 @@ FILES += ["dump.rdb", "temp-1.rdb", "appendonlydir/appendonly.aof.manifest"]
 
 @pytest.fixture(params=FILES)
 def file(own, request):
-    """A file that the server uses."""
+    """The name of a file that the server uses."""
     file = own / request.param
     file.parent.mkdir(exist_ok=True)
     return file
@@ -195,7 +205,7 @@ def file(own, request):
 
 @pytest.mark.parametrize("target", ["file", "directory", "nothing"])
 def test_a_symbolic_link_in_it(file, own, tmp_path, target):
-    """It is refused, wherever it leads, and what it leads to stays as it was."""
+    """A symbolic link is refused for any target, and its target does not change."""
     (tmp_path / "file").write_text("precious")
     (tmp_path / "directory").mkdir()
     file.symlink_to(tmp_path / target)
@@ -209,14 +219,14 @@ def test_a_symbolic_link_in_it(file, own, tmp_path, target):
 
 @pytest.mark.usefixtures("root")
 def test_a_file_of_somebody_else_in_it(file, own):
-    """Data, a log or a lock that somebody else has put there are not used."""
+    """The engine does not use data, a log or a lock that another user has put there."""
     file.write_text("")
     os.chown(file, SOMEBODY, SOMEBODY)
     assert f"{file} belongs to the user with the ID {SOMEBODY}" in refusal(own)
 
 
 def test_a_hard_link_in_it(file, own, tmp_path):
-    """A file that has another name elsewhere would change there, too."""
+    """A hard link is refused, because the file would also change under its other name."""
     (tmp_path / "file").write_text("precious")
     file.hardlink_to(tmp_path / "file")
     assert f"{file} is a file that has a second name" in refusal(own)
@@ -224,13 +234,13 @@ def test_a_hard_link_in_it(file, own, tmp_path):
 
 
 def test_a_pipe_in_it(file, own):
-    """What is neither a file nor a directory nor a socket is refused, and not waited for."""
+    """Anything else than a file, a directory or a socket is refused, without waiting for it."""
     os.mkfifo(file)
     assert f"{file} is neither a file" in refusal(own)
 
 
 def test_a_file_is_opened_without_following_links(own, tmp_path):
-    """Nor does a link that appears only now mislead, or a pipe hold this process up."""
+    """If a link or a pipe appears after the check, opening it fails at once."""
     (own / "link").symlink_to(tmp_path / "elsewhere")
     os.mkfifo(own / "pipe")
     for name in ("link", "pipe"):
@@ -243,7 +253,7 @@ def test_a_file_is_opened_without_following_links(own, tmp_path):
 
 
 def test_a_file_that_a_running_server_removes(own, monkeypatch):
-    """A server's temporary file may be gone when it is looked at."""
+    """A temporary file of the server may disappear during the check."""
     (own / "temp-1.rdb").write_text("")
     listed = [*os.scandir(own)]
     monkeypatch.setattr(os, "scandir", lambda path: nullcontext(listed))
@@ -252,20 +262,20 @@ def test_a_file_that_a_running_server_removes(own, monkeypatch):
 
 
 def test_its_own_files(own):
-    """What the server itself has made there is used again."""
+    """Files that the server itself has created are used again."""
     embedded.ensure(own)
     embedded.stop(own)
     assert {"appendonlydir", "valkey.lock", "valkey.log"} <= set(held(own))
     require_private(own)
 
 
-# The way to it
+# The path to the directory
 
 
 @pytest.mark.usefixtures("root")
 @pytest.mark.parametrize("mode", [0o755, 0o777, 0o1777])
 def test_a_volume_of_a_container(tmp_path, mode):
-    """This user's own directory is fine in one that others own or may write to."""
+    """This user's own directory may be in a directory that other users own or may write to."""
     (tmp_path / "volume").mkdir()
     (tmp_path / "volume").chmod(mode)
     os.chown(tmp_path / "volume", SOMEBODY, SOMEBODY)
@@ -275,7 +285,7 @@ def test_a_volume_of_a_container(tmp_path, mode):
 
 @pytest.mark.usefixtures("root")
 def test_another_directory_in_its_place(tmp_path, own, settings):
-    """A directory that somebody else has put in its place meanwhile is refused."""
+    """If another user replaces the directory later, it is refused."""
     settings.SESSION_REDIS = {"LOCATION": f"embedded://{own}"}
     SessionStore().create()
     embedded.stop(own)
@@ -289,7 +299,7 @@ def test_another_directory_in_its_place(tmp_path, own, settings):
 
 @pytest.mark.usefixtures("root")
 def test_a_link_of_somebody_else(shared, own):
-    """A link that somebody else has made does not choose the directory."""
+    """A link of another user is refused as part of the path."""
     link = shared / "link"
     link.symlink_to(own)
     embedded.check(link)
@@ -299,7 +309,7 @@ def test_a_link_of_somebody_else(shared, own):
 
 @pytest.mark.usefixtures("root")
 def test_a_link_of_somebody_else_above(own, tmp_path):
-    """Nor does one further above, outside of ``/tmp``."""
+    """That also holds for links in parent directories outside of ``/tmp``."""
     link = tmp_path / "link"
     link.symlink_to(own.parent)
     os.lchown(link, SOMEBODY, SOMEBODY)
@@ -307,7 +317,7 @@ def test_a_link_of_somebody_else_above(own, tmp_path):
 
 
 def test_links_of_this_user(own, tmp_path):
-    """Links of this user's own are followed, be they relative, absolute or several."""
+    """Links of this user are followed: relative ones, absolute ones and several in a row."""
     (tmp_path / "one").symlink_to("redis")
     (tmp_path / "two").symlink_to(tmp_path / "one")
     (tmp_path / "three").symlink_to("../" + tmp_path.name)
@@ -319,7 +329,7 @@ def test_links_of_this_user(own, tmp_path):
 @pytest.mark.usefixtures("root")
 @pytest.mark.parametrize("below", ["redis", "a/redis", "a/../b/redis"])
 def test_a_link_of_somebody_else_above_what_is_missing(tmp_path, below):
-    """Nothing is created where it leads."""
+    """Behind a link of another user, nothing is created."""
     (tmp_path / "victim").mkdir()
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "victim")
@@ -330,7 +340,9 @@ def test_a_link_of_somebody_else_above_what_is_missing(tmp_path, below):
 
 @pytest.mark.usefixtures("root")
 def test_a_link_that_appears_meanwhile(own, tmp_path, monkeypatch):
-    """A link that another user makes just before this process creates the directory is refused."""
+    """
+    If another user creates a link just before this process creates the directory, it is refused.
+    """
     link = tmp_path / "link"
     make = Path.mkdir
 
@@ -345,7 +357,7 @@ def test_a_link_that_appears_meanwhile(own, tmp_path, monkeypatch):
 
 
 def test_a_link_of_this_user_above_what_is_missing(tmp_path):
-    """What is missing there is created."""
+    """Behind a link of this user, missing directories are created."""
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to("there")
     create_private(tmp_path / "link" / "a" / ".." / "redis")
@@ -355,7 +367,7 @@ def test_a_link_of_this_user_above_what_is_missing(tmp_path):
 @pytest.mark.parametrize("target", ["nothing", "nothing/below", "file/below", "link"])
 @pytest.mark.parametrize("below", ["", "redis", "a/redis"])
 def test_a_link_to_nothing(tmp_path, target, below):
-    """A link whose target is missing, or is the link itself, is named with its target."""
+    """A link without a target, or to itself, is refused. The error names its target."""
     (tmp_path / "file").touch()
     link = tmp_path / "link"
     link.symlink_to(target)
@@ -366,7 +378,7 @@ def test_a_link_to_nothing(tmp_path, target, below):
 
 
 def test_links_to_links(tmp_path):
-    """As many are followed as the system follows."""
+    """As many links are followed as the operating system follows."""
     (tmp_path / "0").mkdir(mode=0o700)
     for number in range(50):
         (tmp_path / str(number + 1)).symlink_to(str(number))
@@ -375,7 +387,7 @@ def test_links_to_links(tmp_path):
 
 
 def test_a_directory_that_is_not_there(tmp_path, settings):
-    """A check makes nothing."""
+    """A check creates nothing."""
     settings.SESSION_REDIS = {"LOCATION": f"embedded://{tmp_path / 'redis'}"}
     pools.check()
     assert conf.current().directory == tmp_path / "redis"

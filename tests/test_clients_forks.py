@@ -20,8 +20,9 @@ from tests.servers import DEADLINE, free_port, required, wait_until
 
 ROOT = Path(__file__).parent.parent
 
-# A process that uses a session and forks; then it and its child read sessions of their own. Each
-# says how many of its reads returned another's, at once and after its connections' time.
+# A process that uses a session and forks. Then it and its child read sessions of their own. Each
+# prints how many reads returned another session's data: at once, and after the time for which
+# connections are kept.
 READERS = """
 import asyncio, ctypes, json, multiprocessing, os, sys, threading, time
 from django.conf import settings
@@ -148,13 +149,13 @@ WAYS = ["os", "ctypes", "multiprocessing"]
     ],
 )
 def test_parent_and_child_read_their_own(session_redis, way, world, place):
-    """Both use their sessions at once after the fork, and neither gets the other's."""
+    """Parent and child use their sessions directly after the fork, and neither gets the other's."""
     keys = {name: named(name) for name in ("parent", "child")}
     done = run(READERS, json.dumps(session_redis), world, way, place, json.dumps(keys))
     assert json.loads(done.stdout) == {"before": "parent", "parent": [0], "child": [0]}
 
 
-# A process whose locks are all held by another thread when it forks.
+# A process in which another thread holds all locks when it forks.
 HELD = """
 import ctypes, json, os, sys, threading
 from django.conf import settings
@@ -186,13 +187,13 @@ os._exit(0)
 
 
 def test_a_lock_that_another_thread_held(session_redis):
-    """The child waits for no lock that a thread of its parent held."""
+    """The child does not wait for a lock that a thread of its parent held."""
     done = run(HELD, json.dumps(session_redis), named("parent"))
     assert done.stdout == "0\n"
 
 
-# A process that forks in the middle of a command, in a signal's handler. The child returns into
-# the command and reads what comes, while its parent waits for it.
+# A process that forks in the middle of a command, in the handler of a signal. The child returns
+# into the command and reads the reply, while its parent waits for it.
 MIDWAY = """
 import ctypes, json, os, signal, sys
 from django.conf import settings
@@ -247,7 +248,7 @@ def test_a_fork_amid_a_command(session_redis, server, raw, prefix):
         assert parent.wait(DEADLINE) == 0
 
 
-# A process that forks while a thread is, or is not, amid a command of memory://.
+# A process that forks while a thread runs a command of memory://, or while none does.
 IN_MEMORY = """
 import ctypes, os, sys
 from django.conf import settings
@@ -279,15 +280,16 @@ assert SessionStore(session.session_key)["name"] == "parent"
 @pytest.mark.parametrize(("lock", "finds"), [("free", "1\n"), ("held", "2\n")])
 def test_a_fork_in_memory(lock, finds):
     """
-    The child has a copy of memory://, which changes on its own.
+    The child has a copy of memory://, which changes independently.
 
-    It begins with an empty one if a command was under way, which nobody would finish.
+    If a command was running during the fork, the child begins with an empty server, because nothing
+    would finish that command.
     """
     assert run(IN_MEMORY, lock).stdout == finds
 
 
 def test_a_lock_of_memory_that_nobody_releases(monkeypatch):
-    """As in that child, a location whose server is locked for good gets another server."""
+    """In such a child, a location whose server stays locked gets another server."""
     monkeypatch.setattr(pools, "_in_memory", {})
     made = [pools._server_in_memory("memory://locked", process, Locked) for process in (1, 1, 2)]
     assert made[0] is made[1]
@@ -295,7 +297,7 @@ def test_a_lock_of_memory_that_nobody_releases(monkeypatch):
 
 
 class Locked:
-    """A server whose lock is free when it is made, and is never released once it was acquired."""
+    """A server whose lock is free at first. Once acquired, it is never released."""
 
     def __init__(self):
         self.lock = self
@@ -342,7 +344,9 @@ assert client.get("/").content.decode().endswith(" master")
 
 @pytest.fixture
 def uwsgi(session_redis, tmp_path):
-    """The address of that site, served by four processes of uWSGI, which runs no hook at a fork."""
+    """
+    The address of that site. Four processes of uWSGI serve it, which runs no Python hook at a fork.
+    """
     assert find_spec("pyuwsgi") or required("pyuwsgi")
     (tmp_path / "site_of_uwsgi.py").write_text(SITE)
     address = f"127.0.0.1:{free_port()}"
@@ -380,13 +384,13 @@ def uwsgi(session_redis, tmp_path):
 
 
 def get(url, session_key):
-    """The process that answered, and the name in the session."""
+    """The process that answered, and the name in its session."""
     with urlopen(Request(url, headers={"Cookie": f"sessionid={session_key}"})) as answer:
         return answer.read().decode().split()
 
 
 def test_uwsgi(uwsgi):
-    """Each visitor gets the answer of their own session, whichever process it comes from."""
+    """Each visitor gets an answer from their own session, from every process."""
     names = [f"visitor-{number}" for number in range(300)]
     keys = [named(name) for name in names]
     processes = set()
@@ -395,5 +399,5 @@ def test_uwsgi(uwsgi):
             answers = list(threads.map(lambda key: get(uwsgi, key), keys))
         assert [name for _, name in answers] == names
         processes |= {process for process, _ in answers}
-        time.sleep(0.2)  # until each connection has been kept for its time
+        time.sleep(0.2)  # after each connection has been kept for its time
     assert len(processes) > 1

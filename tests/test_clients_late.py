@@ -1,4 +1,4 @@
-"""A write that was given up is never delivered later, after newer ones (Linux, as root)."""
+"""A write that was given up never reaches the server after newer writes (Linux, as root)."""
 
 import asyncio
 import importlib
@@ -19,7 +19,7 @@ SMALL, LARGE = 1, 5_000_000
 
 @pytest.fixture(scope="module")
 def encrypted(tmp_path_factory):
-    """A server that speaks TLS, at the URL that is its ``tls``."""
+    """A server with TLS. Its attribute ``tls`` is the URL."""
     folder = tmp_path_factory.mktemp("tls")
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "authority.pem")
@@ -38,7 +38,7 @@ def encrypted(tmp_path_factory):
 
 @pytest.fixture(params=["plain", "tls"])
 def at(request, settings, session_redis, server, prefix):
-    """The server that the site uses, by name; a short time after which it gives a write up."""
+    """The server that the site uses, by name, with a short time limit for writes."""
     at = request.getfixturevalue("encrypted") if request.param == "tls" else server
     location = at.tls if request.param == "tls" else at.url
     options = {"client_name": prefix, "socket_timeout": 1.0}
@@ -47,7 +47,7 @@ def at(request, settings, session_redis, server, prefix):
 
 
 class Interrupted(BaseException):
-    """As a worker's time limit raises."""
+    """Raised by the time limit of a worker."""
 
 
 def interrupt(number, frame):
@@ -55,10 +55,10 @@ def interrupt(number, frame):
 
 
 class Plainly:
-    """What a site does, without an event loop."""
+    """A site's actions without an event loop."""
 
     def changed(self, key, value):
-        """The session, which is still to be saved."""
+        """The session with a change that is not saved yet."""
         session = SessionStore(key)
         session["x"] = value
         return session
@@ -108,7 +108,7 @@ def site(request):
 
 @contextmanager
 def dropped(port):
-    """Meanwhile nothing that is sent from ``port`` of this machine arrives."""
+    """During this block, data that is sent from ``port`` of this machine does not arrive."""
     rule = ["OUTPUT", "-o", "lo", "-p", "tcp", "--sport", str(port), "-j", "DROP"]
     iptables = [required("iptables"), "-w"]
     done = subprocess.run([*iptables, "-I", *rule], capture_output=True, text=True, check=False)
@@ -120,7 +120,7 @@ def dropped(port):
 
 
 def has_socket(port):
-    """Whether this machine has a socket at ``port`` that may still send something."""
+    """Whether this machine has a socket at ``port`` that may still send data."""
     local = f"{0x0100007F:08X}:{port:04X}"
     sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return any(fields[1] == local and fields[3] != TIME_WAIT for fields in sockets)
@@ -132,7 +132,7 @@ TIME_WAIT = "06"
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
 @pytest.mark.parametrize("how", ["times out", "is given up"])
 def test_a_late_copy(site, at, prefix, how, size):
-    """What had not arrived when a write was sent again, or was given up, never does."""
+    """Data of a write that was sent again, or was given up, never arrives later."""
     session = site.changed(None, "0")
     site.save(session)
     older = site.changed(session.session_key, "1" * size)

@@ -1,4 +1,7 @@
-"""Connections kept at hand: each is one user's at a time, none is lost or trusted for long."""
+"""
+Connections kept between commands: only one user at a time has one, none is lost, none is kept for
+long.
+"""
 
 import asyncio
 import itertools
@@ -25,7 +28,7 @@ WAIT = 20
 
 @pytest.fixture
 def pooled(server):
-    """Makes ``Leases`` of a pool of so many connections."""
+    """Creates ``Leases`` for a pool with so many connections."""
     pools = []
 
     def make(connections):
@@ -60,7 +63,7 @@ async def ping(kept):
 
 
 class Interrupted(BaseException):
-    """As a worker's time limit raises."""
+    """Raised by the time limit of a worker."""
 
 
 @contextmanager
@@ -78,7 +81,7 @@ def interrupted_after(seconds):
 
 
 def test_an_idle_connection_stays_at_hand(pooled, monkeypatch):
-    """What is given back is the next to be taken, past redis-py's pool."""
+    """A connection that is given back is the next to be taken, without redis-py's pool."""
     kept = pooled(2)
     lease = kept.take()
     kept.give(lease)
@@ -87,7 +90,9 @@ def test_an_idle_connection_stays_at_hand(pooled, monkeypatch):
 
 
 def test_a_connection_is_not_trusted_for_long(pooled, raw, monkeypatch):
-    """After its time redis-py looks at it again, and finds that the server has closed it."""
+    """
+    After its time, redis-py checks a connection again, and finds that the server has closed it.
+    """
     kept = pooled(1)
     lease = kept.take()
     first = client_id(lease.connection)
@@ -99,7 +104,7 @@ def test_a_connection_is_not_trusted_for_long(pooled, raw, monkeypatch):
 
 
 def test_a_connection_that_cannot_be_made_again(tmp_path, monkeypatch):
-    """Whoever does not get one leaves it for the next, who comes when the server is back."""
+    """If a thread does not get a connection, another can take its place when the server is back."""
     own = Server(tmp_path)
 
     async def ask():
@@ -120,7 +125,7 @@ def test_a_connection_that_cannot_be_made_again(tmp_path, monkeypatch):
 
 
 def test_threads_share_few_connections(pooled):
-    """Whoever waits is served, and nobody has a connection that another thread has."""
+    """Each waiting thread gets a connection, and two threads never have the same one."""
     kept, in_use, lock = pooled(2), set(), threading.Lock()
 
     def work():
@@ -153,7 +158,7 @@ def test_who_waits_gets_what_is_given_back(pooled):
 
 
 def test_threads_are_served_in_the_order_they_come(pooled):
-    """Who waits is not overtaken by who comes later."""
+    """Threads that wait get connections in the order in which they came."""
     kept, served = pooled(1), []
 
     def work(number):
@@ -179,7 +184,7 @@ def test_the_wait_is_bounded(pooled, answers, error):
     """
     A request that waits longer than the pool's ``timeout`` for a connection is refused.
 
-    The error says whether the server answered the others meanwhile.
+    The error says whether the server answered other requests meanwhile.
     """
     kept = pooled(1)
     kept._timeout = 0.1
@@ -221,7 +226,7 @@ def test_saturated_threads_all_have_their_turn(pooled):
 
 
 def test_an_interrupted_wait_gives_its_turn_on(pooled):
-    """A thread whose wait is interrupted is not waited for."""
+    """A thread whose wait is interrupted no longer gets a connection."""
     kept = pooled(1)
     held = kept.take()
     with pytest.raises(Interrupted), interrupted_after(0.1):
@@ -231,7 +236,7 @@ def test_an_interrupted_wait_gives_its_turn_on(pooled):
 
 
 def test_a_wait_that_is_interrupted_as_its_turn_comes(pooled):
-    """The turn is passed on, and lost to nobody."""
+    """If a wait is interrupted just when it is the thread's turn, the next thread gets the turn."""
     kept = pooled(1)
     held = kept.take()
 
@@ -253,7 +258,7 @@ def test_a_wait_that_is_interrupted_as_its_turn_comes(pooled):
 
 
 def test_tasks_share_few_connections(server):
-    """As threads do."""
+    """Tasks share few connections, as threads do."""
     in_use = set()
 
     async def work(kept):
@@ -274,7 +279,10 @@ def test_tasks_share_few_connections(server):
 
 
 def test_who_came_first_is_served_first(server):
-    """However many come later, nobody waits until their time is over."""
+    """
+    Tasks get connections in the order in which they came. None reaches its time limit because of
+    later tasks.
+    """
     served = []
 
     async def work(kept, number):
@@ -289,12 +297,12 @@ def test_who_came_first_is_served_first(server):
             await asyncio.gather(*(work(kept, number) for number in range(200)))
 
     asyncio.run(work_together())
-    # The two at a time may swap, for one connects faster than the other.
+    # The two tasks that run at a time may swap places, because one connects faster than the other.
     assert all(abs(place - number) < 2 for place, number in enumerate(served))
 
 
 def test_cancelled_tasks_keep_no_connection(server, monkeypatch):
-    """Wherever a task is cancelled, all connections can be taken afterwards."""
+    """After a task was cancelled at any point, all connections can be taken."""
 
     async def use(kept):
         lease = await kept.take()
@@ -320,7 +328,7 @@ def test_cancelled_tasks_keep_no_connection(server, monkeypatch):
 
 
 def test_a_reply_nobody_read_is_not_taken_for_anothers(live, raw):
-    """A request that is interrupted while it waits does not leave its reply to the next one."""
+    """A request that is interrupted while it waits does not leave its reply to the next request."""
     other = SessionStore()
     other["color"] = "blue"
     other.save()

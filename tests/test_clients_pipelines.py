@@ -1,4 +1,7 @@
-"""Auto-pipelining: tasks that ask at the same time share an exchange, and nothing else."""
+"""
+Auto-pipelining: tasks that send commands at the same time share a round trip, but no results or
+errors.
+"""
 
 import asyncio
 
@@ -16,7 +19,7 @@ from tests.proxy import Proxy
 
 MANY = 40
 
-# Takes its time, as nothing the engine asks does: what comes meanwhile is not alone.
+# Takes longer than any command of the engine. Commands that are sent meanwhile share a round trip.
 SLOW = Command(
     ("EVAL", "local n = 0 for i = 1, 3000000 do n = n + 1 end return n", 0), lambda reply: reply
 )
@@ -27,7 +30,7 @@ def echo(word):
 
 
 async def together(*asked):
-    """The answers to commands that are asked in one turn of the loop, while another is asked."""
+    """The answers to commands that are sent in one turn of the loop, while another command runs."""
     first, *answers = await asyncio.gather(
         *(clients.arun(command) for command in (echo("first"), *asked)), return_exceptions=True
     )
@@ -37,7 +40,7 @@ async def together(*asked):
 
 @pytest.fixture
 def at(settings, session_redis):
-    """Sets where Redis is, with options for redis-py."""
+    """Sets the location of Redis, with options for redis-py."""
 
     def change(location, **options):
         settings.SESSION_REDIS = {**session_redis, "LOCATION": location, "OPTIONS": options}
@@ -47,7 +50,10 @@ def at(settings, session_redis):
 
 @pytest.fixture
 def trips(at, server):
-    """``trips(ask)`` returns how many round trips ``ask()`` takes once its connections are open."""
+    """
+    ``trips(ask)`` returns how many round trips ``ask()`` takes when its connections are already
+    open.
+    """
 
     def count(ask):
         async def counted(proxy):
@@ -68,12 +74,18 @@ def trips(at, server):
     [(0, 1), (1, 2), (PIPELINE_LIMIT, 2), (PIPELINE_LIMIT + 1, 3), (3 * PIPELINE_LIMIT, 4)],
 )
 def test_who_asks_at_the_same_time_shares_a_round_trip(trips, asked, expected):
-    """Up to ``PIPELINE_LIMIT`` of them, beside the one that was alone when it asked."""
+    """
+    Up to ``PIPELINE_LIMIT`` commands share a round trip. The command that was sent first has its
+    own.
+    """
     assert trips(lambda: together(*[echo("word")] * asked)) == expected
 
 
 def test_who_is_alone_does_not_wait(at, server):
-    """One after the other, each takes its round trip at once: no task is started to send it."""
+    """
+    Commands that are sent one after the other are sent at once, each in its round trip. No task is
+    started for them.
+    """
     client_id = Command(("CLIENT", "ID"), int)
 
     async def ask():
@@ -100,7 +112,7 @@ def test_each_gets_the_answer_to_its_own_command():
 
 
 def test_sessions_that_are_saved_at_the_same_time(raw, prefix):
-    """Each is whole, whoever it shared an exchange with."""
+    """Each session is saved completely, in any combination with others."""
 
     async def visit(number):
         session = SessionStore()
@@ -119,7 +131,7 @@ def test_sessions_that_are_saved_at_the_same_time(raw, prefix):
 
 
 def test_few_connections_serve_many(at, server, raw, prefix):
-    """Who shares an exchange shares its connection."""
+    """Commands that share a round trip share a connection."""
 
     async def ask():
         await together(*[echo("word")] * PIPELINE_LIMIT)
@@ -130,7 +142,7 @@ def test_few_connections_serve_many(at, server, raw, prefix):
 
 
 def test_what_asks_much_is_nobody_elses_burden(trips):
-    """Who asks many things at once has an exchange for them alone."""
+    """A task that sends many commands at once has an exchange of its own."""
 
     async def ask():
         answers = await asyncio.gather(
@@ -145,7 +157,7 @@ def test_what_asks_much_is_nobody_elses_burden(trips):
 
 
 def test_a_refusal_is_its_own_alone(raw, prefix):
-    """What the server refuses to one it refuses to nobody else."""
+    """If the server refuses the command of one task, the others still get their answers."""
     raw.set(f"{prefix}:text", "text", ex=60)
     keyspace = Keyspace(prefix)
     refused, wrong, good = asyncio.run(
@@ -159,7 +171,7 @@ def test_a_refusal_is_its_own_alone(raw, prefix):
 
 
 def test_what_cannot_be_sent_is_its_own_alone():
-    """A command that redis-py cannot put into bytes fails before it meets others."""
+    """A command that redis-py cannot encode fails before it is combined with others."""
     failed, good = asyncio.run(together(Command(("ECHO", object()), bytes), echo("good")))
     assert isinstance(failed.__cause__, redis.DataError)
     assert good == "good"
@@ -167,7 +179,7 @@ def test_what_cannot_be_sent_is_its_own_alone():
 
 @pytest.mark.parametrize("turns", range(8))
 def test_who_is_cancelled_takes_nobody_along(turns):
-    """Whenever it happens, before or after the exchange has begun."""
+    """A cancelled task does not cancel the others, before or after the exchange has begun."""
 
     async def ask():
         slow = asyncio.create_task(clients.arun(SLOW))
@@ -188,7 +200,7 @@ def test_who_is_cancelled_takes_nobody_along(turns):
 
 
 def test_all_are_cancelled():
-    """An exchange whose askers have all gone away leaves its connection fit for the next."""
+    """If all tasks of an exchange are cancelled, its connection can still be used for the next."""
 
     async def ask():
         for turns in range(10):
@@ -204,7 +216,7 @@ def test_all_are_cancelled():
 
 
 def test_a_loop_that_ends_meanwhile(recwarn, prefix):
-    """Exchanges that are under way when a loop ends are cancelled with it, without a word."""
+    """When a loop ends, its exchanges are cancelled with it, without a message."""
     waiting = Command(("BLPOP", f"{prefix}:nothing", 5), lambda reply: reply)
 
     async def ask():
@@ -218,7 +230,7 @@ def test_a_loop_that_ends_meanwhile(recwarn, prefix):
 
 
 def test_an_outage_is_told_to_all(at, server):
-    """Each gets an error of its own; afterwards all are served again."""
+    """In an outage, each task gets an error of its own. Afterwards all get answers again."""
 
     async def ask(proxy):
         await together(echo("before"))
@@ -237,7 +249,7 @@ def test_an_outage_is_told_to_all(at, server):
 
 
 def test_connections_that_the_server_closed(raw, at, server, prefix):
-    """Those who shared a lost exchange share its repetition."""
+    """The tasks that shared a lost exchange share its retry."""
 
     async def ask():
         await together(*[echo("word")] * MANY)
@@ -249,7 +261,10 @@ def test_connections_that_the_server_closed(raw, at, server, prefix):
 
 
 def test_increments_at_the_same_time_are_sent_once(at, server, live, raw, prefix):
-    """What must not be sent twice is not, in whatever company: each was told, or was added."""
+    """
+    An increment is never sent twice, also not together with other commands. Each raised an error,
+    or its value was added.
+    """
     key = f"{prefix}:{commands.session_id(live.session_key)}"
 
     async def add():
@@ -264,6 +279,6 @@ def test_increments_at_the_same_time_are_sent_once(at, server, live, raw, prefix
     first, second = asyncio.run(add())
     assert sorted(first) == list(range(1, MANY + 1))
     assert all(isinstance(error, SessionStoreUnavailable) for error in second)
-    assert pools.RETRIES > 0  # which these had not
-    raw.hset(key, "afterwards", "true")  # waits until those that were held back are done
+    assert pools.RETRIES > 0  # these commands were not sent again
+    raw.hset(key, "afterwards", "true")  # waits until the delayed commands are done
     assert int(raw.hget(key, "counter")) <= 2 * MANY

@@ -1,4 +1,4 @@
-"""The ``SESSION_REDIS`` setting: what is taken, what is refused and in which words."""
+"""The ``SESSION_REDIS`` setting: which values are accepted, and how mistakes are reported."""
 
 from collections import OrderedDict
 from types import MappingProxyType
@@ -21,7 +21,7 @@ def setting_with(**more):
     return {"LOCATION": HERE, **more}
 
 
-# What is wrong: the setting, the check's id, words of the message, words of the hint.
+# Mistakes: the setting, the check's ID, words of the message, words of the hint.
 WRONG = {
     "not set": (None, "E001", ["SESSION_REDIS is not set"], ["LOCATION", "redis://127.0.0.1"]),
     "a URL": (HERE, "E001", ["not a dictionary"], ['SESSION_REDIS = {"LOCATION"']),
@@ -90,7 +90,7 @@ WRONG = {
     "reserved shards": (setting_with(INDEX_SHARDS=4), "E004", ["INDEX_SHARDS", "4"], ["write 1"]),
 }
 
-# What is wrong with a location, in words of the message.
+# Mistakes in a location, with words of the message.
 WRONG_LOCATIONS = {
     "": "does not start with a scheme",
     "127.0.0.1:6379": "does not start with a scheme",
@@ -146,7 +146,7 @@ ODD_DIRECTORIES = [
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_problem(name):
-    """Each problem is told with a stable id, what is wrong, and what to write instead."""
+    """Each mistake is reported with a stable ID, what is wrong, and what to write instead."""
     setting, id, message, hint = WRONG[name]
     (problem,) = problems(setting)
     assert problem.id == f"sessions_redis.{id}"
@@ -158,14 +158,14 @@ def test_a_problem(name):
 
 @pytest.mark.parametrize("network", [1, True, b"\0\0\0\1"])
 def test_a_proxy_that_is_no_text(network):
-    """A network that is given otherwise than in text is refused, whatever it could mean."""
+    """A network that is not given as text is refused, whatever its value."""
     (problem,) = problems(setting_with(TRUSTED_PROXIES=[network]))
     assert problem.id == "sessions_redis.E004"
 
 
 @pytest.mark.parametrize("location", WRONG_LOCATIONS)
 def test_a_location_that_cannot_be_used(location):
-    """What is wrong with a location is told, and what it may be."""
+    """The message says what is wrong with the location, and the hint lists the valid schemes."""
     (problem,) = problems({"LOCATION": location})
     assert problem.id == "sessions_redis.E003"
     assert WRONG_LOCATIONS[location] in problem.message
@@ -177,14 +177,14 @@ def test_a_location_that_cannot_be_used(location):
 
 @pytest.mark.parametrize("location", GOOD_LOCATIONS)
 def test_a_location(location):
-    """What redis-py takes for an address is taken, and the bundled server and fakeredis."""
+    """Addresses that redis-py accepts are valid, and so are embedded:// and memory://."""
     assert list(problems({"LOCATION": location})) == []
     assert Conf(location).scheme == location.partition(":")[0]
 
 
 @pytest.mark.parametrize("directory", ODD_DIRECTORIES)
 def test_a_directory_is_taken_literally(directory):
-    """The bundled server's directory is a path, not a URL: nothing in it is encoded or cut off."""
+    """The directory of embedded:// is a path, not a URL: nothing in it is decoded or cut off."""
     location = f"embedded://{directory}"
     assert list(problems({"LOCATION": location})) == []
     assert Conf(location).scheme == "embedded"
@@ -203,7 +203,7 @@ def test_a_directory_is_taken_literally(directory):
     ],
 )
 def test_the_nearest_name(name, meant):
-    """A name that does not exist is answered with the one that comes nearest."""
+    """For a setting that does not exist, the hint names the most similar one."""
     (problem,) = problems(setting_with(**{name: 1}))
     assert f'Did you mean "{meant}"?' in problem.hint
 
@@ -223,7 +223,7 @@ OLD_STYLE = {
 
 @pytest.mark.parametrize("name", OLD_STYLE)
 def test_a_setting_of_django_sessions_redis_kind(name):
-    """A setting as django-redis-sessions has it is told what takes its place, not its value."""
+    """For a setting of django-redis-sessions, the hint says what replaces it, without its value."""
     value, instead = OLD_STYLE[name]
     (problem,) = problems({name: value})
     assert problem.id == "sessions_redis.E006"
@@ -234,7 +234,7 @@ def test_a_setting_of_django_sessions_redis_kind(name):
 
 
 def test_an_old_setting_is_one_problem():
-    """All of an old setting is one problem; what else is wrong is told beside it."""
+    """Several old settings together are one problem. Other mistakes are reported beside it."""
     old = {name: value for name, (value, _) in OLD_STYLE.items()}
     (problem,) = problems(old)
     in_url = {"host", "port", "db", "password"}
@@ -249,7 +249,7 @@ def test_an_old_setting_is_one_problem():
 
 
 def test_all_problems_are_told():
-    """Each thing that is wrong is a problem of its own."""
+    """Each mistake is a problem of its own."""
     setting = {"LOCATON": HERE, "KEY_PREFIX": "", "INDEX": None, "INDEX_SHARDS": 2}
     assert [found.id[-4:] for found in problems(setting)] == [
         "E002",
@@ -262,7 +262,7 @@ def test_all_problems_are_told():
 
 @pytest.mark.parametrize("reserved", [{"ABSOLUTE_AGE": None}, {"INDEX_SHARDS": 1}])
 def test_a_reserved_setting_that_changes_nothing(reserved):
-    """A name that is kept for later is taken with the value that changes nothing."""
+    """A reserved setting is accepted with the value that changes nothing."""
     assert list(problems(setting_with(**reserved))) == []
 
 
@@ -274,11 +274,11 @@ def test_any_mapping(settings, kind):
     assert dict(conf.current().options) == {"socket_timeout": 1}
 
 
-# The setting as it is now
+# The current setting
 
 
 def test_the_defaults(settings):
-    """A location is all that has to be said."""
+    """Only the location is required."""
     settings.SESSION_REDIS = {"LOCATION": HERE}
     assert conf.current() == Conf(
         HERE, "session", options=None, index=True, metadata=True, trusted_proxies=()
@@ -286,7 +286,7 @@ def test_the_defaults(settings):
 
 
 def test_what_is_set(settings):
-    """What the setting says is what is used."""
+    """The values in the setting are used."""
     settings.SESSION_REDIS = {
         "LOCATION": HERE,
         "KEY_PREFIX": "site",
@@ -309,7 +309,9 @@ def test_what_is_set(settings):
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_setting_is_told_at_use(settings, name):
-    """Using a wrong setting raises ImproperlyConfigured with its first problem, each time."""
+    """
+    Using a setting with a mistake raises ImproperlyConfigured with the first problem, each time.
+    """
     settings.SESSION_REDIS = WRONG[name][0]
     for _ in range(2):
         with pytest.raises(ImproperlyConfigured) as caught:
@@ -318,19 +320,21 @@ def test_a_wrong_setting_is_told_at_use(settings, name):
 
 
 def test_a_setting_that_is_not_there(settings):
-    """Using a setting that is nowhere raises ImproperlyConfigured."""
+    """Using a missing setting raises ImproperlyConfigured."""
     del settings.SESSION_REDIS
     with pytest.raises(ImproperlyConfigured, match="SESSION_REDIS is not set"):
         conf.current()
 
 
 def test_the_setting_is_read_once():
-    """As long as the setting stays, what was read of it does too."""
+    """The setting is read once, as long as it does not change."""
     assert conf.current() is conf.current()
 
 
 def test_an_overridden_setting_is_read_again():
-    """A test that overrides the setting gets its own, and leaves the former behind."""
+    """
+    A test that overrides the setting gets its own values. Afterwards the former ones are back.
+    """
     before = conf.current()
     with override_settings(SESSION_REDIS={"LOCATION": "memory://other"}):
         assert conf.current().location == "memory://other"
@@ -338,7 +342,7 @@ def test_an_overridden_setting_is_read_again():
 
 
 def test_another_setting_is_none_of_its_business():
-    """Overriding another setting forgets nothing."""
+    """Overriding another setting does not make this one be read again."""
     before = conf.current()
     with override_settings(SESSION_COOKIE_AGE=1):
         assert conf.current() is before
@@ -346,12 +350,13 @@ def test_another_setting_is_none_of_its_business():
 
 # Secrets
 
-# A password that would show; with what breaks a URL when it is not percent-encoded.
+# A password that would be noticed in a message, with characters that break a URL that is not
+# percent-encoded.
 PASSWORD = "s3cret"
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 secrets = texts.map(lambda text: text + PASSWORD)
 
-# A busy machine is no failure.
+# A slow machine is not a failure.
 unhurried = hypothesis.settings(
     deadline=None, max_examples=100, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -363,7 +368,7 @@ def encoded(text):
 
 @st.composite
 def addresses(draw):
-    """An address with credentials and options, and what of it may be shown."""
+    """An address with credentials and options, and the part of it that messages may show."""
     scheme = draw(st.sampled_from(["redis", "rediss"]))
     host = draw(st.sampled_from(["localhost", "10.0.0.1", "[::1]", "redis.example"]))
     end = draw(st.sampled_from(["", "/", "/0", ":6379", ":6379/0"]))
@@ -375,7 +380,10 @@ def addresses(draw):
 @unhurried
 @given(addresses())
 def test_the_shown_location_has_no_credentials(address):
-    """Of an address, messages show scheme, host, port and database: no user, password, option."""
+    """
+    Messages show the scheme, host, port and database of an address, but no user, password or
+    option.
+    """
     location, shown = address
     assert list(problems({"LOCATION": location})) == []
     assert Conf(location).shown_location == shown
@@ -396,7 +404,8 @@ def test_the_shown_location(location, shown):
     assert Conf(location).shown_location == shown
 
 
-# Where a password breaks the URL: it has a slash as base64 has, a mark, or no host follows.
+# Passwords that break the URL: with a slash as in base64, with a special character, or without a
+# host behind.
 BREAKS = [
     "redis://user:{}",
     "redis://user:{}/0",
@@ -421,7 +430,7 @@ BREAKS = [
 @example("redis://user:{}\N{ACCOUNT OF}@localhost", "", False)
 @example("user:{}@localhost:6379/0?next=http://other", "", False)
 def test_no_password_in_a_problem(shape, password, is_encoded):
-    """What is wrong with a location is told without any part of what may be a password."""
+    """A message about a location contains no part that may belong to a password."""
     password += PASSWORD
     location = shape.format(encoded(password) if is_encoded else password)
     for problem in problems({"LOCATION": location}):
@@ -431,6 +440,6 @@ def test_no_password_in_a_problem(shape, password, is_encoded):
 @unhurried
 @given(st.dictionaries(st.sampled_from(["LOCATION", "KEY_PREFIX", "INDEX"]), secrets, min_size=1))
 def test_no_value_in_a_problem(setting):
-    """What is wrong with a setting is told without its value."""
+    """A message about a setting does not contain its value."""
     assume("://" not in setting.get("LOCATION", ""))
     assert not any(PASSWORD in str(problem) for problem in problems(setting))

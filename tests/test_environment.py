@@ -1,4 +1,6 @@
-"""The environment variables of the demonstration site: what is refused, and what is hidden."""
+"""
+The environment variables of the demonstration site: which values are refused, and which are hidden.
+"""
 
 from urllib.parse import quote
 
@@ -41,7 +43,10 @@ from tests.test_config import PRODUCTION, run
     ],
 )
 def test_what_is_for_development_is_refused_in_production(name, value):
-    """However it got there. The message names the variable and says what to set."""
+    """
+    In production, a value for development is refused from every source. The message names the
+    variable and a correct value.
+    """
     with pytest.raises(ImproperlyConfigured, match=f"^DEBUG is off, and {name} .*Set ") as refusal:
         site_settings(**PRODUCTION | {name: value})
     assert name != "SECRET_KEY" or value.strip() not in str(refusal.value)
@@ -49,7 +54,9 @@ def test_what_is_for_development_is_refused_in_production(name, value):
 
 
 def test_secret_keys_are_judged_as_django_judges_them():
-    """What ``check --deploy`` warns of (security.W009) does not start."""
+    """
+    A secret key that ``check --deploy`` would warn of (security.W009) is refused at the start.
+    """
     assert environment.MIN_LENGTH == security.SECRET_KEY_MIN_LENGTH
     assert environment.MIN_UNIQUE == security.SECRET_KEY_MIN_UNIQUE_CHARACTERS
     assert environment.INSECURE_PREFIX == security.SECRET_KEY_INSECURE_PREFIX
@@ -60,7 +67,7 @@ def test_secret_keys_are_judged_as_django_judges_them():
     ["example.com", "localhost", "WWW.Example.com", "192.0.2.7", "[::1]", "xn--bcher-kva.example"],
 )
 def test_hosts(hosts):
-    """Names, addresses, and all names below a domain."""
+    """Names, addresses, and all names below a domain are allowed."""
     assert site_settings(**PRODUCTION | {"ALLOWED_HOSTS": hosts})["ALLOWED_HOSTS"] == [hosts]
 
 
@@ -103,7 +110,9 @@ def test_hosts(hosts):
     ],
 )
 def test_the_password_goes_into_the_options(url, location, options):
-    """What the URL says stays true for redis-py; and no page that prints settings shows it."""
+    """
+    All parts of the URL still reach redis-py, and no page that prints settings shows the password.
+    """
     setting = site_settings(REDIS_URL=url)["SESSION_REDIS"]
     assert (setting["LOCATION"], setting["OPTIONS"]) == (location, options)
     assert not list(conf.problems(setting))
@@ -118,7 +127,7 @@ def test_the_password_goes_into_the_options(url, location, options):
 )
 @pytest.mark.parametrize("url", ["redis://me:{}@host:6379/0", "unix://me:{}@/run/redis.sock"])
 def test_a_url_that_cannot_be_read(url, password):
-    """The message names REDIS_URL and what to do, and shows nothing of the URL."""
+    """The message names REDIS_URL and says what to do. It shows no part of the URL."""
     with pytest.raises(ImproperlyConfigured, match=r"^REDIS_URL .*percent-encode") as refusal:
         site_settings(**PRODUCTION | {"REDIS_URL": url.format(password)})
     assert refusal.value.__suppress_context__
@@ -132,14 +141,14 @@ def test_a_url_that_cannot_be_read(url, password):
     ["redis://hush@host", "unix://hush@/run/redis.sock", "hush", "me:hush@host", "redis:hush@"],
 )
 def test_a_url_without_its_parts(url):
-    """A password that stands where a user or a host belongs is not shown either."""
+    """A password in the place of a user or a host is not shown either."""
     with pytest.raises(ImproperlyConfigured, match=r"^REDIS_URL ") as refusal:
         site_settings(REDIS_URL=url)
     assert "hush" not in str(refusal.value)
 
 
 def test_a_refused_start_shows_no_password():
-    """Nor does its traceback."""
+    """Its traceback shows no password either."""
     started = run("manage.py", "check", **PRODUCTION | {"REDIS_URL": "redis://me:hu[sh@host"})
     assert started.returncode != 0
     assert "REDIS_URL cannot be read" in started.stderr
@@ -147,7 +156,7 @@ def test_a_refused_start_shows_no_password():
 
 
 def test_error_pages_do_not_show_the_url(rf):
-    """Nor the environment, which ``runserver`` copies into every request."""
+    """Error pages do not show the environment, which ``runserver`` copies into every request."""
     reporter_filter = import_string(site_settings()["DEFAULT_EXCEPTION_REPORTER_FILTER"])()
     request = rf.get("/", REDIS_URL="redis://me:hush@host", SERVER_NAME="www.example.com")
     shown = reporter_filter.get_safe_request_meta(request)
@@ -171,7 +180,7 @@ def test_error_pages_do_not_show_the_url(rf):
     ],
 )
 def test_trusted_proxies(text, networks):
-    """Addresses, networks and ``unix``, as the engine takes them."""
+    """Addresses, networks and ``unix`` are accepted, as by the engine."""
     setting = site_settings(TRUSTED_PROXIES=text)["SESSION_REDIS"]
     assert setting["TRUSTED_PROXIES"] == networks
     assert not list(conf.problems(setting))
@@ -181,7 +190,7 @@ def test_trusted_proxies(text, networks):
     "text", ["*", "proxy", "10.0.0.1/8", "10", "10.0.0.0/8;unix", "UNIX", "0.0.0.0/0", "::/0"]
 )
 def test_what_is_no_proxy(text):
-    """The message names the variable, the part that is wrong, and what to write."""
+    """The message names the variable, the wrong part, and what to write."""
     with pytest.raises(
         ImproperlyConfigured, match=r"^TRUSTED_PROXIES has .* such as 10"
     ) as refusal:

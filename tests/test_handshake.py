@@ -1,4 +1,7 @@
-"""What redis-py sends when it connects, and servers that refuse it: each has a remedy, as told."""
+"""
+The commands that redis-py sends when it connects. Some servers refuse them, and each error has a
+remedy that works.
+"""
 
 import socket
 import threading
@@ -16,12 +19,12 @@ PASSWORD = "open-sesame"
 USER_NAME = "ali-baba"
 DOES_WITHOUT = '"protocol": 2 in SESSION_REDIS["OPTIONS"]'
 
-# redis-py before 8 speaks RESP2 unless told otherwise.
+# redis-py before 8 uses RESP2 by default.
 RESP3 = {"protocol": 3}
 
 
 class Lacking(Server):
-    """A server without some commands; ``protocol``: that of the tests' own client."""
+    """A server without some commands. ``protocol``: that of the tests' own client."""
 
     def __init__(self, folder, *commands):
         lacked = [word for command in commands for word in ("--rename-command", command, "")]
@@ -46,7 +49,7 @@ def lacking(tmp_path):
 
 @pytest.fixture(params=["create", "acreate"])
 def create(request, settings):
-    """Create a session on what is at ``location``; or return the error."""
+    """Create a session at ``location``, or return the error."""
 
     def create(location, **options):
         settings.SESSION_REDIS = {"LOCATION": location, "OPTIONS": options}
@@ -68,7 +71,7 @@ def by_socket(server, credentials=""):
 
 
 def test_without_hello(lacking, create):
-    """The error says how to do without HELLO; so told, the engine works."""
+    """The error says how to connect without HELLO. With that setting, the engine works."""
     server = lacking("HELLO")
     for location in (server.url, by_socket(server)):
         error = create(location, **RESP3)
@@ -78,7 +81,10 @@ def test_without_hello(lacking, create):
 
 
 def test_without_hello_but_with_a_password(lacking, create):
-    """Not even the password is asked for then; the server's error repeats user and password."""
+    """
+    If HELLO is refused, the password does not help. The server's error repeats user and password,
+    the engine's does not.
+    """
     server = lacking("HELLO")
     credentials = f"{USER_NAME}:{PASSWORD}@"
     with_user = server.url.replace("//", f"//{credentials}")
@@ -93,19 +99,19 @@ def test_without_hello_but_with_a_password(lacking, create):
         error = create(location, **RESP3)
         assert DOES_WITHOUT in error
         assert create(location, protocol=2) is None
-    # As OPTIONS have it, too.
+    # Credentials in OPTIONS lead to the same message.
     assert DOES_WITHOUT in create(server.url, password=PASSWORD, **RESP3)
     assert create(server.url, password=PASSWORD, protocol=2) is None
 
 
 def test_the_default_of_redis_py(lacking, create):
-    """HELLO is what redis-py 8 sends by itself, and older ones do not."""
+    """redis-py 8 sends HELLO by default, and earlier versions do not."""
     error = create(lacking("HELLO").url)
     assert (error is not None) == (redis.VERSION >= (8,))
 
 
 def test_a_proxy_that_closes_what_it_does_not_know(create):
-    """A proxy that hangs up on HELLO, as twemproxy does, is told as that."""
+    """If a proxy closes the connection on HELLO, as twemproxy does, the error says so."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def hang_up():
@@ -131,7 +137,7 @@ def test_a_proxy_that_closes_what_it_does_not_know(create):
 
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_another_database(lacking, create, protocol):
-    """A server that has database 0 alone, or no SELECT, is told so."""
+    """If the server has only database 0, or no SELECT, the error says so."""
     server = lacking("SELECT")
     for location in (server.url.replace("/0", "/1"), f"{by_socket(server)}?db=1"):
         error = create(location, protocol=protocol)
@@ -142,21 +148,24 @@ def test_another_database(lacking, create, protocol):
 
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_a_client_without_a_name(lacking, create, protocol):
-    """CLIENT is not needed. Who wants a name for the client is told what refused it."""
+    """
+    The engine works without CLIENT. If the site sets a client name, the error says what was
+    refused.
+    """
     server = lacking("CLIENT")
     assert create(server.url, protocol=protocol) is None
     assert 'Leave "client_name" out' in create(server.url, protocol=protocol, client_name="site")
 
 
 def test_a_server_without_auth(lacking, create):
-    """Without AUTH the server's error repeats user and password, too."""
+    """Without AUTH, the server's error repeats user and password as well. The engine's does not."""
     server = lacking("AUTH")
     location = server.url.replace("//", f"//{USER_NAME}:{PASSWORD}@")
     assert "unknown command 'AUTH'" in create(location, protocol=2)
 
 
 def test_a_user_who_may_not(lacking, create, monkeypatch):
-    """Redis 7 names the user who may not run a command; the error does not."""
+    """Redis 7 names the user who has no permission for a command. The engine's error does not."""
     server = lacking()
     with server.client() as client:
         client.acl_setuser(
@@ -167,7 +176,7 @@ def test_a_user_who_may_not(lacking, create, monkeypatch):
     assert "refused a command: this user has no permissions to run" in error
     assert 'docs/redis.md names under "A restricted user"' in error
     assert 'see also "A restricted Redis user" in docs/testing.md' in error
-    # Outside of the test environment, only a site's own commands and keys are missing.
+    # Outside of the test environment, the message mentions only the site's commands and keys.
     monkeypatch.delattr(_TestState, "saved_data")
     in_the_site = create(location)
     assert 'docs/redis.md names under "A restricted user".' in in_the_site

@@ -1,4 +1,4 @@
-"""What the package's modules need to be imported, and how its scripts are written."""
+"""What the package's modules import, and how its scripts are written."""
 
 import ast
 import re
@@ -14,14 +14,15 @@ from sessions_redis.storage import scripts
 PACKAGE = Path(sessions_redis.__file__).parent
 LUA = sorted((PACKAGE / "storage" / "scripts").glob("*.lua"))
 
-# Put in front of others, so they have no KEYS, ARGV and result of their own.
+# These are put in front of other scripts, so they have no KEYS, ARGV and result of their own.
 SHARED = {"calls", "index", "write"}
 
-# What modules without I/O, settings and clock must not import, nor any module of ours beside them.
+# Modules without I/O, settings and clock must not import these, nor other modules of this package
+# except each other.
 PURE = sorted((PACKAGE / "storage").rglob("*.py"))
 IMPURE = {"asyncio", "datetime", "django", "logging", "os", "random", "redis", "socket", "time"}
 
-# A site that has the engine, and not the app.
+# A site that has the engine, but not the app.
 SITE = """
 import sys
 from django.conf import settings
@@ -57,7 +58,7 @@ assert not session.exists(session.session_key)
 
 @pytest.mark.parametrize("program", [IMPORTS, USES], ids=["imported", "used"])
 def test_the_engine_without_the_app(program):
-    """The engine imports no models and works in a site that has the app not installed."""
+    """The engine imports no models, and works in a site that has not installed the app."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", SITE + program],
         cwd=PACKAGE.parent,
@@ -69,7 +70,7 @@ def test_the_engine_without_the_app(program):
 
 
 def imported_by(path):
-    """The modules that are imported anywhere in a file, by their full names."""
+    """The full names of the modules that are imported anywhere in a file."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -85,7 +86,7 @@ def root(name):
 
 
 def test_redis_is_spoken_in_one_place():
-    """Only the modules in clients/ import redis-py."""
+    """Only the modules in clients/ import redis."""
     modules = PACKAGE.rglob("*.py")
     speakers = {
         path.relative_to(PACKAGE).parts[0]
@@ -97,7 +98,7 @@ def test_redis_is_spoken_in_one_place():
 
 @pytest.mark.parametrize("path", PURE, ids=lambda path: path.stem)
 def test_a_pure_module(path):
-    """What is stored in Redis is described without I/O, settings and time."""
+    """The modules that describe the data in Redis use no I/O, settings or clock."""
     names = imported_by(path)
     assert not set(map(root, names)) & IMPURE
     ours = {name for name in names if root(name) == "sessions_redis"}
@@ -119,7 +120,7 @@ def test_a_script_says_what_it_takes(path):
 
 
 def test_every_script_is_sent():
-    """Each script file is one that is sent, or is part of those that are."""
+    """Each script file is sent, or is part of one that is sent."""
     texts = [value.text for value in vars(scripts).values() if isinstance(value, scripts.Script)]
     for path in LUA:
         assert any(path.read_text() in text for text in texts), path.name
@@ -127,7 +128,7 @@ def test_every_script_is_sent():
 
 
 def test_a_script_defines_what_it_calls():
-    """What is shared is put in front of a script once."""
+    """A shared part is put in front of a script once."""
     for value in vars(scripts).values():
         if isinstance(value, scripts.Script):
             names = re.findall(r"^local function (\w+)", value.text, re.MULTILINE)
@@ -135,12 +136,14 @@ def test_a_script_defines_what_it_calls():
 
 
 def test_the_package_is_typed():
-    """Type checkers are told to look at the package's own types."""
+    """Type checkers use the package's own types."""
     assert (PACKAGE / "py.typed").read_text() == ""
 
 
 def test_without_what_only_unix_has():
-    """Where there is no fcntl the engine works, and embedded:// says to set another location."""
+    """
+    Without fcntl, the engine works, and the error of embedded:// says to set another location.
+    """
     program = """
 import sys
 sys.modules["fcntl"] = None

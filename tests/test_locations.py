@@ -1,4 +1,4 @@
-"""Users and passwords in ``LOCATION``, whatever characters they have."""
+"""Users and passwords in ``LOCATION``, with all kinds of characters."""
 
 import string
 from urllib.parse import quote
@@ -14,14 +14,14 @@ from sessions_redis.exceptions import SessionStoreUnavailable
 from tests.servers import Server
 from tests.test_secrets import OPERATIONS, failure_of, messages_of, report_of
 
-# Every printable character that is neither a letter nor a digit, where a password may have it.
+# Every printable character that is neither a letter nor a digit, at several places of a password.
 SPECIAL = [*string.punctuation, " "]
 PLACES = {"first": "{}{}{}", "inside": "{1}{0}{2}", "last": "{1}{2}{0}"}
 
-# Halves of a password. Digits can pass for a port, letters for an option or a host.
+# Halves of a password. Digits can look like a port, letters like an option or a host.
 HALVES = [("9876", "0982"), ("opens", "esame")]
 
-# Where user and password stand.
+# The places of user and password in a URL.
 SHAPES = [
     "redis://:{}@127.0.0.1:{port}/0",
     "redis://default:{}@127.0.0.1:{port}/0",
@@ -33,7 +33,9 @@ SHAPES = [
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory):
-    """A server, and a client that sets its password: connections that are open stay let in."""
+    """
+    A server, and a client that sets its password. Connections that are already open stay signed in.
+    """
     server = Server(tmp_path_factory.mktemp("guarded"), "--unixsocket", "redis.sock")
     with server.client() as client:
         yield server, client
@@ -48,7 +50,7 @@ def passwords(character):
 
 
 def outcome(location, settings, *, in_loop):
-    """What happens with ``location`` at the first request: an error or ``None``."""
+    """The error of the first request with ``location``, or ``None``."""
     settings.SESSION_REDIS = {"LOCATION": location, "KEY_PREFIX": "first"}
     store = SessionStore()
     store.set_expiry(1)
@@ -58,7 +60,10 @@ def outcome(location, settings, *, in_loop):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("character", SPECIAL)
 def test_a_raw_special_character(guarded, settings, caplog, character, shape):
-    """It reaches the server as it is, or what is said asks to percent-encode it. No text has it."""
+    """
+    The password reaches the server unchanged, or the error asks to percent-encode it. No text
+    contains it.
+    """
     server, client = guarded
     for turn, (password, pieces) in enumerate(passwords(character)):
         client.config_set("requirepass", password)
@@ -70,7 +75,7 @@ def test_a_raw_special_character(guarded, settings, caplog, character, shape):
         assert "percent-encode" in str(error), password
         texts = [*messages_of(error), caplog.text]
         texts += [f"{found.msg} {found.hint}" for found in run_checks()]
-        if pieces[0].isalpha():  # frames have numbers of their own, such as times and addresses
+        if pieces[0].isalpha():  # frames contain numbers of their own, such as times and addresses
             texts.append(report_of(error))
         shown = "\n".join(texts).replace(str(socket), "SOCKET").replace(str(server.port), "PORT")
         assert not [piece for piece in pieces if piece in shown], password
@@ -78,7 +83,10 @@ def test_a_raw_special_character(guarded, settings, caplog, character, shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_an_encoded_password(guarded, settings, shape):
-    """Encoded as the message says, any password reaches the server, and so it does in OPTIONS."""
+    """
+    A password that is encoded as the message says reaches the server, and so does a plain one in
+    OPTIONS.
+    """
     server, client = guarded
     password = "".join(SPECIAL) + "é 41"
     client.config_set("requirepass", password)
@@ -93,7 +101,10 @@ def test_an_encoded_password(guarded, settings, shape):
 @pytest.mark.parametrize("scheme", ["redis", "rediss"])
 @pytest.mark.parametrize("character", SPECIAL)
 def test_a_raw_special_character_in_a_user_name(character, scheme):
-    """It stays in the name or is refused. A colon alone ends the name, and no one can tell."""
+    """
+    The character stays in the user name, or the URL is refused. Only a colon ends the name, which
+    no check can notice.
+    """
     for shape in PLACES.values():
         user = shape.format(character, "open", "esame")
         location = f"{scheme}://{user}:secret@127.0.0.1:6379/0"
@@ -107,7 +118,7 @@ def test_a_raw_special_character_in_a_user_name(character, scheme):
             assert parsed.get("username", "") == user.partition(":")[0]
 
 
-# What urlsplit() makes of these is not what they say.
+# urlsplit() splits these URLs in the wrong places.
 BADLY_ENCODED = {
     "redis://user:12?x@host/0": "has an @ after its host",
     "redis://user:12#x@host/0": "has an @ after its host",
@@ -131,7 +142,9 @@ BADLY_ENCODED = {
 
 @pytest.mark.parametrize("location", BADLY_ENCODED)
 def test_a_location_that_is_badly_encoded(location):
-    """Where the borders in a URL are not where they seem, it is refused, and the hint helps."""
+    """
+    A URL that would be split in the wrong place is refused, and the hint says how to write it.
+    """
     (problem,) = conf.problems({"LOCATION": location})
     assert problem.id == "sessions_redis.E003"
     assert BADLY_ENCODED[location] in problem.message
@@ -152,7 +165,7 @@ def test_a_location_that_is_badly_encoded(location):
     ],
 )
 def test_what_is_wrong_beside_the_password(location, words):
-    """Another fault is told as what it is, without a word about passwords."""
+    """Other mistakes are reported as they are, without a word about passwords."""
     (problem,) = conf.problems({"LOCATION": location})
     assert words in problem.message
     assert problem.hint.startswith("Write one of ")
@@ -163,12 +176,15 @@ def test_what_is_wrong_beside_the_password(location, words):
     ["unix:///run/redis@1.sock", "redis://host/0\n", "redis://:p%@host", "redis://:%zz@h"],
 )
 def test_what_is_not_badly_encoded(location):
-    """A socket's path may have an @, and a lone % stands for itself."""
+    """The path of a socket may have an @, and a single % stands for itself."""
     assert list(conf.problems({"LOCATION": location})) == []
 
 
 def test_an_option_that_a_password_may_have_become(settings):
-    """What redis-py says of an option is not repeated where it may be part of a password."""
+    """
+    If an option may be a part of the password, the message does not repeat redis-py's error about
+    it.
+    """
     settings.SESSION_REDIS = {"LOCATION": "redis://host/0?password=open&sesame=1"}
     (found,) = [one for one in run_checks() if (one.id or "").startswith("sessions_redis.")]
     assert "percent-encode" in found.msg
@@ -190,13 +206,13 @@ def test_an_option_that_a_password_may_have_become(settings):
     ],
 )
 def test_credentials(location, credentials, password):
-    """Whether a location holds a user or a password, and whether a password."""
+    """Whether a location contains a user or a password, and whether it contains a password."""
     assert locations.has_credentials(location) is credentials
     assert locations.has_password(location) is password
 
 
 def test_a_wrong_password_in_options(guarded, settings):
-    """Without a word in LOCATION, the error points to OPTIONS."""
+    """If LOCATION has no credentials, the error points to OPTIONS."""
     server, client = guarded
     client.config_set("requirepass", "sesame")
     for options in ({}, {"password": "simsim"}):

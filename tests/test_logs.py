@@ -1,4 +1,4 @@
-"""What comes from outside forges no line of a log."""
+"""Text from outside cannot forge a log line."""
 
 import ast
 import asyncio
@@ -68,7 +68,7 @@ def away(site, session_redis):
 
 @pytest.fixture
 def hostile(site, session_redis):
-    """A server that refuses each command, and whose errors are made to deceive."""
+    """A server that refuses each command, with errors that try to forge log lines."""
     refusal = HOSTILE.replace("\r", "").replace("\n", "").encode("utf-8", "replace")
 
     def serve():
@@ -102,7 +102,7 @@ def assert_harmless(caplog):
 
 
 def test_what_is_escaped():
-    """Everything that cannot be printed. Doing it twice changes nothing."""
+    """Characters that cannot be printed are escaped. Escaping twice changes nothing."""
     assert logs.printable(HOSTILE) == ESCAPED
     assert logs.printable(ESCAPED) == ESCAPED
     assert logs.printable("/café/日本 ~\\n") == "/café/日本 ~\\n"
@@ -110,7 +110,10 @@ def test_what_is_escaped():
 
 @pytest.mark.parametrize("argument", [HOSTILE, ValueError(HOSTILE)])
 def test_every_argument_of_every_line(caplog, argument):
-    """By the log itself, so that no line can forget it; and the line is still its caller's."""
+    """
+    The logger escapes its arguments itself, so no call can forget it. The record shows the caller's
+    line.
+    """
     log = logs.named("sessions_redis")
     for write in (log.warning, log.error, log.critical):
         write("%s: %s", argument, 5)
@@ -119,7 +122,7 @@ def test_every_argument_of_every_line(caplog, argument):
 
 
 def test_there_is_no_other_log():
-    """The package has no logger that writes lines as they are, nor has the site."""
+    """Neither the package nor the site has a logger that writes arguments unescaped."""
     for path in PACKAGE.rglob("*.py"):
         calls = [node for node in ast.walk(ast.parse(path.read_text())) if type(node) is ast.Call]
         loggers = [call for call in calls if ast.unparse(call.func) == "logging.getLogger"]
@@ -127,7 +130,7 @@ def test_there_is_no_other_log():
 
 
 def lines_of(folder):
-    """The calls that write a line, and what else than the line they are given."""
+    """The calls that write log lines, and their arguments."""
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
@@ -137,13 +140,13 @@ def lines_of(folder):
 
 
 def test_lines_of_the_site():
-    """They tell nothing from outside, so that they need no escaping."""
+    """The site's log lines have no arguments from outside, so they need no escaping."""
     lines = [line for folder in SITE[1:] for line in lines_of(folder)]
     assert lines == [("logger", "'There is no active session.'", [])]
 
 
 def test_a_request_while_redis_is_away(away, caplog):
-    """The path and the method, under WSGI."""
+    """The path and the method are escaped, under WSGI."""
     browser = Client(raise_request_exception=False)
     browser.cookies["sessionid"] = "x" * 32
     assert browser.get(PATH).status_code == 503
@@ -164,7 +167,7 @@ def test_a_request_while_redis_is_away_under_asgi(away, caplog):
 
 
 def test_what_redis_says(hostile, caplog):
-    """The text of an error, in whatever is made of it."""
+    """The text of an error is escaped, in every place that shows it."""
     browser = Client(raise_request_exception=False)
     browser.cookies["sessionid"] = "x" * 32
     assert browser.get("/p/").status_code == 503
@@ -180,7 +183,7 @@ def test_what_redis_says(hostile, caplog):
 
 @pytest.mark.django_db
 def test_what_a_command_prints(capsys):
-    """The name of a user, which a site may take from elsewhere."""
+    """The name of a user is escaped, because a site may take it from elsewhere."""
     User.objects.create(username="ada\nroot: 5 sessions\x1b[8m")
     call_command("endsessions", "ada\nroot: 5 sessions\x1b[8m")
     assert capsys.readouterr().out == "ada\\nroot: 5 sessions\\x1b[8m: 0 sessions ended\n"
@@ -188,7 +191,7 @@ def test_what_a_command_prints(capsys):
 
 @pytest.mark.parametrize("damage", ["field", "type"])
 def test_damage(raw, prefix, live, caplog, damage):
-    """The name of a damaged field."""
+    """The name of a damaged field is escaped."""
     key = f"{prefix}:{session_id(live.session_key)}"
     if damage == "field":
         raw.hset(key, HOSTILE.encode("utf-8", "replace"), "no JSON")

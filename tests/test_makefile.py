@@ -1,4 +1,4 @@
-"""``make``: which Python ``.venv`` is made with, and when it is made anew."""
+"""``make``: which Python creates ``.venv``, and when it is created again."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ PYTHON = f"PYTHON={sys.executable}"
 
 
 class Checkout:
-    """A folder with the Makefile, and nothing to install."""
+    """A folder with the Makefile, and requirements that install nothing."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -25,7 +25,7 @@ class Checkout:
         (folder / "requirements.txt").touch()
 
     def make(self, *words: str, check: bool = True, **environment: str):
-        # These tests may run under a make of their own, which tells its children what it was told.
+        # These tests may run under another make, which passes its variables to its children.
         of_make = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHON", "PORT"}
         kept = {name: value for name, value in os.environ.items() if name not in of_make}
         return subprocess.run(
@@ -38,12 +38,12 @@ class Checkout:
         )
 
     def would_make(self, *words: str, **environment: str) -> str:
-        """What would be done to ``.venv``."""
+        """The commands that make would run for ``.venv``."""
         commands = self.make("--dry-run", *words, **environment).stdout
         return "anew" if " -m venv --clear " in commands else "keep"
 
     def put_other_python(self, script: str = "echo 0 /another") -> None:
-        """A ``.venv`` that was made some time ago, whose Python says that it is another one."""
+        """An existing ``.venv`` whose Python reports that it is another one."""
         self.python.parent.mkdir(parents=True, exist_ok=True)
         self.python.unlink(missing_ok=True)
         self.python.write_text(f"#!/bin/sh\n{script}\n")
@@ -59,13 +59,13 @@ def checkout(tmp_path):
 
 @pytest.mark.parametrize(("words", "port"), [([], 8000), (["PORT=8001"], 8001)])
 def test_the_port(checkout, words, port):
-    """PORT is where the site runs, in place of 8000."""
+    """PORT replaces the site's port 8000."""
     commands = checkout.make("--dry-run", "run", *words).stdout
     assert f" runserver 127.0.0.1:{port}\n" in commands
 
 
 def test_a_venv_of_another_python(checkout):
-    """PYTHON makes it anew; then it is kept, with PYTHON and without."""
+    """PYTHON creates it again. Then it is kept, with PYTHON and without."""
     checkout.put_other_python()
     checkout.make(PYTHON)
     said = [checkout.python, "-c", "import sys; print(sys.base_prefix)"]
@@ -78,7 +78,7 @@ def test_a_venv_of_another_python(checkout):
 
 
 def test_without_python_a_venv_stays_with_its_own(checkout):
-    """What PYTHON has made once, a plain make does not undo."""
+    """A ``.venv`` that was created with PYTHON is kept by make without PYTHON."""
     checkout.put_other_python()
     assert checkout.would_make() == "keep"
     assert checkout.would_make(PYTHON) == "anew"
@@ -87,7 +87,7 @@ def test_without_python_a_venv_stays_with_its_own(checkout):
 
 @pytest.mark.parametrize("words", [(), (PYTHON,)])
 def test_a_venv_that_does_not_run(checkout, words):
-    """It is made anew: its Python was removed, or there is none yet."""
+    """It is created again if its Python was removed, or if it does not exist yet."""
     assert checkout.would_make(*words) == "anew"
     checkout.put_other_python("exit 127")
     assert checkout.would_make(*words) == "anew"
@@ -95,7 +95,7 @@ def test_a_venv_that_does_not_run(checkout, words):
 
 @pytest.mark.parametrize("old", ["exit 1", "no-such-program"])
 def test_a_python_that_cannot_make_it(checkout, old):
-    """One that is too old, or is not there: the ``.venv`` that is there stays."""
+    """If that Python is too old or missing, an existing ``.venv`` stays."""
     checkout.put_other_python()
     python = checkout.folder / "old-python"
     python.write_text(f"#!/bin/sh\n{old}\n")

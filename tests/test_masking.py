@@ -1,4 +1,4 @@
-"""What people may see of an entry."""
+"""How the values of entries are masked."""
 
 import copy
 import datetime as dt
@@ -54,19 +54,19 @@ class Account:
     password: str = HUSH
 
 
-# By names
+# By name
 
 
 @pytest.mark.parametrize("value", [HUSH, 1234, 1.5, [HUSH], {"color": HUSH}, Account(), b"hush"])
 def test_a_secret_name(value):
-    """It hides the value, whatever kind it is of."""
+    """A secret name hides a value of any type."""
     assert mask("password", value) == NAME
     assert mask("scope:monkey:token", value) == NAME
 
 
 @pytest.mark.parametrize("value", [None, True, False, "", [], {}, ()])
 def test_nothing_to_hide(value):
-    """What says only whether there is a secret is shown."""
+    """Values that only say whether a secret exists are shown."""
     assert mask("password", value) == value
 
 
@@ -92,7 +92,7 @@ NESTED = [
 
 @pytest.mark.parametrize(("value", "shown"), NESTED)
 def test_names_within(value, shown):
-    """Names count at every depth, in objects, in pairs, and in objects of a name and a value."""
+    """Names count at every depth, in objects, in pairs, and in objects with a name and a value."""
     before = copy.deepcopy(value)
     assert mask("cart", value) == shown
     assert value == before
@@ -122,17 +122,17 @@ TEXTS = [
 
 @pytest.mark.parametrize(("text", "shown"), TEXTS)
 def test_within_texts(text, shown):
-    """In JSON, also in JSON within JSON, and in other texts, only the secrets are hidden."""
+    """In JSON, in JSON within JSON, and in other texts, only the secrets are hidden."""
     assert mask("note", text) == shown
 
 
 def test_json_that_is_nested_deeper_than_python_goes():
-    """It is taken for a text like any other."""
+    """Such JSON is treated like any other text."""
     text = "[" * 100_000 + f'{{"password": "{HUSH}"'
     assert HUSH not in mask("note", text)
 
 
-# By looks
+# By pattern
 
 
 def test_looks():
@@ -147,15 +147,15 @@ def test_looks():
 
 @pytest.mark.parametrize("name", ["_auth_user_id", "_auth_user_backend"])
 def test_what_django_needs(name):
-    """Whose session it is can be seen, even if the primary key looks like random text."""
+    """The user of a session stays visible, even if the primary key looks like random text."""
     assert mask(name, uuid.UUID(int=2**127 + 12345).hex) == uuid.UUID(int=2**127 + 12345).hex
 
 
-# What a site says
+# Settings of a site
 
 
 def test_names_of_the_site(settings, session_redis):
-    """Settings add names, and exempt others; the value of such an entry is shown as it is."""
+    """Settings add and exempt names. The value of an exempt entry is shown as it is."""
     settings.SESSION_REDIS = {
         **session_redis,
         "MASKED_NAMES": ["iban"],
@@ -179,7 +179,7 @@ def test_names_of_the_site(settings, session_redis):
 
 
 def test_the_cookies_of_the_site(settings):
-    """Their names are secret, however the site calls them."""
+    """The names of the cookies are secret, also if the site changes them."""
     settings.SESSION_COOKIE_NAME = "visitor"
     settings.CSRF_COOKIE_NAME = "form"
     assert mask("cart", {"visitor": HUSH, "form": HUSH}) == {"visitor": NAME, "form": NAME}
@@ -195,7 +195,10 @@ class Unrelated:
 
 @pytest.mark.parametrize(("own", "is_hidden"), [("Stricter", True), ("Unrelated", False)])
 def test_the_filter_of_the_site(settings, own, is_hidden):
-    """What a site's own filter hides beyond Django's is hidden; Django's parts of words are not."""
+    """
+    A name that only the site's own filter hides is hidden. Django's filter matches parts of words
+    and is not used.
+    """
     settings.DEFAULT_EXCEPTION_REPORTER_FILTER = f"{__name__}.{own}"
     get_default_exception_reporter_filter.cache_clear()
     try:
@@ -206,11 +209,11 @@ def test_the_filter_of_the_site(settings, own, is_hidden):
         get_default_exception_reporter_filter.cache_clear()
 
 
-# Values of all kinds
+# Values of all types
 
 
 def test_values_that_json_does_not_know():
-    """Those that show as they are stay as they are; of others there is only the class."""
+    """Values with a safe text stay as they are. Of other objects, only the class is shown."""
     plain = [dt.date(2026, 1, 31), dt.timedelta(1), Decimal("1.50"), uuid.UUID(int=1), 1.5]
     assert mask("note", plain) == plain
     assert mask("note", [Account(), len, b"hush"]) == [
@@ -224,7 +227,7 @@ def test_values_that_json_does_not_know():
 
 
 def test_rings():
-    """A list that holds itself is hidden from some depth on."""
+    """A list that contains itself is hidden from a certain depth on."""
     ring = ["red"]
     ring.append(ring)
     assert Why.DEPTH.placeholder in str(mask("note", ring))
@@ -235,7 +238,7 @@ def test_rings():
 
 
 def test_size():
-    """What is too much to be checked is hidden, and so is a secret at the edge."""
+    """A part that is too large to be checked is hidden, and so is a secret at its border."""
     size = Why.SIZE.placeholder
     words = "red " * (MAX_CHARACTERS // 4)
     assert mask("note", words) == words
@@ -253,14 +256,16 @@ def test_size():
 
 
 def test_size_of_names():
-    """Names count as well as values: it takes time to judge them."""
+    """Names count toward the limit as values do, because checking them takes time."""
     named = mask("note", {f"n{number}" + "Xx" * 99: 1 for number in range(20_000)})
     assert MAX_CHARACTERS // 210 < len(named) < MAX_CHARACTERS // 190
     assert named[Why.SIZE.placeholder] == Why.SIZE.placeholder
 
 
 def test_size_of_a_page():
-    """The entries of a page share a limit, of characters and of values; beyond it all is hidden."""
+    """
+    The entries of a page share a limit of characters and of values. Everything beyond it is hidden.
+    """
     size = Why.SIZE.placeholder
     words = "red " * (MAX_CHARACTERS // 4 - 10)
     page = Page()
@@ -274,7 +279,7 @@ def test_size_of_a_page():
 
 
 def test_fields_of_a_large_session():
-    """Each field is there, if only to say that it is hidden."""
+    """Each field is listed, even if only to say that it is hidden."""
     fields = {f"n{number}{'Xx' * 99}": "1" for number in range(5_000)}
     shown = mask_fields({"@created": "1", **fields})
     assert len(shown) == 5_001
@@ -308,15 +313,15 @@ LARGE = {
 
 @pytest.mark.parametrize("kind", LARGE)
 def test_large_values(kind):
-    """The time that a megabyte takes is bounded: a pattern that backtracks would take hours."""
+    """The time for a megabyte is limited. A pattern that backtracks would take hours."""
     assert masked_json("note", LARGE[kind]).__html__()
 
 
-# What is shown
+# Output
 
 
 def test_in_a_template():
-    """It is a badge there, which says why, and everything else is escaped."""
+    """A template shows a badge with the reason, and escapes everything else."""
     page = Template("{{ value }}").render(Context({"value": mask("note", f"<b> & {TOKEN}")}))
     assert page == (
         '&lt;b&gt; &amp; <mark class="sessions-hidden" '
@@ -334,20 +339,22 @@ def test_in_another_language():
 
 
 def test_in_json():
-    """It is text that nobody takes for a value."""
+    """In JSON, a hidden part is a text that cannot be mistaken for a value."""
     assert json.dumps(mask("note", {"pin": 1})) == f'{{"pin": "{NAME}"}}'
     assert repr(mask("pin", 1)) == f"'{NAME}'"
 
 
 def test_copies():
-    """Copies are the same, pickled ones too."""
+    """Copies of a `Masked` are equal to it, also pickled ones."""
     shown = mask("note", f"a {TOKEN}")
     for copied in (copy.copy(shown), copy.deepcopy(shown), pickle.loads(pickle.dumps(shown))):
         assert (copied, copied.parts) == (shown, ("a ", Why.TOKEN))
 
 
 def test_indented_json():
-    """A page shows indented JSON, with a badge, without quotes, for what is hidden as a whole."""
+    """
+    A page shows indented JSON, with a badge without quotes for a value that is hidden completely.
+    """
     shown = masked_json("note", {"pin": 1, "a": f"<b> {TOKEN}", "b": '{"pin":1}'}).__html__()
     badge = re.search("<mark[^>]*NAME[^>]*>".replace("NAME", Why.NAME.value), shown)[0]
     lines = unescape(re.sub("<mark.*?</mark>", "HIDDEN", shown)).split("\n")
@@ -372,18 +379,18 @@ def test_indented_json():
     ],
 )
 def test_what_json_cannot_hold(value, shown):
-    """Of that there is only the class."""
+    """Of a value that JSON cannot contain, only the class is shown."""
     assert masked_json("note", value) == shown
 
 
 def test_names_as_they_are_shown():
-    """A name that has a token in it shows without it."""
+    """A name that contains a token is shown without the token."""
     assert mask_name("scope:ada:sessionStatus") == "scope:ada:sessionStatus"
     assert mask_name(f"state:{TOKEN}") == f"state:{Why.TOKEN.placeholder}"
 
 
 def test_fields(live):
-    """All that inspect() gives can be shown: entries by their names, metadata as it is."""
+    """All fields of `inspect()` can be shown: entries by their names, and metadata as it is."""
     live["scope:monkey:token"] = HUSH
     live["form"] = {"password": HUSH}
     live["@pin"] = 1234
@@ -398,7 +405,7 @@ def test_fields(live):
     assert shown[f"state-{Why.TOKEN.placeholder}"] == "1"
 
 
-# Whatever the value
+# Any value
 
 WORDS = st.sampled_from(
     ["color", "password", "token", "name", "value", "_auth_user_hash", "scope:a:pin"]
@@ -427,7 +434,7 @@ VALUES = st.recursive(
 @examples
 @given(KEYS, VALUES)
 def test_any_value(name, value):
-    """Nothing raises, and what is shown is JSON and can be escaped for a page."""
+    """No value raises an error. The result can be written as JSON, and escaped for a page."""
     shown = mask(name, value)
     json.dumps(shown)
     conditional_escape(mask_name(name))
@@ -447,7 +454,7 @@ def test_any_value(name, value):
 @example("note", "https://a:b@c")
 @example("note", {"password": {}, "name": "pin", "value": [1]})
 def test_masking_twice(name, value):
-    """What was hidden stays hidden, and what was shown stays shown; through JSON, too."""
+    """Masking twice changes nothing, also after a conversion to JSON and back."""
     shown = mask(name, value)
     assert repr(mask(name, shown)) == repr(shown)
     assert repr(masked_json(name, shown)) == repr(masked_json(name, value))
@@ -459,7 +466,7 @@ SECRETS = st.from_regex(r"[a-z]{6}Q[0-9]{5}Z", fullmatch=True)
 
 
 def hide(secret):
-    """Ways to hold ``secret`` under a name, or in a form, that gives it away."""
+    """Ways to store ``secret`` under a name, or in a form, by which it is recognized."""
     by_name = [
         {"password": secret},
         {"a": [{"userToken": [secret]}]},
@@ -478,7 +485,7 @@ def hide(secret):
 
 
 def wrap(value):
-    """``value`` deep within something else, in texts, too."""
+    """``value`` deep within other values, also within texts."""
     return st.recursive(
         st.just(value),
         lambda inner: (
@@ -494,7 +501,7 @@ def wrap(value):
 @examples
 @given(SECRETS.flatmap(lambda secret: st.tuples(st.just(secret), hide(secret).flatmap(wrap))))
 def test_no_secret_is_seen(found):
-    """However deep a secret is, and in JSON within JSON, its text is nowhere in what is shown."""
+    """A secret is never shown, at any depth and in JSON within JSON."""
     secret, value = found
     assert secret not in masked_json("note", value).__html__()
     assert secret not in str(masked_json("note", value))
@@ -507,7 +514,7 @@ HOSTILE = ["<script>alert(1)</script>", "\"'><img src=x onerror=alert(1)>", "</m
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text(text):
-    """Nothing that was stored is HTML in a page: not beside a badge, nor if it says it is safe."""
+    """Stored text is never HTML in a page: not beside a badge, and not if it is marked as safe."""
     for value in (text, mark_safe(text), {text: 1}, {text: {"pin": text}}, f"{text} {TOKEN}"):
         for name in ("note", text):
             html = masked_json(name, value).__html__()
@@ -517,11 +524,11 @@ def test_hostile_text(text):
                 assert not re.search("[<>]", re.sub('</?mark[^<>"]*("[^"<>]*"[^"<>]*)*>', "", page))
 
 
-# The docs
+# Documentation
 
 
 def words_below(title):
-    """The words in backticks in the section of docs/masking.md of that title."""
+    """The words in backticks in the section ``title`` of docs/masking.md."""
     part = DOCS.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     assert part, title
     return [
@@ -543,11 +550,14 @@ def words_below(title):
     ],
 )
 def test_the_docs_list_the_words(title, words):
-    """The lists in the docs are those of the code, each word once."""
+    """The documentation has the same lists as the code, each word once."""
     assert sorted(words_below(title)) == sorted(words)
 
 
 def test_the_docs_list_the_reasons():
-    """Each reason for hiding something is in the docs, and each service whose tokens are known."""
+    """
+    The documentation has each reason for hiding a value, and each service whose tokens are
+    recognized.
+    """
     assert all(f"`{why.placeholder}`" in DOCS for why in Why)
     assert all(service in DOCS for service in patterns.TOKENS)

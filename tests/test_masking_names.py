@@ -1,4 +1,4 @@
-"""Which names look like those of secrets."""
+"""Which names count as secret."""
 
 import re
 
@@ -32,13 +32,15 @@ scope:%3Atoken:color
 
 @pytest.mark.parametrize("name", SECRET.split())
 def test_names_of_secrets(name):
-    """They are found by their words, however those are joined."""
+    """A secret name is found by its words, with any separator between them."""
     assert Names().is_secret(name)
 
 
 @pytest.mark.parametrize("name", [*SHOWN.split(), "", " "])
 def test_harmless_names(name):
-    """Neither parts of words, nor words about a secret, nor the name of a scope make a secret."""
+    """
+    A name is not secret because of parts of words, words about a secret, or the name of a scope.
+    """
     assert not Names().is_secret(name)
 
 
@@ -46,7 +48,7 @@ def test_harmless_names(name):
     "word", sorted(names.SECRET_WORDS | names.SECRET_PHRASES | names.SECRET_ALONE)
 )
 def test_the_spellings_of_a_name(word):
-    """Each name of the lists is found in every spelling, in the plural, too."""
+    """Each name of the lists is found in every spelling, also in the plural."""
     words = word.split()
     camel = words[0] + "".join(map(str.title, words[1:]))
     spellings = {
@@ -63,14 +65,17 @@ def test_the_spellings_of_a_name(word):
 
 @pytest.mark.parametrize("word", sorted(names.SECRET_WORDS | names.SECRET_PHRASES))
 def test_names_with_more_words(word):
-    """Other words before and after make no difference, unless they are of the harmless ones."""
+    """Other words before and after make no difference, except harmless ones."""
     assert Names().is_secret(f"my {word}")
     assert Names().is_secret(f"my {word} value 2")
 
 
 @pytest.mark.parametrize("word", sorted(names.HARMLESS_WORDS))
 def test_words_that_make_a_name_harmless(word):
-    """After a secret word they say that the value is about the secret; before it, nothing."""
+    """
+    After a secret word, a harmless word says that the value only describes the secret. Before it,
+    the word has no effect.
+    """
     assert not Names().is_secret(f"token_{word}")
     assert Names().is_secret(f"{word}_token")
 
@@ -87,12 +92,17 @@ def test_words_that_make_a_name_harmless(word):
     ],
 )
 def test_words(name, words):
-    """A name is split at what is no letter, between letters and digits, and at camelCase."""
+    """
+    A name is split at characters that are not letters, between letters and digits, and at
+    camelCase.
+    """
     assert words_of(name) == words
 
 
 def test_names_that_the_site_adds():
-    """Their words count wherever they are in a name, whatever follows; case and joints do not."""
+    """
+    The words of names that the site adds count anywhere in a name, with any case and separators.
+    """
     rule = Names(masked=("iban", "customer number"))
     for name in ("iban", "IBAN", "ibans", "customer_iban", "ibanType", "customerNumber",
                  "old-customer-number", "CUSTOMERNUMBER"):  # fmt: skip
@@ -102,7 +112,7 @@ def test_names_that_the_site_adds():
 
 
 def test_names_that_the_site_exempts():
-    """Those are whole names, so that "token" does not show every access token."""
+    """The site exempts whole names, so that "token" does not show every access token."""
     rule = Names(
         masked=("iban",), unmasked=("token", "IBAN", "session_id", "pins", "_auth_user_hash")
     )
@@ -114,14 +124,17 @@ def test_names_that_the_site_exempts():
 
 
 def test_names_that_are_written_so():
-    """The site's cookies go by other names; only as they are written are those secret."""
+    """The site's cookie names are secret only in their exact spelling."""
     rule = Names(exact=("visitor",))
     assert rule.is_secret("visitor")
     assert not rule.is_secret("visitors")
 
 
 def test_the_pattern_of_a_site():
-    """Of a site's own pattern counts what Django's does not have: that matches parts of words."""
+    """
+    Of a site's own pattern, only the part counts that Django's does not have. Django's matches
+    parts of words.
+    """
     django = re.compile("API|AUTH|KEY", re.IGNORECASE)
     rule = Names(own=re.compile("API|AUTH|KEY|IBAN", re.IGNORECASE), django=django)
     assert rule.is_secret("my_iban")
@@ -129,6 +142,6 @@ def test_the_pattern_of_a_site():
 
 
 def test_long_names():
-    """The end of a name says what is named, and its length costs nothing."""
+    """The end of a long name decides, and a long name takes no longer to check."""
     assert Names().is_secret("x_" * 1_000_000 + "password")
     assert not Names().is_secret("password" + "_x" * 1_000_000)

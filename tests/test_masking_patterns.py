@@ -18,7 +18,7 @@ JWT = (
 )
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc\n-----END RSA PRIVATE KEY-----"
 
-# Put together here, so that no scanner takes them for real ones.
+# These are put together here, so that no scanner takes them for real secrets.
 SECRETS = {
     JWT: Why.JWT,
     "eyJhbGciOiJub25lIn0.eyJhIjoxfQ.": Why.JWT,
@@ -100,20 +100,20 @@ def hidden(text):
 
 @pytest.mark.parametrize("secret", SECRETS)
 def test_secrets(secret):
-    """Each is found whole, alone and within a sentence, and known for what it is."""
+    """Each secret is found completely, alone and within a sentence, and with the right reason."""
     for text in (secret, f'Here it is: "{secret}"'):
         assert (secret, SECRETS[secret]) in hidden(text)
 
 
 def test_a_private_key_that_was_cut_off():
-    """It is hidden to the end of the text."""
+    """A private key that was cut off is hidden to the end of the text."""
     text = "-----BEGIN EC PRIVATE KEY-----\\nMHcCAQ and so on"
     assert hidden(f"Key: {text}") == [(text, Why.PRIVATE_KEY)]
 
 
 @pytest.mark.parametrize("text", HARMLESS)
 def test_harmless_texts(text):
-    """Nothing in them is hidden."""
+    """In these texts, nothing is hidden."""
     assert hidden(text) == []
 
 
@@ -131,7 +131,7 @@ def test_harmless_texts(text):
     ],
 )
 def test_parts_of_texts(text, secret):
-    """Only the secret is found, so that what is around it can be read."""
+    """Only the secret is hidden, so that the text around it can be read."""
     assert secret in [found for found, _ in hidden(text)]
 
 
@@ -154,7 +154,7 @@ def test_random_text(kind):
 
 
 def test_ids():
-    """UUIDs are not hidden, nor do their digits look like card numbers; nor shorter ids."""
+    """UUIDs and shorter IDs are not hidden, and their digits do not count as card numbers."""
     draw = random.Random("ids")
     uuids = [str(uuid.UUID(bytes=draw.randbytes(16), version=4)) for _ in range(5000)]
     alphabet = string.ascii_letters + string.digits
@@ -187,12 +187,15 @@ def test_ids():
     ],
 )
 def test_names_in_texts(text, secrets):
-    """In query strings, cookies, headers and JSON that is not whole, values go by their names."""
+    """
+    In query strings, cookies, headers and incomplete JSON, values are hidden because of their
+    names.
+    """
     found = named_secrets_in(text, Names().is_secret)
     assert [text[part.start : part.stop] for part in found] == secrets
 
 
-# What a text is made of that means to take long, again and again.
+# The parts of texts that could make a pattern slow, in many repetitions.
 HOSTILE = [
     "\\", '"', "'", '\\"', "\\'", '\\\\\\"', "=", ":", ":=", ", ", " ", "\t", "\n", "\r\n", "1",
     "1 ", "1234-", "0000 ", "-", "_", "a", "A", "Aa", "aB3", "aB3/", "a/", "a_", "a-", "a.",
@@ -215,21 +218,24 @@ def cpu_time(text):
 
 
 def takes_as_long_as_it_is_long(short, long):
-    """Whether ``long``, four times ``short``, takes about four times as long, and not 16 times."""
+    """
+    Whether checking ``long``, four times ``short``, takes about four times as long, and not 16
+    times.
+    """
     tries = ((cpu_time(short), cpu_time(long)) for _ in range(3))
     return any(of_long < max(0.02, 10 * of_short) for of_short, of_long in tries)
 
 
 @pytest.mark.parametrize("repeated", HOSTILE)
 def test_time_grows_with_the_text(repeated):
-    """It is proportional to the length of the text, whatever the text repeats."""
+    """The time is proportional to the length of the text, for any repeated part."""
     for beginning in BEGINNINGS:
         texts = [beginning + repeated * (size // len(repeated)) for size in (25_000, 100_000)]
         assert takes_as_long_as_it_is_long(*texts)
 
 
 def test_time_of_cards_among_uuids():
-    """Each number is not compared with each UUID."""
+    """Not every number is compared with every UUID."""
     uuids = "01234567-89ab-cdef-0123-456789abcdef " * 700
     cards = "4111111111111111, " * 1400
     assert takes_as_long_as_it_is_long(uuids + cards, uuids * 4 + cards * 4)

@@ -1,4 +1,4 @@
-"""Promise 5: absence is a value, failure is an exception, and an outage logs nobody out."""
+"""Promise 5: absence is a value, failure is an exception, and an outage signs nobody out."""
 
 import asyncio
 import signal
@@ -29,7 +29,7 @@ CALLS = {
 
 @pytest.fixture
 def mortal(settings, session_redis, tmp_path):
-    """A server of the test's own, whose data outlives it."""
+    """A server of the test's own. Its data survives a restart."""
     server = Server(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
     settings.SESSION_REDIS = {**session_redis, "LOCATION": server.url}
     yield server
@@ -71,7 +71,10 @@ def whoami(request):
 
 
 def test_an_outage_logs_nobody_out(outage):
-    """While Redis is away no response is made of an empty session; afterwards all are signed in."""
+    """
+    During an outage no response comes from an empty session. Afterwards all users are still signed
+    in.
+    """
     visitors = []
     for number in range(VISITORS):
         session = SessionStore()
@@ -92,7 +95,7 @@ def test_an_outage_logs_nobody_out(outage):
 
 @pytest.mark.parametrize("call", CALLS)
 def test_every_call_says_that_redis_is_away(mortal, call):
-    """No method mistakes an outage for an absent session, and the session keeps what it holds."""
+    """No method takes an outage for a missing session, and the session keeps its entries."""
     session = SessionStore()
     session["color"] = "red"
     session.save()
@@ -108,7 +111,7 @@ def test_every_call_says_that_redis_is_away(mortal, call):
 
 
 def test_a_session_that_could_not_be_created_has_no_key(mortal):
-    """A failed creation leaves no key behind that names nothing."""
+    """After a failed creation, the session has no key, because no session would belong to it."""
     mortal.stop()
     session = SessionStore()
     session["color"] = "red"
@@ -121,7 +124,9 @@ def test_a_session_that_could_not_be_created_has_no_key(mortal):
 
 
 def test_an_outage_under_asgi(mortal):
-    """The asynchronous middleware and methods say so as well, and recover in the same loop."""
+    """
+    The asynchronous middleware and methods raise the same error, and work again in the same loop.
+    """
 
     async def view(request):
         return HttpResponse(await request.session.aget("_auth_user_id", "nobody"))
@@ -147,7 +152,7 @@ def test_an_outage_under_asgi(mortal):
 
 
 def test_a_server_that_refuses_to_write(settings, session_redis, tmp_path):
-    """A full server refuses the write as a whole: the session stays as it was, with its TTL."""
+    """A full server refuses a write completely: the session stays as it was, with its TTL."""
     server = Server(tmp_path)
     try:
         settings.SESSION_REDIS = {**session_redis, "LOCATION": server.url}

@@ -1,4 +1,4 @@
-"""An outage is logged as an error when it begins and when it ends, and mailed no more often."""
+"""An outage is logged as an error only when it begins and when it ends, and mailed as often."""
 
 import asyncio
 import json
@@ -51,7 +51,7 @@ async def aread(request):
 
 
 def answer(request):
-    """As a view that deals with it alone."""
+    """A view that handles the error itself."""
     try:
         return read(request)
     except SessionStoreUnavailable:
@@ -97,12 +97,12 @@ reads_first.async_capable = reads_first.sync_capable = True
 
 @pytest.fixture
 def redis(settings, session_redis, tmp_path):
-    """A server of the test's own, reached with a password that no mail may show."""
+    """A server of the test's own, with a password that no mail may contain."""
     server = Server(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
     settings.SESSION_REDIS = {
         **session_redis,
         "LOCATION": server.url.replace("//", f"//default:{SECRET}@"),
-        # A server that is away refuses at once; one that is there may be slow.
+        # A stopped server refuses connections at once. A running one may be slow.
         "OPTIONS": {
             "retry": Retry(NoBackoff(), 2),
             "socket_timeout": 20.0,
@@ -154,8 +154,8 @@ def visit_often_under_asgi(key):
     async def visits():
         return await asyncio.gather(*map(visit, range(VISITS)))
 
-    # Not in the context of the test, which asgiref copies, variable by variable, for each call in a
-    # thread: all tests before have left some there.
+    # This does not run in the context of the test, which asgiref copies, variable by variable, for
+    # each call in a thread. All earlier tests have left variables there.
     return set(Context().run(asyncio.run, visits()))
 
 
@@ -166,7 +166,7 @@ PATHS = {
 
 @pytest.mark.parametrize("visit_often", [visit_often_under_wsgi, visit_often_under_asgi])
 def test_one_error_begins_an_outage_and_one_ends_it(site, redis, red, caplog, visit_often):
-    """Hundreds of requests at a time are answered 503, and two mails are sent."""
+    """Hundreds of requests at a time are answered with 503, and only two mails are sent."""
     assert visit_often(red) == {200}
     assert errors(caplog) == []
     redis.stop()
@@ -187,7 +187,7 @@ def test_one_error_begins_an_outage_and_one_ends_it(site, redis, red, caplog, vi
 
 
 def test_a_server_that_hangs(site, redis, red, caplog):
-    """With more threads than connections: the one error is that Redis does not answer."""
+    """With more threads than connections, the only error is that Redis does not answer."""
     options = {"max_connections": 2, "timeout": 0.05, "socket_timeout": 0.3}
     site.SESSION_REDIS = {**site.SESSION_REDIS, "OPTIONS": options}
     redis.process.send_signal(signal.SIGSTOP)
@@ -203,7 +203,7 @@ def test_a_server_that_hangs(site, redis, red, caplog):
 
 
 def test_what_a_mail_says(site, redis, caplog):
-    """No settings, so that neither LOCATION nor its password are in it; in HTML, too."""
+    """A mail contains no settings, so neither LOCATION nor its password, also in HTML."""
     handler = AdminEmailHandler(include_html=True)
     logging.getLogger("django.request").addHandler(handler)
     try:
@@ -225,7 +225,7 @@ def test_what_a_mail_says(site, redis, caplog):
 
 
 def test_a_command_notices(site, redis, red, caplog):
-    """Whatever it is that asks first, or again."""
+    """The first command in any part of the site notices the outage, and another one its end."""
     redis.stop()
     with pytest.raises(CommandError, match="does not answer"):
         call_command("sessionstats")
@@ -239,7 +239,7 @@ def test_a_command_notices(site, redis, red, caplog):
 
 @pytest.mark.django_db
 def test_every_page(settings, redis, caplog):
-    """No page of ours sends mail of its own."""
+    """No page of this app sends a mail of its own."""
     use_site(settings)
     settings.ADMINS = [ADMIN]
     admin = User.objects.create_superuser("admin")
@@ -259,11 +259,11 @@ def test_every_page(settings, redis, caplog):
     assert len(errors(caplog)) == len(mail.outbox) == 1
 
 
-# A server that answers, and refuses
+# A server that answers and refuses commands
 
 
 def test_a_server_that_is_full(site, redis, red, caplog):
-    """It begins with the first write that is refused, and ends when one is carried out."""
+    """The outage begins with the first refused write. It ends when Redis runs a write."""
     with redis.client() as client:
         client.config_set("maxmemory", "1")
         for number in range(5):
@@ -286,7 +286,7 @@ def test_a_server_that_is_full(site, redis, red, caplog):
 
 
 def test_a_full_server_that_goes_away(site, redis, red, caplog):
-    """Each is an outage of its own; that Redis refuses something shows that it is back."""
+    """These are two outages. When Redis refuses a command, it can be reached again."""
     session = SessionStore(red)
     session["color"] = "blue"
     with redis.client() as client:
@@ -309,7 +309,7 @@ def test_a_full_server_that_goes_away(site, redis, red, caplog):
 
 
 def test_damage_is_no_outage(site, redis, caplog):
-    """A damaged index is nothing but warnings, which send no mail."""
+    """A damaged index is only logged in warnings, which send no mail."""
     with redis.client() as client:
         client.set(f"{conf.current().key_prefix}:index", "damaged")
     with pytest.raises(SessionStoreUnavailable, match="a key of the wrong type"):
@@ -318,14 +318,14 @@ def test_damage_is_no_outage(site, redis, caplog):
 
 
 def test_load_is_no_outage(caplog):
-    """Nor is it one that more requests come at a time than there are connections."""
+    """More requests at a time than connections are not an outage either."""
     busy = SessionStoreUnavailable("All connections of this process are in use.")
     busy.__cause__ = RedisConnectionError("No connection available.")
     Outages().failed(busy, ASKED, now())
     assert errors(caplog) == []
 
 
-# Who reports late
+# Late results
 
 
 AWAY = SessionStoreUnavailable("Redis is away.")
@@ -333,7 +333,7 @@ ASKED = [commands.exists(commands.Keyspace("any"), "0" * 32)]
 
 
 def test_old_news(caplog):
-    """A command that was sent before an outage began or ended changes nothing when it is done."""
+    """The result of a command that was sent before an outage began or ended changes nothing."""
     outages = Outages()
     early = now()
     outages.failed(AWAY, ASKED, now())
@@ -349,7 +349,9 @@ def test_old_news(caplog):
 
 
 def test_what_comes_while_a_line_is_written(caplog):
-    """Nobody waits for the thread that writes it, which may be sending a mail."""
+    """
+    Other threads do not wait for the thread that writes the log line, which may be sending a mail.
+    """
     outages = Outages()
 
     class Meanwhile(logging.Handler):
@@ -368,13 +370,13 @@ def test_what_comes_while_a_line_is_written(caplog):
 
 
 def now():
-    """A moment later than the last."""
+    """A moment after the last one."""
     sleep(0.001)
     return monotonic()
 
 
 def test_a_handler_that_fails(caplog):
-    """It fails once for each outage, and not once for each request."""
+    """The handler fails once for each outage, and not once for each request."""
     outages = Outages()
 
     class Fails(logging.Handler):
@@ -394,8 +396,8 @@ def test_a_handler_that_fails(caplog):
         logger.removeHandler(handler)
 
 
-# A process that forks while Redis is away, and whose parent has said so: it says it once more, and
-# says the end only if it had said the beginning.
+# A process that forks during an outage that its parent has logged. The fork logs the outage once
+# more. It logs the end only if it logged the beginning.
 FORKS = """
 import json
 import logging
@@ -450,7 +452,7 @@ print(json.dumps([in_child(), in_child()]), flush=True)
 
 
 def test_a_fork(session_redis, tmp_path):
-    """Each process says what it has seen itself, however its parent was."""
+    """Each process logs only outages that it has met itself, regardless of its parent."""
     server = Server(tmp_path)
     server.stop()
     process = subprocess.Popen(

@@ -32,14 +32,16 @@ def run(*command, cwd, **environment):
 
 
 def clean_environment():
-    """This process's environment without what points at the checkout or at another Redis."""
+    """
+    This process's environment, without variables that point at the checkout or at another Redis.
+    """
     left_out = {"DJANGO_SETTINGS_MODULE", "PYTHONPATH", "REDIS_URL"}
     return {name: value for name, value in os.environ.items() if name not in left_out}
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    # Built from a copy: setuptools takes over what an earlier build left beside the sources.
+    # This is built from a copy, because setuptools also packs files that an earlier build has left.
     source = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -51,7 +53,7 @@ def wheel(tmp_path_factory):
 
 
 def test_the_wheel_holds_the_package_alone(wheel):
-    """It brings sessions_redis with its scripts and type marker, and nothing else."""
+    """The wheel contains sessions_redis with its scripts and type marker, and nothing else."""
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if ".dist-info/" not in name]
     expected = {
@@ -105,9 +107,9 @@ class FreshSite:
         self.shell("django-admin startproject mysite .")
 
     def shell(self, command, **environment):
-        """What ``command`` says, as it is typed into a shell with the environment activated."""
+        """The output of ``command``, typed into a shell with the environment activated."""
         path = f"{self.folder / 'venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        # The wheel is found here; where else pip looks, it looks for what the wheel needs.
+        # pip finds the wheel here, and its requirements wherever it usually looks.
         links = f"{self.wheel.parent} {os.environ.get('PIP_FIND_LINKS', '')}".strip()
         return run(
             "sh", "-c", command, cwd=self.folder, PATH=path, PIP_FIND_LINKS=links, **environment
@@ -126,7 +128,7 @@ def fresh_site(wheel, tmp_path_factory):
 def test_the_recipe_puts_it_into_a_site(fresh_site, server, raw):
     """Its code blocks and nothing else: all that it promises of them works in a new project."""
     (url,) = re.findall(r"redis://[^\"]+", RECIPE.settings)
-    # The one thing a reader changes: where the server is.
+    # The reader changes only the address of the server.
     fresh_site.append("settings.py", RECIPE.settings.replace(url, server.url))
     fresh_site.append("urls.py", RECIPE.urls)
     assert "no issues" in [fresh_site.shell(command) for command in RECIPE.checks][-1]
@@ -156,7 +158,7 @@ ADMIN = {"username": "admin", "password": "countess"}
 
 
 def sign_in_and_out(url, raw):
-    """By way of the page for users, which is where a visitor is sent back to."""
+    """Use the page for users, to which a visitor returns after signing in."""
     browser = Browser()
     own = f"{url}/account/sessions/"
     assert browser.get(own)

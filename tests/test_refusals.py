@@ -1,4 +1,6 @@
-"""Where Redis refuses a command, nothing is written, nothing is lost, and the error says why."""
+"""
+If Redis refuses a command, nothing is written, nothing is lost, and the error gives the reason.
+"""
 
 import asyncio
 import shutil
@@ -19,7 +21,7 @@ DOCS = (Path(__file__).parent.parent / "docs" / "redis.md").read_text()
 (RULE,) = [line.split() for line in DOCS.splitlines() if line.startswith("ACL SETUSER")]
 COMMANDS = [word.removeprefix("+") for word in RULE if word.startswith("+")]
 
-# Which keys the user may use, where those of one kind are left out by mistake.
+# Keys that the user may use. One kind is left out, as a site might do by mistake.
 KEYS = {
     "sessions alone": ["session:[0-9a-f]*"],
     "no sessions": ["session:index*", "session:user:*"],
@@ -28,7 +30,7 @@ KEYS = {
     "no users": ["session:[0-9a-f]*", "session:index*"],
 }
 
-# How a server is configured to refuse what writes, and what it says then.
+# Configurations with which a server refuses writes, and its error for each.
 SERVERS = {
     "out of memory": ({"maxmemory": "1"}, {"maxmemory": "0"}, "maxmemory"),
     "without replicas": ({"min-replicas-to-write": 1}, {"min-replicas-to-write": 0}, "replicas"),
@@ -37,7 +39,7 @@ SERVERS = {
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
-    """A server with the documented user, whose rights the tests take away."""
+    """A server with the documented user. The tests take permissions from that user."""
     server = Server(tmp_path_factory.mktemp("refusing"))
     with server.client() as client:
         client.execute_command(*RULE)
@@ -85,11 +87,11 @@ def noted(session):
 
 
 def cycled_elsewhere(session):
-    # As another request that was faster.
+    # Another request was faster.
     SessionStore(session.session_key).cycle_key()
 
 
-# What is done, with ``it``: a session of user 7 that was loaded; and what happens before.
+# The operations. ``it`` is a loaded session of user 7. Some need a preparation.
 OPERATIONS = {
     "load": lambda it: dict(SessionStore(it.session_key).load()),
     "exists": lambda it: it.exists(it.session_key),
@@ -144,7 +146,7 @@ BEFORE = {"create beside": cycled_elsewhere}
 
 
 class Site:
-    """A site whose Redis user has the documented rights, until a test takes some away."""
+    """A site whose Redis user has the documented permissions, until a test takes some away."""
 
     def __init__(self, settings, own, admin, known):
         self.settings, self.admin, self.known = settings, admin, known
@@ -152,7 +154,10 @@ class Site:
         self.setting = {"LOCATION": url}
 
     def prepared(self, operation, *, indexed=True):
-        """A loaded session of user 7, who has another one; beside it nobody's, and dead members."""
+        """
+        A loaded session of user 7, who has another one; anonymous sessions; and members without
+        sessions.
+        """
         self.admin.execute_command(*RULE)
         self.admin.delete(*self.admin.keys("session:*"), "any")
         self.settings.SESSION_REDIS = {**self.setting, "INDEX": indexed}
@@ -171,7 +176,7 @@ class Site:
         self.settings.SESSION_REDIS = {**self.settings.SESSION_REDIS}
 
     def expected(self, operation, *, indexed):
-        """What an operation returns and leaves where nothing is refused."""
+        """The result and the data of an operation that nothing refuses."""
         if (operation, indexed) not in self.known:
             session = self.prepared(operation, indexed=indexed)
             returned = OPERATIONS[operation](session)
@@ -179,14 +184,14 @@ class Site:
         return self.known[operation, indexed]
 
     def held(self):
-        """All there is, with its expiry, but for members of indexes that have expired."""
+        """All data with its expiry, without expired members of indexes."""
         return {
             key: (self._contents(key), self.admin.pexpiretime(key))
             for key in self.admin.keys("session:*")
         }
 
     def shape(self):
-        """What kinds of keys there are, whatever their names and times."""
+        """The kinds of keys, without their names and times."""
         return sorted(
             [str(name) for name in sorted(contents)]
             if isinstance(contents, dict)
@@ -202,7 +207,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def known():
-    """What operations do where nothing is refused, once that was looked at."""
+    """The results of operations that nothing refuses. They are found out once."""
     return {}
 
 
@@ -212,7 +217,7 @@ def site(settings, own, admin, known):
 
 
 def outcome(operation, session):
-    """What an operation returns; or what Redis refused, in words."""
+    """The result of an operation, or the text of Redis's refusal."""
     try:
         return OPERATIONS[operation](session), None
     except SessionStoreUnavailable as error:
@@ -221,9 +226,9 @@ def outcome(operation, session):
 
 def refusals(site, refuse, allow=lambda: None, *, indexed=True):
     """
-    Do everything while ``refuse()`` is in force.
+    Run all operations while ``refuse()`` is in force.
 
-    Each operation writes nothing and raises, or does what it does otherwise. Returns what was said.
+    Each operation writes nothing and raises, or works as usual. Returns the texts of the errors.
     """
     said = {}
     for operation in OPERATIONS:
@@ -252,7 +257,7 @@ def refusals(site, refuse, allow=lambda: None, *, indexed=True):
     ],
 )
 def test_a_command_that_is_not_allowed(site, admin, command, indexed):
-    """Whichever command is missing, it is named, and nothing is half done."""
+    """If any command is forbidden, the error names it, and no operation is half done."""
 
     def refuse():
         allowed = [f"+{other}" for other in COMMANDS if other != command]
@@ -268,7 +273,7 @@ def test_a_command_that_is_not_allowed(site, admin, command, indexed):
 
 @pytest.mark.parametrize("allowed", KEYS)
 def test_keys_that_are_not_allowed(site, admin, allowed):
-    """Where the user may use some of the keys alone, no session is lost from an index for that."""
+    """If the user may use only some of the keys, no session disappears from an index."""
 
     def refuse():
         patterns = [f"~{pattern}" for pattern in KEYS[allowed]]
@@ -279,7 +284,7 @@ def test_keys_that_are_not_allowed(site, admin, allowed):
 
 @pytest.mark.parametrize("reason", SERVERS)
 def test_a_server_that_does_not_write(site, admin, reason):
-    """A server that is full, or has lost its replicas, refuses a write as a whole."""
+    """A server that is full, or has lost its replicas, refuses a write completely."""
     refusing, usual, word = SERVERS[reason]
 
     def set_to(options):
@@ -292,7 +297,7 @@ def test_a_server_that_does_not_write(site, admin, reason):
 
 
 def test_a_server_that_cannot_save(site, admin, own):
-    """A server that cannot write its snapshots to disk refuses a write as a whole."""
+    """A server that cannot write its snapshots to disk refuses a write completely."""
     shutil.rmtree(own.folder)
     admin.config_set("save", "900 1")
     admin.bgsave()
@@ -312,7 +317,7 @@ def test_a_server_that_cannot_save(site, admin, own):
 
 
 def test_a_replica(site, admin):
-    """What a replica refuses is refused as a whole."""
+    """A replica refuses a write completely."""
     said = refusals(
         site, lambda: admin.replicaof("127.0.0.1", 1), lambda: admin.replicaof("NO", "ONE")
     )
@@ -322,7 +327,7 @@ def test_a_replica(site, admin):
 
 @pytest.mark.parametrize("command", ["HSET", "PEXPIREAT", "ZREM"])
 def test_a_command_that_was_renamed(settings, tmp_path, command):
-    """Where a command has another name, what needs it says so and writes nothing."""
+    """If a command was renamed, an operation that needs it says so and writes nothing."""
     server = Server(tmp_path, "--rename-command", command, "")
     try:
         settings.SESSION_REDIS = {"LOCATION": server.url}

@@ -1,4 +1,4 @@
-"""The guide's steps over HTTP, against ``manage.py runserver`` in a copy of the project."""
+"""The guide's steps over HTTP, with ``manage.py runserver`` in a copy of the project."""
 
 import http.client
 import json
@@ -32,7 +32,9 @@ LINE = "There is no active session."
 
 
 class Project:
-    """A copy of the project: its own database and its own embedded server, and files to touch."""
+    """
+    A copy of the project with its own database and embedded server, whose files tests may change.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -58,7 +60,7 @@ class Project:
         kept = {
             name: value
             for name, value in os.environ.items()
-            # Coverage would look for the copy's files when they are gone.
+            # Coverage would look for the copy's files after they are removed.
             if name not in {*VARIABLES, "DJANGO_SETTINGS_MODULE"} and "COVERAGE" not in name
         }
         package = Path(sessions_redis.__file__).parent.parent
@@ -80,7 +82,7 @@ class Answer(NamedTuple):
 
 
 class Site:
-    """A running ``runserver``; ``output`` is what it says."""
+    """A running ``runserver``. ``output`` is its output."""
 
     def __init__(self, project: Project, *options: str, **environment: str) -> None:
         self.port = free_port()
@@ -115,7 +117,7 @@ class Site:
             connection.close()
 
     def stop(self) -> None:
-        """End the whole group: the reloader and its child."""
+        """End the whole process group: the reloader and its child."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGTERM)
         self.process.wait(DEADLINE)
@@ -132,7 +134,7 @@ def running(project: Project, *options: str, **environment: str) -> Iterator[Sit
 
 
 class Visitor:
-    """Somebody with a cookie jar."""
+    """A client that keeps cookies."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -173,19 +175,19 @@ def site(project, server):
 def visitor(site, raw):
     visitor = Visitor(site)
     yield visitor
-    # The site keeps its sessions under the default prefix, outside the test's own.
+    # The site keeps its sessions under the default prefix, not under the test's.
     for key in raw.scan_iter("session:*"):
         raw.delete(key)
 
 
 def shown_hash(page: str) -> dict[str, str]:
-    """The fields and values in the landing page's table."""
+    """The fields and values in the table of the landing page."""
     cells = re.findall(r"<bdi>(.*?)</bdi>", page)
     return {unescape(name): unescape(value) for name, value in zip(*[iter(cells)] * 2, strict=True)}
 
 
 def test_the_guide(visitor, raw):
-    """The first visit starts a session and says so; later ones find it, with any name."""
+    """The first visit starts a session and says so. Later visits find it, with any user name."""
     site = visitor.site
     said = site.output.count(LINE)
     first = visitor.get("/api/user/noah")
@@ -220,7 +222,7 @@ def test_the_guide(visitor, raw):
 
 
 def test_a_forged_cookie(visitor):
-    """An id that nobody gave out is answered with a fresh one."""
+    """A session key that the site did not create is replaced by a new one."""
     visitor.cookies["session-id"] = "forged" * 6
     fresh = visitor.get("/api/user/noah")
     assert fresh.json["sessionId"] == visitor.cookies["session-id"] != "forged" * 6
@@ -228,7 +230,7 @@ def test_a_forged_cookie(visitor):
 
 
 def test_any_name_over_http(visitor):
-    """What a name looks like on the wire is undone once, and only once."""
+    """A name is decoded exactly once from its form in the request."""
     assert visitor.get("/api/user/a%2Fb%25%3A%20%F0%9F%A6%8A").json["userName"] == "a/b%: 🦊"
     assert visitor.get("/api/user/a/b").json["userName"] == "a/b"
     assert visitor.get("/api/user/a%0D%0Ab").status == 400
@@ -237,7 +239,7 @@ def test_any_name_over_http(visitor):
 
 
 def test_signing_in_and_out(visitor, project, raw):
-    """Signing in moves the session to a new id, signing out ends it; no old cookie opens it."""
+    """Signing in moves the session to a new ID, and signing out ends it. No old cookie opens it."""
     before = visitor.get("/api/user/noah").json["sessionId"]
     visitor.get("/admin/login/")
     answer = visitor.post("/admin/login/?next=/admin/", username="admin", password=project.password)
@@ -267,7 +269,7 @@ def test_no_page_asks_for_what_is_not_there(visitor):
 
 
 def test_production(project, server, raw):
-    """Cookies are for TLS alone, and what goes wrong reaches the console without DEBUG, once."""
+    """Cookies need TLS, and without DEBUG an error reaches the console once."""
     environment = {
         "DEBUG": "0",
         "SECRET_KEY": "for this test alone, and long enough to be let through",
@@ -284,13 +286,17 @@ def test_production(project, server, raw):
 
 
 def test_reloading_keeps_sessions(project):
-    """A changed file restarts the site with its embedded server, and every session is there."""
+    """
+    When a file changes, the site restarts with its embedded server, and every session is still
+    there.
+    """
     with running(project) as site:
         visitor = Visitor(site)
         first = visitor.get("/api/user/noah").json
 
         def reloads():
-            # Again and again: a change before the first look at a file goes unnoticed.
+            # This is repeated: if a file changes before the reloader first looks at it, it does not
+            # notice.
             (project.folder / "config" / "urls.py").touch()
             time.sleep(0.2)
             return "reloading." in site.output
@@ -303,7 +309,7 @@ def test_reloading_keeps_sessions(project):
 
 
 def test_stopping_and_starting_keeps_sessions(project):
-    """The embedded server ends with the site; the next start finds what it kept."""
+    """The embedded server ends with the site. The next start finds its data."""
     with running(project, "--noreload") as site:
         visitor = Visitor(site)
         first = visitor.get("/api/user/noah").json
@@ -322,7 +328,7 @@ def test_stopping_and_starting_keeps_sessions(project):
 
 
 def command_on(page: str) -> Callable[[], Any]:
-    """Carries out the landing page's ``redis-cli -s <path> <command>``."""
+    """Runs the landing page's ``redis-cli -s <path> <command>``."""
     shown = re.search(r"<pre><code>redis-cli -s (.*?)</code>", page)
     path, *words = shlex.split(unescape(shown[1]))
 

@@ -14,10 +14,10 @@ from sessions_redis import scope
 from sessions_redis.engine import SessionStore
 from sessions_redis.scope import Scope
 
-# Any text, and often the characters that separate and encode.
+# Any text, often with the characters that separate or encode.
 texts = st.text(st.characters() | st.sampled_from("@:%25A3sco pe"))
 
-# A busy machine is no failure.
+# A slow machine is not a failure.
 unhurried = hypothesis.settings(
     deadline=None, max_examples=60, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -34,7 +34,7 @@ class CountingSerializer(JSONSerializer):
 
 @pytest.fixture
 def carts(live):
-    """Two names' entries in one saved session, beside one that is nobody's."""
+    """Entries of two names in one saved session, and one entry of no name."""
     live.scope("ada").update(apples=1, pears=[2])
     live.scope("bob")["apples"] = 3
     live.save()
@@ -43,7 +43,7 @@ def carts(live):
 
 @pytest.fixture
 def reopened(carts):
-    """That session as the next request meets it, and what is decoded of it."""
+    """That session as the next request loads it, and the entries that are decoded."""
     session = SessionStore(carts.session_key)
     session.counting = CountingSerializer()
     session.serializer = lambda: session.counting
@@ -58,7 +58,7 @@ def reopened(carts):
 @example({("a:b", "c"): 1, ("a", "b:c"): 2, ("a%3Ab", "c"): 3, ("a%253Ab", "c"): 4})
 @example({("", ""): 1, (":", ""): 2, ("", ":"): 3, ("%3A", ""): 4})
 def test_no_two_scopes_share_an_entry(entries):
-    """Whatever the names and keys, each name finds its own entries and no other's."""
+    """With any names and keys, each scope finds its own entries and no others."""
     session = SessionStore()
     for (name, key), value in entries.items():
         session.scope(name)[key] = value
@@ -80,7 +80,7 @@ def test_no_two_scopes_share_an_entry(entries):
     ],
 )
 def test_an_entry_is_the_sessions(name, key, entry):
-    """An entry in a scope is an entry of the session, whose key tells name and key."""
+    """An entry in a scope is an entry of the session. Its key contains the name and the key."""
     session = SessionStore()
     session.scope(name)[key] = 1
     assert dict(session.items()) == {entry: 1}
@@ -90,7 +90,7 @@ def test_an_entry_is_the_sessions(name, key, entry):
 
 @pytest.mark.parametrize("name", [None, 1, b"ada", ("ada",)])
 def test_a_name_that_is_no_text(name):
-    """A name that is no string is refused."""
+    """A name that is not a string is refused."""
     with pytest.raises(TypeError, match=f"not {type(name).__name__}"):
         SessionStore().scope(name)
 
@@ -100,7 +100,7 @@ KEYS_THAT_ARE_NO_TEXT = [None, 1, b"apples", ("apples",)]
 
 @pytest.mark.parametrize("key", KEYS_THAT_ARE_NO_TEXT)
 def test_a_key_that_is_no_text(key):
-    """A key that is no string is refused, and nothing is stored; it is in no scope."""
+    """A key that is not a string is refused, and nothing is stored. Such a key is in no scope."""
     session = SessionStore()
     scope = session.scope("ada")
     for use in (
@@ -120,7 +120,7 @@ def test_a_key_that_is_no_text(key):
 
 @pytest.mark.parametrize("key", KEYS_THAT_ARE_NO_TEXT)
 def test_a_key_that_is_no_text_asynchronously(key):
-    """The asynchronous methods refuse such a key too."""
+    """The asynchronous methods refuse such a key as well."""
     session = SessionStore()
     scope = session.scope("ada")
 
@@ -144,7 +144,7 @@ def test_a_key_that_is_no_text_asynchronously(key):
 
 
 def test_a_scope_is_a_mapping(reopened):
-    """A scope behaves as a dict that holds its own entries."""
+    """A scope behaves like a dict of its own entries."""
     scope = reopened.scope("ada")
     assert isinstance(scope, MutableMapping)
     assert dict(scope) == {"apples": 1, "pears": [2]}
@@ -166,7 +166,7 @@ def test_a_scope_is_a_mapping(reopened):
 
 
 def test_a_scope_that_holds_nothing(reopened):
-    """A name without entries has an empty scope, and reading it stores nothing."""
+    """A name without entries has an empty scope. Reading it stores nothing."""
     scope = reopened.scope("eve")
     assert dict(scope) == {}
     assert len(scope) == 0
@@ -174,7 +174,7 @@ def test_a_scope_that_holds_nothing(reopened):
 
 
 def test_a_missing_key(reopened):
-    """A key that is not there raises KeyError with the key as it was asked for."""
+    """A missing key raises KeyError with the key that was asked for."""
     scope = reopened.scope("ada")
     for use in (scope.__getitem__, scope.__delitem__, scope.pop):
         with pytest.raises(KeyError) as caught:
@@ -183,7 +183,7 @@ def test_a_missing_key(reopened):
 
 
 def test_iterating_while_removing(reopened):
-    """The keys of a scope are those it had when the loop began."""
+    """A loop goes through the keys that the scope had when the loop began."""
     scope = reopened.scope("ada")
     for key in scope:
         del scope[key]
@@ -191,7 +191,7 @@ def test_iterating_while_removing(reopened):
 
 
 def test_the_text_of_a_scope(reopened):
-    """A scope shows its prefix and its entries."""
+    """The ``repr()`` of a scope shows its prefix and its entries."""
     assert repr(reopened.scope("a:b")) == "<Scope 'scope:a%3Ab:': {}>"
     assert repr(reopened.scope("bob")) == "<Scope 'scope:bob:': {'apples': 3}>"
 
@@ -211,7 +211,7 @@ def test_a_scope_is_saved_with_its_session(carts, raw, prefix):
 
 
 def test_scopes_of_two_requests(carts):
-    """Two requests that change one scope at a time lose nothing of each other."""
+    """If two requests change one scope at the same time, no change is lost."""
     first, second = SessionStore(carts.session_key), SessionStore(carts.session_key)
     assert first.scope("ada")["apples"] == second.scope("ada")["apples"] == 1
     first.scope("ada")["plums"] = 4
@@ -222,7 +222,7 @@ def test_scopes_of_two_requests(carts):
 
 
 def test_reading_a_scope_marks_the_session_accessed(reopened):
-    """Reading a scope is accessing the session, and not modifying it."""
+    """Reading a scope marks the session as accessed, and not as modified."""
     scope = reopened.scope("ada")
     assert not reopened.accessed
     assert scope["apples"] == 1
@@ -246,26 +246,26 @@ def test_reading_a_scope_marks_the_session_accessed(reopened):
     ],
 )
 def test_writing_a_scope_marks_the_session_modified(reopened, change):
-    """Writing to a scope is modifying the session."""
+    """Writing to a scope marks the session as modified."""
     change(reopened.scope("ada"))
     assert reopened.modified
 
 
 def test_a_scope_decodes_its_own_entries(reopened):
-    """Walking through a scope decodes none of the session's other entries."""
+    """Iterating over a scope decodes none of the session's other entries."""
     assert sorted(reopened.scope("ada")) == ["apples", "pears"]
     assert sorted(reopened.counting.loaded) == [b"1", b"[2]"]
 
 
 def test_one_entry_of_a_scope(reopened):
-    """Reading one entry of a scope decodes that one."""
+    """Reading one entry of a scope decodes only that entry."""
     assert reopened.scope("bob")["apples"] == 3
     assert "apples" in reopened.scope("bob")
     assert reopened.counting.loaded == [b"3"]
 
 
 def test_clearing_a_scope(carts, monkeypatch):
-    """Its entries go, all in one walk through them, and those of others stay."""
+    """Clearing a scope removes its entries in one pass, and keeps the entries of others."""
     walks = []
     walk = scope.keys_starting_with
     monkeypatch.setattr(
@@ -280,7 +280,7 @@ def test_clearing_a_scope(carts, monkeypatch):
 
 
 def test_a_damaged_entry_in_a_scope(carts, raw, caplog):
-    """An entry of a scope that cannot be decoded is missing there, and is reported once."""
+    """If an entry of a scope cannot be decoded, it is missing there, and is reported once."""
     raw.hset(carts.inspect().redis_key, "scope:ada:pears", "{")
     session = SessionStore(carts.session_key)
     scope = session.scope("ada")
@@ -305,7 +305,7 @@ def test_a_damaged_entry_in_a_scope(carts, raw, caplog):
 
 
 def test_asynchronous_reading(carts):
-    """Each asynchronous method loads the session and answers as its plain twin."""
+    """Each asynchronous method loads the session and returns the same as its synchronous twin."""
 
     def scope(name):
         return SessionStore(carts.session_key).scope(name)
@@ -325,7 +325,7 @@ def test_asynchronous_reading(carts):
 
 
 def test_asynchronous_writing(carts):
-    """What is written asynchronously is saved, and nothing else changes."""
+    """Entries that are written asynchronously are saved, and nothing else changes."""
 
     async def write():
         session = SessionStore(carts.session_key)
@@ -353,7 +353,7 @@ def test_asynchronous_writing(carts):
 
 @pytest.mark.parametrize("method", ["akeys", "avalues", "aitems", "aclear"])
 def test_walking_through_a_scope_does_not_block(settings, session_redis, carts, raw, method):
-    """The asynchronous methods take the connection of the loop, and none of the process."""
+    """The asynchronous methods use the connection of the loop, and none of the process."""
     name = session_redis["KEY_PREFIX"]
     settings.SESSION_REDIS = {**session_redis, "OPTIONS": {"client_name": name}}
 
@@ -365,7 +365,10 @@ def test_walking_through_a_scope_does_not_block(settings, session_redis, carts, 
 
 
 def test_both_worlds_share_one_state(carts):
-    """What the one world wrote to a scope the other reads before it is saved."""
+    """
+    Synchronous code reads what asynchronous code wrote to a scope before it is saved, and the
+    reverse.
+    """
     scope = SessionStore(carts.session_key).scope("ada")
     asyncio.run(scope.aset("figs", 1))
     assert scope["figs"] == 1
@@ -374,7 +377,7 @@ def test_both_worlds_share_one_state(carts):
 
 
 def test_a_scope_is_of_one_session(live):
-    """A session gives a scope of its own."""
+    """Each session returns a scope of its own."""
     assert isinstance(live.scope("ada"), Scope)
     live.scope("ada")["figs"] = 1
     assert dict(SessionStore().scope("ada")) == {}

@@ -1,4 +1,4 @@
-"""Neither session keys nor Redis passwords are in error reports, whatever fails, wherever."""
+"""Error reports contain neither session keys nor Redis passwords, wherever an error happens."""
 
 import asyncio
 import signal
@@ -29,15 +29,15 @@ from tests.servers import Server
 PASSWORD = "open-sesame-4711"
 USER_NAME = "ali-baba-1001"
 
-# So that what fails is told at once.
+# No retries, so that errors come at once.
 AT_ONCE = {"retry": Retry(NoBackoff(), 0), "retry_on_error": []}
 
 
 def report_of(error):
     """
-    What Django's error page says of ``error``: each frame's variables, and the messages.
+    Django's report of ``error``: the variables of each frame, and the messages.
 
-    Without the settings, and without frames of the tests, which hold what is looked for.
+    It leaves out the settings, and the frames of the tests, which contain the secrets.
     """
     told = ExceptionReporter(None, type(error), error, error.__traceback__).get_traceback_data()
     frames = [
@@ -63,12 +63,12 @@ def assert_no_secret(error, *session_keys):
 
 
 def failure_of(function, *arguments):
-    """The exception that ``function`` raises, also in its coroutine; ``None`` if none."""
+    """The exception that ``function`` raises, also in its coroutine. ``None`` if it raises none."""
     try:
         result = function(*arguments)
         if iscoroutine(result):
             asyncio.run(result)
-    except Exception as error:  # noqa: BLE001 - which one is for the test to say
+    except Exception as error:  # noqa: BLE001 - the test checks which error it is
         return error
     return None
 
@@ -92,7 +92,7 @@ def request_of(session):
     return request
 
 
-# What is done with a session, each by the plain method and by its twin.
+# Operations on a session, each with the synchronous and the asynchronous method.
 OPERATIONS = {
     "load": lambda s: s.load(),
     "aload": lambda s: s.aload(),
@@ -134,7 +134,7 @@ OPERATIONS = {
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_redis_fails_at_some_step(session, settings, session_redis, server, operation):
-    """At whichever round trip the connection breaks, the report names neither key nor password."""
+    """If the connection breaks at any round trip, the report contains neither key nor password."""
     failed = 0
     for last in range(12):
         stale = again(session)
@@ -150,7 +150,7 @@ def test_redis_fails_at_some_step(session, settings, session_redis, server, oper
 
 
 class Refusing(JSONSerializer):
-    """Refuses one value, whatever is done with it."""
+    """Refuses one value in every operation."""
 
     def dumps(self, value):
         if value == "refused":
@@ -165,7 +165,7 @@ WRITES += ["cycle", "acycle", "increment", "aincrement"]
 @pytest.mark.parametrize("operation", WRITES)
 @pytest.mark.parametrize("is_new", [True, False])
 def test_a_value_that_cannot_be_written(session, settings, operation, is_new):
-    """The report of `session["x"] = object()` does not print the key of the live session."""
+    """The report of `session["x"] = object()` does not contain the key of the session."""
     settings.SESSION_SERIALIZER = f"{__name__}.Refusing"
     changed = SessionStore() if is_new else again(session)
     changed["counter"] = "refused"
@@ -180,7 +180,9 @@ def no_metadata():
 
 @pytest.mark.parametrize("operation", WRITES[:-2])
 def test_metadata_that_cannot_be_had(session, operation):
-    """What raises while a session is written, its report has no key."""
+    """
+    If reading the request's metadata raises during a save, the report does not contain the key.
+    """
     changed = again(session)
     changed.metadata_source = no_metadata
     error = failure_of(OPERATIONS[operation], changed)
@@ -197,7 +199,7 @@ class SameKeyStore(SessionStore):
 
 @pytest.mark.parametrize("operation", ["create", "acreate"])
 def test_new_keys_that_are_taken(operation):
-    """Whose key it is that is taken, the report does not say."""
+    """If new keys are taken, the report does not contain these keys."""
     first = SameKeyStore()
     first.create()
     error = failure_of(OPERATIONS[operation], SameKeyStore())
@@ -210,7 +212,7 @@ def test_new_keys_that_are_taken(operation):
     "operation", ["set and save", "asave", "cycle", "acycle", "increment", "aincrement"]
 )
 def test_a_session_that_was_ended(session, operation):
-    """A session that was ended during the request: no key in the report."""
+    """If a session was ended during the request, the report does not contain its key."""
     late = again(session)
     late.load()
     assert late["color"] == "red"
@@ -221,7 +223,7 @@ def test_a_session_that_was_ended(session, operation):
 
 
 def test_a_key_that_is_taken(session):
-    """Creating a session under a key that is taken: no key in the report."""
+    """If a session is created under a key that is taken, the report does not contain the key."""
     error = failure_of(OPERATIONS["save a new one"], again(session))
     assert isinstance(error, CreateError)
     assert_no_secret(error, session.session_key)
@@ -242,7 +244,7 @@ async def achange(request):
 
 @pytest.mark.parametrize("view", [change, achange])
 def test_a_request_whose_session_cannot_be_saved(session, settings, view):
-    """The middleware's frames hold no key, under WSGI and under ASGI."""
+    """The frames of the middleware do not contain the key, under WSGI and under ASGI."""
     settings.SESSION_SERIALIZER = f"{__name__}.Refusing"
     request = RequestFactory().get("/")
     request.COOKIES[settings.SESSION_COOKIE_NAME] = session.session_key
@@ -272,7 +274,7 @@ def wrong(setting, **options):
 
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory):
-    """A server that lets nobody in."""
+    """A server that requires a password."""
     server = Server(tmp_path_factory.mktemp("locked"))
     with server.client() as client:
         client.execute_command("ACL", "SETUSER", USER_NAME, "on", ">another", "~*", "+@all")
@@ -283,7 +285,9 @@ def locked(tmp_path_factory):
 @pytest.mark.parametrize("place", LOCATIONS)
 @pytest.mark.parametrize("operation", ["load", "aload", "increment", "aincrement"])
 def test_a_password_that_is_wrong(settings, session_redis, locked, session, place, operation):
-    """Redis refuses user and password: the report shows neither, not even in redis-py's frames."""
+    """
+    If Redis refuses user and password, the report contains neither, also not in redis-py's frames.
+    """
     setting = wrong({**session_redis, **LOCATIONS[place](locked.port)}, **AT_ONCE)
     settings.SESSION_REDIS = setting
     error = failure_of(OPERATIONS[operation], again(session))
@@ -295,7 +299,7 @@ def test_a_password_that_is_wrong(settings, session_redis, locked, session, plac
 @pytest.mark.parametrize("place", LOCATIONS)
 @pytest.mark.parametrize("operation", ["load", "aload", "increment", "aincrement"])
 def test_a_server_that_is_away(settings, session_redis, session, place, operation):
-    """Nobody listens at the address: the report shows neither user nor password."""
+    """If no server listens at the address, the report contains neither user nor password."""
     setting = wrong({**session_redis, **LOCATIONS[place](1)}, **AT_ONCE)
     settings.SESSION_REDIS = setting
     error = failure_of(OPERATIONS[operation], again(session))
@@ -305,7 +309,7 @@ def test_a_server_that_is_away(settings, session_redis, session, place, operatio
 
 
 class Interrupted(BaseException):
-    """As a worker's time limit raises."""
+    """Raised by the time limit of a worker."""
 
 
 def interrupt(number, frame):
@@ -314,7 +318,7 @@ def interrupt(number, frame):
 
 @pytest.fixture
 def silent():
-    """The port of a server that lets nobody in and says nothing."""
+    """The port of a server that requires a password and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
@@ -342,7 +346,7 @@ async def told_when_out_of_time(store):
 @pytest.mark.parametrize("place", LOCATIONS)
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_an_interruption_while_signing_in(settings, session_redis, silent, place, protocol):
-    """A time limit that ends a request while redis-py signs in: no password is in the report."""
+    """If a time limit ends a request while redis-py signs in, the report contains no password."""
     setting = wrong({**session_redis, **LOCATIONS[place](silent)}, protocol=protocol)
     settings.SESSION_REDIS = wrong(setting, socket_timeout=20)
     store = SessionStore("k" * 32)
@@ -353,7 +357,9 @@ def test_an_interruption_while_signing_in(settings, session_redis, silent, place
 
 
 def test_an_error_that_is_being_handled(settings, session_redis):
-    """It keeps its traceback, for it is none of the engine's."""
+    """
+    An error that the caller is handling keeps its traceback, because the engine did not raise it.
+    """
     settings.SESSION_REDIS = {**session_redis, "LOCATION": "redis://127.0.0.1:1/0"}
     failures = []
     try:
@@ -381,7 +387,7 @@ OPTIONS = {
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("operation", ["load", "aload", "check"])
 def test_options_that_cannot_be_used(settings, session_redis, place, options, operation):
-    """The report of wrong OPTIONS shows those, and not the password beside them."""
+    """The report of wrong OPTIONS names the options, but not the password beside them."""
     settings.SESSION_REDIS = wrong({**session_redis, **LOCATIONS[place](1)}, **OPTIONS[options])
     act = {**OPERATIONS, "check": lambda s: pools.check()}[operation]
     error = failure_of(act, SessionStore("k" * 32))
@@ -413,7 +419,9 @@ def test_a_location_that_cannot_be_used(settings, session_redis, location):
 
 @pytest.mark.parametrize("place", LOCATIONS)
 def test_settings_that_show_themselves(settings, session_redis, place):
-    """What the settings are read into shows where Redis is, and no user, password or option."""
+    """
+    The ``repr()`` of the settings shows the address of Redis, but no user, password or option.
+    """
     settings.SESSION_REDIS = {**session_redis, **LOCATIONS[place](6379)}
     shown = repr(conf.current())
     settings.SESSION_REDIS = session_redis

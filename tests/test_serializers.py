@@ -20,7 +20,7 @@ DANGEROUS = [kind for name, kind in vars(pickling).items() if name.endswith("Ser
 
 
 class EncodedSerializer(JSONSerializer):
-    """JSON in another dress."""
+    """JSON in another encoding."""
 
     def dumps(self, obj):
         return base64.b64encode(super().dumps(obj))
@@ -56,14 +56,14 @@ class RestrictedSerializer:
 
 
 class TextSerializer(JSONSerializer):
-    """Makes text of what JSON does not know."""
+    """Turns values that JSON does not know into text."""
 
     def dumps(self, obj):
         return json.dumps(obj, default=str).encode()
 
 
 class FailingSerializer:
-    """Raises what nobody expects."""
+    """Raises an unexpected error."""
 
     def dumps(self, obj):
         raise ArithmeticError
@@ -74,7 +74,7 @@ class FailingSerializer:
 
 @pytest.mark.parametrize("kind", DANGEROUS)
 def test_serializers_that_execute(kind):
-    """It is found out by trying, whatever the serializer is called and however it packs."""
+    """Trying it out finds such a serializer, with any name and any compression."""
     assert executes_code(kind)
 
 
@@ -90,19 +90,19 @@ def test_serializers_that_execute(kind):
     ],
 )
 def test_serializers_that_do_not(kind):
-    """What raises, or brings back something else, executes nothing."""
+    """A serializer that raises, or returns something else, executes nothing."""
     assert not executes_code(kind)
 
 
 def test_nothing_is_left_of_a_probe():
-    """What a probe calls does nothing once the probe is over."""
+    """When the test of a serializer is over, code in its probe has no effect."""
     assert executes_code.__wrapped__(pickling.PickleSerializer)
     record("0123")
     assert serializers._was_executed == {}
 
 
 def test_entries_are_not_read(settings, raw, prefix, tmp_path):
-    """The registry decodes no value with such a serializer; names and sizes it knows without."""
+    """With such a serializer, the registry decodes no value. It still knows names and sizes."""
     settings.SESSION_SERIALIZER = "tests.pickling.CompressedSerializer"
     trace = tmp_path / "trace"
     session = SessionStore()
@@ -113,5 +113,5 @@ def test_entries_are_not_read(settings, raw, prefix, tmp_path):
     expected = [StoredEntry("trap", None, size, unread=True)]
     assert registry.find(id).entries() == expected
     assert not trace.exists()
-    assert SessionStore(session.session_key)["trap"] is None  # The engine itself does read it.
+    assert SessionStore(session.session_key)["trap"] is None  # The engine itself reads it.
     assert trace.exists()

@@ -1,4 +1,6 @@
-"""Tests of a site: they find none of its sessions in Redis, end none of them, and leave none."""
+"""
+The tests of a site: they do not see the site's sessions in Redis, do not end them, and leave none.
+"""
 
 import json
 import os
@@ -25,7 +27,7 @@ __all__ = ["fresh_sessions"]
 ROOT = Path(__file__).parent.parent
 SITE = "tests.tested_site"
 
-# The classes of tests that pass; those of `Ending` are run one by one.
+# The classes of tests that pass. The tests of `Ending` run one by one.
 CASES = [
     "Forking",
     "InATransaction",
@@ -41,11 +43,11 @@ CASES = [
 
 
 def python(setting, *arguments, real="none"):
-    """Run Python in the site whose ``SESSION_REDIS`` this is; the id of a real session of its."""
+    """Run Python in a site with this ``SESSION_REDIS`` and the ID of one of its real sessions."""
     environment = {
         **{name: value for name, value in os.environ.items() if "XDIST" not in name},
         "DJANGO_SETTINGS_MODULE": f"{SITE}.settings",
-        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # this suite has many
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # this suite has many warnings
         "TESTED_SITE_REDIS": json.dumps(setting),
         "TESTED_SITE_REAL": real,
     }
@@ -81,14 +83,16 @@ def assert_passed(done):
 
 @pytest.fixture
 def real():
-    """Real sessions of a site: two of its user 1, one of nobody. The id of the first."""
+    """
+    Real sessions of a site: two of its user 1, and an anonymous one. Returns the ID of the first.
+    """
     ids = [signed_in("1"), signed_in("1"), signed_in()]
     return ids[0]
 
 
 @pytest.fixture
 def everything(raw, prefix):
-    """What lies under the site's prefix or any other that its name is in, to compare."""
+    """All keys under the site's prefix, and all others that contain its name, to compare."""
 
     def dump():
         keys = sorted(raw.scan_iter(f"*{prefix}*", count=1000))
@@ -100,7 +104,7 @@ def everything(raw, prefix):
 
 
 def test_manage_py_test(session_redis, real, everything):
-    """Real sessions stay byte for byte, and nothing else is there after the run."""
+    """Real sessions stay byte for byte, and the run leaves nothing."""
     before = everything()
     done = manage_py_test(session_redis, *CASES, real=real)
     assert_passed(done)
@@ -108,7 +112,7 @@ def test_manage_py_test(session_redis, real, everything):
 
 
 def test_manage_py_test_in_parallel(session_redis, real, everything):
-    """Workers have prefixes of their own, and leave nothing."""
+    """Parallel workers have prefixes of their own, and leave nothing."""
     before = everything()
     cases = ["WithTheRealOnesInRedis", "InATransaction", "MixinLast", "Leaving", "Forking"]
     assert_passed(manage_py_test(session_redis, "--parallel 2", *cases, real=real))
@@ -116,7 +120,7 @@ def test_manage_py_test_in_parallel(session_redis, real, everything):
 
 
 def test_parallel_workers_that_are_terminated(session_redis, real, everything):
-    """When a run breaks off while its workers are at work, nothing of theirs stays."""
+    """If a run ends early while its workers run, nothing of theirs stays."""
     before = everything()
     cases = ["Ending.test_by_failing", "WithTheRealOnesInRedis", "MixinLast", "Leaving"]
     done = manage_py_test(session_redis, "--parallel 2 --failfast", *cases, real=real)
@@ -125,7 +129,7 @@ def test_parallel_workers_that_are_terminated(session_redis, real, everything):
 
 
 def test_pytest_with_workers(session_redis, real, everything):
-    """Under pytest-django and pytest-xdist it is the same."""
+    """The same holds under pytest-django and pytest-xdist."""
     before = everything()
     names = "WithTheReal or InATransaction or MixinLast or InMemory or functions"
     files = [f"tests/tested_site/{name}.py" for name in ("cases", "functions")]
@@ -135,18 +139,18 @@ def test_pytest_with_workers(session_redis, real, everything):
 
 
 def test_a_killed_run(session_redis, real, everything):
-    """What it leaves is out of the way of the next run, which removes it."""
+    """Keys of a killed run do not disturb the next run, which removes them."""
     before = everything()
     assert manage_py_test(session_redis, "Ending.test_by_being_killed").returncode == -9
     left = set(everything()) - set(before)
-    assert len(left) == 3  # the session, and two indexes
+    assert len(left) == 3  # the session and two indexes
     assert all(expiry > 0 for _, expiry in everything().values())
     assert_passed(manage_py_test(session_redis, "MixinLast"))
     assert everything() == before
 
 
 def test_redis_is_away_at_the_end(tmp_path):
-    """The tests have passed all the same, and a warning names what may be left."""
+    """The tests still pass, and a warning names the keys that may be left."""
     server = Server(tmp_path)
     try:
         setting = {"LOCATION": server.url, "KEY_PREFIX": "shop"}
@@ -160,7 +164,7 @@ def test_redis_is_away_at_the_end(tmp_path):
 
 
 def test_the_embedded_server(settings, tmp_path, session_redis):
-    """The site in development, whose server is running, is as safe."""
+    """The same holds for a site in development, whose embedded server is running."""
     settings.SESSION_REDIS = {**session_redis, "LOCATION": f"embedded://{tmp_path}/redis"}
     (tmp_path / "redis").mkdir(mode=0o700)
     real = signed_in("1")
@@ -172,7 +176,7 @@ def test_the_embedded_server(settings, tmp_path, session_redis):
 
 
 def test_the_examples_of_the_docs(tmp_path, session_redis, everything):
-    """What docs/testing.md shows works when it is copied."""
+    """The examples in docs/testing.md work when they are copied."""
     text = (ROOT / "docs" / "testing.md").read_text()
     case, conftest, function = blocks(section(text, "## From one test to the next"), "python")
     (ini,) = blocks(text, "ini")
@@ -191,7 +195,7 @@ def test_the_examples_of_the_docs(tmp_path, session_redis, everything):
 
 
 def test_in_memory(prefix):
-    """There, too, the end of a run removes what it left."""
+    """In memory:// as well, the end of a run removes its keys."""
     run, keyspace = a_run("memory://of-a-run", prefix)
     with FakeRedis(server=pools._memory("memory://of-a-run")[1]) as client:
         client.set(keyspace.index, "")
@@ -201,7 +205,10 @@ def test_in_memory(prefix):
 
 
 def test_an_environment_that_the_site_sets_up(session_redis, real, everything):
-    """From setup_test_environment() to teardown_test_environment(), or to the process's end."""
+    """
+    A run lasts from setup_test_environment() to teardown_test_environment(), or to the process's
+    end.
+    """
     before = everything()
     done = python(session_redis, "-W", "error", "-m", f"{SITE}.environment")
     assert_passed(done)
@@ -210,19 +217,19 @@ def test_an_environment_that_the_site_sets_up(session_redis, real, everything):
 
 
 def a_run(location, prefix):
-    """A run of tests that has used sessions, and the keyspace that it had."""
+    """A run of tests that has used sessions, and its keyspace."""
     site = Conf(location, prefix)
     run = testing_runs.Run(site)
     return run, run.conf_of(site).keyspace
 
 
-# Prefixes that mean more than themselves in a pattern of Redis.
+# Prefixes with characters that have a meaning in a pattern of Redis.
 PATTERNS = ["plain", "[ab]", "*", "?", "back\\slash", "{slot}", "é"]
 
 
 @pytest.mark.parametrize("ending", PATTERNS)
 def test_neighbors(server, raw, prefix, everything, ending):
-    """Of keys whose names are alike, only those of the run are removed."""
+    """Of keys with similar names, only those of the run are removed."""
     site = prefix + ending
     run, keyspace = a_run(server.url, site)
     own = [keyspace.session("a" * 32), keyspace.index, keyspace.user("1")]
@@ -251,7 +258,7 @@ def test_neighbors(server, raw, prefix, everything, ending):
 
 
 def test_many_keys(server, raw, prefix, everything):
-    """More than one call looks at are removed, too."""
+    """All keys are removed, also if one SCAN does not return all of them."""
     run, keyspace = a_run(server.url, prefix)
     with raw.pipeline(transaction=False) as pipeline:
         for number in range(2500):
@@ -262,7 +269,7 @@ def test_many_keys(server, raw, prefix, everything):
 
 
 def test_no_keys(server, raw, prefix, everything):
-    """Where tests left nothing, nothing is removed."""
+    """If tests left no keys, nothing is removed."""
     raw.set(f"{prefix}:index", "", ex=60)
     run, _ = a_run(server.url, prefix)
     del run
@@ -270,7 +277,7 @@ def test_no_keys(server, raw, prefix, everything):
 
 
 def test_a_run_that_used_no_session():
-    """It does not even ask Redis, so it needs none."""
+    """The run does not connect to Redis, so it needs no server."""
     site = Conf(f"redis://127.0.0.1:{free_port()}/0")
     run = testing_runs.Run(site)
     assert run.conf_of(site).key_prefix.startswith("test_session:")
@@ -292,7 +299,9 @@ def test_a_user_who_may_not_scan(server, raw, prefix):
 
 
 def test_a_restricted_user(tmp_path):
-    """With the site's commands and keys alone, the error names the page that has the rest."""
+    """
+    If the user may use only the site's commands and keys, the error names the page with the others.
+    """
     site, tests = [
         line
         for page in ("redis.md", "testing.md")
@@ -317,7 +326,7 @@ def test_a_restricted_user(tmp_path):
 
 
 def test_a_parallel_worker_of_django(server, prefix, monkeypatch):
-    """It begins as a copy of the process that has the run, and gets a prefix of its own."""
+    """A worker begins as a copy of the process that has the run, and gets a prefix of its own."""
     site = Conf(server.url, prefix)
     run = testing_runs.Run(site)
     run.begin_afresh()
@@ -330,13 +339,13 @@ def test_a_parallel_worker_of_django(server, prefix, monkeypatch):
 
 
 def test_in_this_suite(session_redis):
-    """Its tests override the setting, which is used as written."""
+    """This suite's tests override the setting, which is then used as written."""
     assert conf.is_testing()
     assert conf.current().key_prefix == key_prefix() == session_redis["KEY_PREFIX"]
 
 
 def test_fresh_sessions_by_hand(settings):
-    """Those of memory:// are gone, also for a test that is debugged."""
+    """The sessions of memory:// are removed, also before a test that is debugged."""
     settings.SESSION_REDIS = {"LOCATION": "memory://fresh", "KEY_PREFIX": "as-written"}
 
     class Case(FreshSessionsMixin, SimpleTestCase):

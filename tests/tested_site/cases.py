@@ -1,7 +1,7 @@
 """
 The tests of a site, as its developers write them. `tests.test_testing` runs them.
 
-``TESTED_SITE_REAL``: the id of a session of the real user 1.
+``TESTED_SITE_REAL``: the ID of a session of the real user 1.
 """
 
 import json
@@ -44,7 +44,10 @@ def new_session() -> SessionStore:
 
 
 class WithTheRealOnesInRedis(FreshSessionsMixin, TestCase):
-    """The user 1 of these tests has no session of the site's user 1, and ends none."""
+    """
+    The user 1 of these tests does not have the sessions of the site's user 1, and does not end
+    them.
+    """
 
     def setUp(self):
         self.ada = User.objects.create_superuser("ada", pk=1)
@@ -84,7 +87,10 @@ class WithTheRealOnesInRedis(FreshSessionsMixin, TestCase):
 
 
 class Leaving(TestCase):
-    """Without the mixin each test leaves its sessions to the next, and all to the run's end."""
+    """
+    Without the mixin, each test leaves its sessions to the next one. The end of the run removes
+    them.
+    """
 
     def test_one(self):
         new_session()
@@ -109,7 +115,7 @@ class MixinLast(SimpleTestCase, FreshSessionsMixin):
         super().setUpClass()
         new_session()
 
-    def setUp(self):  # which forgets its parent's
+    def setUp(self):  # the child forgets its parent's connections
         self.found = registry.count()
 
     def test_one(self):
@@ -120,7 +126,7 @@ class MixinLast(SimpleTestCase, FreshSessionsMixin):
 
 
 class Overridden(SimpleTestCase):
-    """Where it says another place, an overriding setting is used as it is."""
+    """If a test overrides the location or the prefix, its setting is used without changes."""
 
     def test_other_options_alone(self):
         before = conf.current()
@@ -169,7 +175,7 @@ class WithoutASite(FreshSessionsMixin, SimpleTestCase):
 
 
 class Forking(SimpleTestCase):
-    """A process that a test forks finds the test's sessions, and the test finds its."""
+    """A process that a test forks finds the test's sessions, and the test finds that process's."""
 
     def test_it(self):
         session = new_session()
@@ -178,7 +184,7 @@ class Forking(SimpleTestCase):
 
 
 class Starting(FreshSessionsMixin, SimpleTestCase):
-    """A program that a test starts finds the test's sessions if it is given the prefix."""
+    """A program that a test starts finds the test's sessions if it gets the test's prefix."""
 
     def test_it(self):
         new_session()
@@ -193,13 +199,13 @@ class Starting(FreshSessionsMixin, SimpleTestCase):
 
 
 class Ending(SimpleTestCase):
-    """Each of these is run alone."""
+    """Each of these tests runs alone."""
 
-    def test_by_being_killed(self):  # pragma: no cover - and coverage with it
+    def test_by_being_killed(self):  # pragma: no cover - it ends the process, and coverage with it
         new_session()
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def test_by_failing(self):  # pragma: no cover - in a worker that is terminated
+    def test_by_failing(self):  # pragma: no cover - it runs in a worker that is terminated
         new_session()
         self.fail("as it should")
 

@@ -1,5 +1,5 @@
 """
-A site's process that sets up Django's test environment by itself, and tears it down.
+A process of a site that sets up Django's test environment by itself, and tears it down.
 
 Run as ``python -m tests.tested_site.environment`` with ``SESSION_REDIS`` in ``TESTED_SITE_REDIS``.
 """
@@ -44,7 +44,7 @@ def created() -> SessionStore:
 
 def real_ones_outside() -> None:
     assert not conf.is_testing()
-    mail.outbox = []  # as a site that sends mails with the backend locmem
+    mail.outbox = []  # as in a site that sends mails with the backend locmem
     assert not conf.is_testing()
     del mail.outbox
     assert conf.current().key_prefix == setting["KEY_PREFIX"]
@@ -69,7 +69,7 @@ def tests_inside() -> None:
     prefix = conf.current().key_prefix
     assert prefix.startswith(f"test_{setting['KEY_PREFIX']}:")
     sessions = [created(), created()]
-    assert len(keys(prefix)) == 4, keys(prefix)  # and two indexes
+    assert len(keys(prefix)) == 4, keys(prefix)  # the session and two indexes
     testing_runs.begin_afresh()
     assert not sessions[0].exists(sessions[0].session_key)
     created()
@@ -78,7 +78,7 @@ def tests_inside() -> None:
 
 
 def forks_inside() -> None:
-    """A fork ends nothing of its parent's; nor does a wrong setting disturb it."""
+    """A fork does not end its parent's run, and a wrong setting does not disturb it."""
     setup_test_environment()
     session = created()
     in_a_fork(teardown_test_environment)
@@ -89,16 +89,16 @@ def forks_inside() -> None:
 
 
 def ended_by_a_fork_first() -> None:
-    """The end of the run is still its parent's, which removes everything."""
+    """After a fork has ended, the parent still ends the run and removes all keys."""
     setup_test_environment()
     created()
     in_a_fork(teardown_test_environment)
-    teardown_test_environment()  # before any use: that would mark the run as used again
+    teardown_test_environment()  # before any use, which would mark the run as used again
     assert keys(f"test_{setting['KEY_PREFIX']}") == []
 
 
-def as_somebody_else() -> None:  # pragma: no cover - in a fork
-    """A process that may not signal this one's parent knows that it is alive."""
+def as_somebody_else() -> None:  # pragma: no cover - it runs in a fork
+    """A process that may not send signals to this one's parent still finds that it exists."""
     if os.getuid() == 0:
         os.setuid(65534)
     assert testing_leftovers.is_alive(os.getppid())

@@ -1,4 +1,4 @@
-"""A site whose tests the suite runs as its developers would. ``SESSION_REDIS`` is given to it."""
+"""A site whose tests the suite runs as its developers would. It receives ``SESSION_REDIS``."""
 
 import json
 import os

@@ -4,7 +4,7 @@ from django.urls import path
 
 
 def count(request: HttpRequest) -> JsonResponse:
-    """How often this session has been here."""
+    """How many requests this session has made."""
     request.session.setdefault("visits", 0)
     return JsonResponse({"visits": request.session.increment("visits")})
 
