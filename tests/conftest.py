@@ -16,7 +16,7 @@ hypothesis.settings.load_profile("suite")
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """The server that the whole suite shares; tests that stop one start their own."""
+    """The server that the whole suite shares. Tests that stop a server start their own."""
     server = Server(tmp_path_factory.mktemp("server"))
     yield server
     server.stop()
@@ -59,14 +59,14 @@ def session_redis(settings, server, prefix, delete_all):
 
 @pytest.fixture
 def raw(server):
-    """A client that looks into Redis past the engine."""
+    """A client that reads Redis directly, not through the engine."""
     with server.client() as client:
         yield client
 
 
 @pytest.fixture
 def contents(raw, prefix):
-    """All that lies under the prefix, with its expiry, to compare before and after."""
+    """All keys under the prefix, with content and expiry, to compare before and after."""
 
     def dump():
         keys = sorted(raw.scan_iter(f"{prefix}:*", count=1000))
@@ -86,7 +86,7 @@ def live():
 
 @pytest.fixture
 def ended():
-    """The signals that were sent, as (session id, user, reason)."""
+    """The signals that were sent, as (session ID, user, reason)."""
     received = []
 
     def receive(*, sender, session_id, user_pk, reason, **kwargs):
@@ -98,7 +98,7 @@ def ended():
     session_ended.disconnect(receive)
 
 
-# Entries, for the tests that need no server
+# Entries, for tests that need no server
 
 
 @pytest.fixture
@@ -114,11 +114,11 @@ def damaged():
 
 @pytest.fixture
 def entries_of(serializer, damaged):
-    """The entries that lie in a hash, given its fields."""
+    """The entries in a hash with these fields."""
     return lambda stored: Held(serializer, stored, on_damaged=damaged.append)
 
 
 @pytest.fixture
 def fresh(serializer, damaged):
-    """Entries that replace whatever there is, as after ``clear()``."""
+    """Entries that replace everything in the session, as after ``clear()``."""
     return Held(serializer, replaces=True, on_damaged=damaged.append)

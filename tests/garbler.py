@@ -1,4 +1,4 @@
-"""A proxy between engine and server that answers with garbage when told to."""
+"""A proxy between engine and server that answers with garbage when a test says so."""
 
 import socket
 import threading
@@ -7,14 +7,14 @@ from types import TracebackType
 
 from tests.servers import DEADLINE, wait_until
 
-# What a client says before its first command.
+# The commands that a client sends before its first own one.
 GREETINGS = {b"HELLO", b"AUTH", b"CLIENT", b"SELECT"}
 
 
 def split(sent: bytes) -> tuple[list[bytes], bytes]:
-    """The first words of the whole commands in ``sent``, and the bytes that follow them."""
+    """The first words of the complete commands in ``sent``, and the bytes after them."""
     names, end = [], 0
-    with suppress(ValueError):  # no end of line: the rest is still to come
+    with suppress(ValueError):  # the line is incomplete
         while end < len(sent):
             words, at = _command(sent, end)
             names.append(words[0].upper())
@@ -40,10 +40,10 @@ def _line(sent: bytes, at: int) -> tuple[bytes, int]:
 
 class Garbler:
     """
-    Passes bytes on to a server on this machine, but for what it is told to answer itself.
+    Passes bytes on to a server on this machine, except for replies that a test has it garble.
 
-    ``said``: the first words of all commands that came, each with the number of its connection.
-    ``garbled``: the connections on which it answered itself, and how much had been said then.
+    ``said``: the first words of all commands, each with the number of its connection. ``garbled``:
+    the connections on which it answered with garbage, and the length of ``said`` at that time.
     """
 
     def __init__(self, port: int) -> None:
@@ -69,8 +69,9 @@ class Garbler:
         """
         Answer ``times`` pieces with ``reply`` to each command in them, and do not pass them on.
 
-        ``together``: those of so many commands only, with ``reply`` to all of them. ``greetings``:
-        those that sign in, instead of all others. ``closes``: hang up after it.
+        ``together``: only pieces with so many commands, with ``reply`` to all of them.
+        ``greetings``: only commands that sign in, in place of others. ``closes``: then close the
+        connection.
         """
         self._reply, self._left, self._together = reply, times, together
         self._greetings, self._closes = greetings, closes
@@ -80,7 +81,7 @@ class Garbler:
         self.garble(b"", times=0)
 
     def used_again(self) -> list[bytes]:
-        """What was said on connections after they had been answered with garbage."""
+        """The commands on connections that had received garbage before."""
         return [
             name
             for place, (number, name) in enumerate(self.said)
@@ -98,7 +99,7 @@ class Garbler:
         traceback: TracebackType | None,
     ) -> None:
         _close(self._listener)
-        self._threads[0].join(DEADLINE)  # it accepts no more
+        self._threads[0].join(DEADLINE)  # the socket accepts no more data
         for open_socket in self._sockets:
             _close(open_socket)
         wait_until(lambda: not any(one.is_alive() for one in self._threads), "its threads end")
@@ -124,7 +125,7 @@ class Garbler:
 
     def _hear(self, client: socket.socket, server: socket.socket, number: int) -> None:
         unheard = b""
-        with suppress(OSError):  # closed by either side
+        with suppress(OSError):  # either side closed it
             while received := client.recv(65536):
                 whole = unheard + received
                 names, unheard = split(whole)
@@ -155,7 +156,7 @@ class Garbler:
 
 
 def _close(open_socket: socket.socket) -> None:
-    # Wakes the thread that waits for it, which closing alone does not.
+    # This wakes the thread that waits for the socket. Closing alone does not.
     with suppress(OSError):
         open_socket.shutdown(socket.SHUT_RDWR)
     open_socket.close()

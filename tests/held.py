@@ -1,4 +1,4 @@
-"""Any session, and its entries as a store holds them: for the tests of `entries` and `changes`."""
+"""Random sessions, and their entries in a store. For the tests of `entries` and `changes`."""
 
 import hypothesis
 from django.contrib.sessions.serializers import JSONSerializer
@@ -9,16 +9,16 @@ from sessions_redis.storage.changes import UNKNOWN, Changes, Known, whole
 from sessions_redis.storage.entries import NOTHING, field_of
 from sessions_redis.storage.lazy_entries import Entries, entries_in, keys_starting_with
 
-# Any text that Python knows, lone surrogates too, and often the characters that mean something.
+# Any text of Python, also lone surrogates, often with characters that have a meaning.
 texts = st.text(st.characters() | st.sampled_from("@:%\ud800\udfff"))
-# What JSON takes for the keys of an object.
+# The keys of an object that JSON accepts.
 keys = texts | st.integers() | st.booleans() | st.none() | st.floats()
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts
 values = st.recursive(
     scalars, lambda inner: st.lists(inner) | st.dictionaries(texts, inner), max_leaves=3
 )
 
-# A busy machine is no failure.
+# A slow machine is not a failure.
 unhurried = hypothesis.settings(
     deadline=None, max_examples=40, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -27,7 +27,7 @@ USER = field_of(fields.USER_KEY)
 
 
 class Held(Entries):
-    """Entries, and what Redis is known to hold of them."""
+    """Entries, and the known content of Redis."""
 
     def __init__(self, serializer, stored=NOTHING, *, on_damaged, replaces=False):
         entries = entries_in(stored, serializer, on_damaged)
@@ -60,7 +60,7 @@ class Held(Entries):
 
 
 class CountingSerializer(JSONSerializer):
-    """Django's, noting what it reads and writes."""
+    """Django's serializer. It records what it reads and writes."""
 
     def __init__(self):
         self.dumped = []
@@ -76,14 +76,14 @@ class CountingSerializer(JSONSerializer):
 
 
 def stored_as(session, serializer=None):
-    """The hash that the entries of ``session`` lie in, with metadata."""
+    """The hash with the entries of ``session`` and with metadata."""
     serializer = serializer or JSONSerializer()
     encoded = {field_of(key): serializer.dumps(value) for key, value in session.items()}
     return {**encoded, fields.CREATED: b"1700000000"}
 
 
 class Point:
-    """Something that JSON cannot write."""
+    """An object that JSON cannot write."""
 
     def __init__(self, x):
         self.x = x

@@ -1,7 +1,7 @@
 """
-What one does with a dictionary, and so with the mapping that a session is.
+Ways to use a dictionary, and so the mapping that a session is.
 
-Each idiom is a function of the mapping. It returns what is to be compared: plain values.
+Each is a function of the mapping. It returns plain values to compare.
 """
 
 import ast
@@ -54,11 +54,11 @@ ENTRIES = {
 
 
 def done(*_):
-    """Leave out what a statement returns; the mapping itself is compared afterwards."""
+    """Ignore the result of a statement. The mapping itself is compared afterwards."""
 
 
 def shown(view):
-    """What the text of a view shows, whatever its class is called."""
+    """The text of a view, without the name of its class."""
     text = repr(view)
     found = ast.literal_eval(text[text.index("(") + 1 : -1])
     return sorted(map(repr, found))
@@ -78,12 +78,12 @@ def ior(m, other):
 
 
 def attempts(*calls):
-    """What each of several calls comes to, for those that may raise."""
+    """The result or error of each of several calls."""
     found = []
     for call in calls:
         try:
             found.append(call())
-        except Exception as error:  # noqa: BLE001 - whatever a dict raises
+        except Exception as error:  # noqa: BLE001 - a dict may raise any of these
             found.append(type(error).__name__)
     return found
 
@@ -100,7 +100,7 @@ def subclassed(m):
     return issubclass(Subclass, dict)
 
 
-# By the name of the method: a test looks that none of a dict's is missing.
+# By the name of the method. A test checks that no method of dict is missing.
 METHODS = {
     "__class__": lambda m: [isinstance(m, c) for c in (dict, m.__class__, MutableMapping)],
     "__class_getitem__": lambda m: type(m)[str, int] is not None,
@@ -210,7 +210,7 @@ def copied_and_changed(m, copied):
 
 
 def shallow(m):
-    """A shallow copy has the same values, not equal ones."""
+    """A shallow copy has the same value objects, not only equal ones."""
     copied = copy.copy(m)
     return all(copied[key] is m[key] for key in m)
 
@@ -230,7 +230,7 @@ class Holder:
 
 @functools.singledispatch
 def dispatched(value):
-    """The type of all that is not a dictionary."""
+    """The type of anything that is not a dictionary."""
     return type(value)
 
 
@@ -271,7 +271,7 @@ def attributes(m):
     return vars(holder)
 
 
-# What the standard library and the language do with a mapping.
+# Uses of a mapping by the standard library and the language.
 STANDARD = {
     "json.dumps": parsed(json.dumps),
     "json.dumps sort_keys": lambda m: json.dumps(m, sort_keys=True),
@@ -376,7 +376,7 @@ class ColorForm(Form):
 
 EVERY_ENTRY = "{% for key, value in m.items %}[{{ key }}={{ value }}]{% endfor %}"
 
-# What Django does with one.
+# Uses of a mapping by Django.
 DJANGO = {
     "template items": lambda m: sorted(rendered(EVERY_ENTRY, m=m).split("]")),
     "template lookup": lambda m: rendered("{{ m.a }} {{ m.nested.x.0 }} {{ m.zz }}", m=m),

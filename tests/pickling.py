@@ -1,4 +1,4 @@
-"""Serializers that can execute code when they load, in the ways that sites write them."""
+"""Serializers that can execute code when they load, of the kinds that sites write."""
 
 import base64
 import gzip
@@ -30,7 +30,7 @@ class CompressedSerializer(PickleSerializer):
 
 
 class SignedSerializer(PickleSerializer):
-    """What only this site can write is still executed."""
+    """Only this site can write signed values. Loading one still executes code."""
 
     def dumps(self, obj: Any) -> bytes:
         return signing.Signer().sign(base64.b64encode(super().dumps(obj)).decode()).encode()
@@ -40,7 +40,7 @@ class SignedSerializer(PickleSerializer):
 
 
 class FallbackSerializer:
-    """JSON, and pickle for what JSON does not know."""
+    """JSON, and pickle for values that JSON does not know."""
 
     def dumps(self, obj: Any) -> bytes:
         return json.dumps(obj, default=self._pickled).encode()
@@ -56,14 +56,14 @@ class FallbackSerializer:
 
 
 class DictionarySerializer(PickleSerializer):
-    """Takes dictionaries alone."""
+    """Accepts only dictionaries."""
 
     def dumps(self, obj: Any) -> bytes:
         return super().dumps(dict(obj))
 
 
 class MovingSerializer:
-    """Writes JSON, and still reads what a former serializer wrote, pickled, compressed or not."""
+    """Writes JSON, and still reads pickles of a former serializer, compressed or not."""
 
     unpack = staticmethod(bytes)
 
@@ -90,7 +90,7 @@ class MovingGzipSerializer(MovingSerializer):
 
 
 class PrefixedSerializer:
-    """Writes JSON behind a byte that tells it from a former serializer's pickles."""
+    """Writes JSON after a byte that distinguishes it from a former serializer's pickles."""
 
     def dumps(self, obj: Any) -> bytes:
         return b"J" + json.dumps(obj).encode()
@@ -100,7 +100,7 @@ class PrefixedSerializer:
 
 
 class DecimalSerializer:
-    """JSON, and pickle for decimal numbers alone."""
+    """JSON, and pickle only for decimal numbers."""
 
     def dumps(self, obj: Any) -> bytes:
         return json.dumps(obj, default=self._pickled).encode()
@@ -126,7 +126,7 @@ class EvalSerializer:
 
 
 class ClassSerializer:
-    """As jsonpickle: an object's class and its attributes, in JSON."""
+    """Like jsonpickle: an object's class and its attributes, in JSON."""
 
     def dumps(self, obj: Any) -> bytes:
         return json.dumps(obj, default=self._described).encode()
@@ -147,7 +147,7 @@ class ClassSerializer:
 
 
 class Trap:
-    """What somebody who can write to Redis might store: loading it leaves a file."""
+    """An object that an attacker who can write to Redis might store. Loading it creates a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,7 @@
-"""Proxies between engine and server: one counts round trips and loses replies, others do harm."""
+"""
+Proxies between engine and server. One counts round trips and loses replies, another disturbs
+connections.
+"""
 
 import select
 import socket
@@ -22,7 +25,7 @@ class Requests:
     def __init__(self) -> None:
         self._held: list[bytes] = []
         self._rest = b""
-        self._arguments = 0  # of the command that has begun, how many are still to come
+        self._arguments = 0  # how many parts of the current command are still to come
 
     def feed(self, received: bytes) -> bytes:
         """Return all that was collected if it ends with a whole command; else nothing yet."""
@@ -39,7 +42,7 @@ class Requests:
         return whole
 
     def _end_of_part(self, at: int) -> int | None:
-        """Where the head of a command (``*3``) or an argument (``$5`` and five bytes) ends."""
+        """The end of a command's head (``*3``) or of an argument (``$5`` and five bytes)."""
         line_end = self._rest.find(b"\r\n", at)
         if line_end < 0:
             return None
@@ -63,11 +66,11 @@ class Proxy:
     one, even if it arrives in several pieces: the proxy passes it on when its last command is
     there.
 
-    ``last``: how many round trips it serves; it closes the connection of each that follows.
+    ``last``: how many round trips it serves. It then closes each connection that sends another.
 
-    The reply to a request with one of the ``losing`` words in it is lost: the server carries it
-    out, and the connection is closed before the client hears of it. The first ``spared`` of them
-    are answered.
+    ``losing``: words. The reply to a request that contains one of them is lost: the server runs the
+    command, and the connection is closed before the client receives the reply. The first ``spared``
+    of these replies are not lost.
     """
 
     def __init__(self, port: int, last: float = inf) -> None:
@@ -164,7 +167,7 @@ class Proxy:
             return self.spared < 0
 
     def counted(self, function, *arguments) -> int:
-        """How many round trips ``function(*arguments)`` takes."""
+        """The number of round trips that ``function(*arguments)`` takes."""
         before = self.round_trips
         function(*arguments)
         return self.round_trips - before
@@ -172,10 +175,10 @@ class Proxy:
 
 class Relay:
     """
-    Passes bytes on to a server on this machine, and does harm when a test says so.
+    Passes bytes on to a server on this machine, and disturbs connections if a test says so.
 
-    ``pass_reply``: what becomes of bytes that came from the server; it takes the client's socket
-    and them. ``requests``: what came from clients. With ``tls``, the client's side speaks it.
+    ``pass_reply(socket, bytes)``: called with the client's socket and the server's bytes in place
+    of sending them. ``requests``: the bytes from clients. With ``tls``, clients connect over TLS.
     """
 
     def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
@@ -213,7 +216,7 @@ class Relay:
             time.sleep(TICK)
 
     def silence_all(self) -> None:
-        """Pass nothing on over the connections there are, and close none: so do load balancers."""
+        """Pass nothing on over existing connections, and close none, as load balancers do."""
         self._silent |= self.open
 
     def _start(self, function: Callable[..., None], *arguments: Any) -> None:
@@ -230,7 +233,7 @@ class Relay:
     def _serve(self, client: socket.socket) -> None:
         client.settimeout(20)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # To close is to reset, as soon as no other side has closed before.
+        # Closing now resets the connection, unless the other side has closed it before.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         with suppress(OSError), socket.create_connection(self._target) as server:
             if self._tls is not None:

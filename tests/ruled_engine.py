@@ -1,4 +1,4 @@
-"""An engine with rules, as a site may have one: SESSION_ENGINE of tests."""
+"""An engine with rules of its own, as a site may have. Tests use it as SESSION_ENGINE."""
 
 from django.core.exceptions import PermissionDenied
 
@@ -6,9 +6,9 @@ from sessions_redis import engine
 
 
 class SessionStore(engine.SessionStore):
-    """Its rules are in the synchronous methods alone. They apply in asynchronous code, too."""
+    """Only the synchronous methods have the rules. The rules apply to asynchronous code as well."""
 
-    deleted: list[str] = []  # noqa: RUF012 - emptied by each test
+    deleted: list[str] = []  # noqa: RUF012 - each test empties it
 
     def load(self):
         entries = super().load()

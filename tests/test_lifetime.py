@@ -9,7 +9,7 @@ from django.utils import timezone
 from sessions_redis.engine import SessionStore
 from sessions_redis.storage.commands import MAX_TTL, session_id
 
-# Seconds that may pass between a call and the look at what it left.
+# Seconds that may pass between a call and the check of its result.
 SLACK = 60
 
 
@@ -34,7 +34,7 @@ def expiry_ms(raw, name):
     ids=["default", "browser close", "seconds", "fraction", "timedelta", "datetime"],
 )
 def test_ttl_follows_the_expiry(settings, raw, prefix, expiry, seconds):
-    """Creating, saving, touching and cycling set the TTL that get_expiry_age() gives."""
+    """Creating, saving, touching and cycling set the TTL that get_expiry_age() returns."""
     settings.SESSION_COOKIE_AGE = 1000
     session = SessionStore()
     session.set_expiry(expiry() if callable(expiry) else expiry)
@@ -48,7 +48,7 @@ def test_ttl_follows_the_expiry(settings, raw, prefix, expiry, seconds):
 
 
 def test_a_store_may_have_its_own_cookie_age(raw, prefix):
-    """An engine that overrides get_session_cookie_age() decides the TTL by it."""
+    """If an engine overrides get_session_cookie_age(), the TTL follows it."""
 
     class BriefStore(SessionStore):
         def get_session_cookie_age(self):
@@ -62,7 +62,7 @@ def test_a_store_may_have_its_own_cookie_age(raw, prefix):
 @pytest.mark.parametrize("expiry", [-10, -0.5, timedelta(seconds=-10), timedelta(seconds=-1)])
 @pytest.mark.parametrize("write", ["save", "create", "cycle_key"])
 def test_no_time_left_means_gone(live, raw, prefix, expiry, write):
-    """A session written with no time left is absent, with its index entries, and stays absent."""
+    """A session that is saved with no time left is gone, with its index entries, and stays gone."""
     live["_auth_user_id"] = "1"
     live.save()
     live.set_expiry(expiry)
@@ -77,7 +77,7 @@ def test_no_time_left_means_gone(live, raw, prefix, expiry, write):
 
 @pytest.mark.parametrize("expiry", [10**18, MAX_TTL + 1, float(10**30)])
 def test_an_absurd_expiry_is_cut(raw, prefix, expiry):
-    """An age that Redis cannot count leaves no key without TTL: it becomes the longest there is."""
+    """An age that Redis cannot store leaves no key without TTL: the longest possible TTL is set."""
     session = SessionStore()
     session.set_expiry(expiry)
     session.save()
@@ -86,7 +86,7 @@ def test_an_absurd_expiry_is_cut(raw, prefix, expiry):
 
 @pytest.mark.parametrize("expiry", ["never", float("nan"), object()])
 def test_an_expiry_that_is_none(live, raw, prefix, expiry):
-    """What is no expiry raises before anything is written."""
+    """A value that is not a valid expiry raises before anything is written."""
     before = live.inspect().fields
     live["_session_expiry"] = expiry
     live["color"] = "blue"
@@ -96,7 +96,10 @@ def test_an_expiry_that_is_none(live, raw, prefix, expiry):
 
 
 def test_times_are_the_servers(live, raw, prefix):
-    """The score in the index is the hash's own expiry; creation and update are the server's."""
+    """
+    The score in the index is the expiry of the hash. The times of creation and update come from the
+    server.
+    """
     live["_auth_user_id"] = "1"
     live.save()
     id = session_id(live.session_key)
@@ -107,7 +110,9 @@ def test_times_are_the_servers(live, raw, prefix):
 
 
 def test_index_keys_live_as_long_as_their_longest_member(raw, prefix):
-    """The TTL of an index is that of its longest-lived member, also when that one is deleted."""
+    """
+    The TTL of an index is that of its longest-lived member, also after that member is deleted.
+    """
     sessions = []
     for seconds in (100, 5000, 300):
         session = SessionStore()
@@ -125,7 +130,7 @@ def test_index_keys_live_as_long_as_their_longest_member(raw, prefix):
 
 
 def test_increment_keeps_the_ttl(live, raw, prefix):
-    """Incrementing leaves the TTL alone: the save that follows extends it."""
+    """Incrementing does not change the TTL. The save that follows extends it."""
     raw.expire(f"{prefix}:{session_id(live.session_key)}", 100)
     live.increment("counter")
     assert 100 - SLACK <= ttl_of(live, raw, prefix) <= 100

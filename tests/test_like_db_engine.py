@@ -48,13 +48,14 @@ from tests.side_by_side import (
 
 EXAMPLES = int(os.environ.get("LIKE_EXAMPLES", "0"))
 
-# A busy machine is no failure.
+# A slow machine is not a failure.
 unhurried = hypothesis.settings(
     deadline=None,
     database=None,
     derandomize=not EXAMPLES,
     max_examples=EXAMPLES or 80,
-    # Shrinking takes minutes, which is for a developer who asked for more examples.
+    # Finding a shorter sequence takes minutes. Only a developer who asked for more examples needs
+    # it.
     phases=set(hypothesis.Phase) - ({hypothesis.Phase.shrink} if not EXAMPLES else set()),
     suppress_health_check=list(hypothesis.HealthCheck),
 )
@@ -71,11 +72,11 @@ values = (
     | st.dictionaries(st.sampled_from(["x", "1", 1]), scalars, max_size=2)
     | st.builds(lambda value: [{"deep": [value]}], scalars)
     | st.builds(lambda value: (value, 1), scalars)
-    | st.builds(lambda: {1})  # no serializer takes a set
+    | st.builds(lambda: {1})  # no serializer accepts a set
 )
 EXPIRIES = [None, 0, 300, 86_400, datetime(2100, 1, 1, tzinfo=UTC)]
 
-# On a store, by the name of its method, with what it is given.
+# Operations of a store, by the name of its method, with their arguments.
 ON_STORES = {
     "get": lambda step: (step.key,),
     "__setitem__": lambda step: (step.key, step.value),
@@ -102,7 +103,7 @@ ON_STORES = {
     "flush": lambda step: (),
     "delete": lambda step: (),
 }
-# Those after which the store holds what is stored under its key.
+# After these, the store has the entries that are stored under its key.
 WRITES = {"save", "save must_create", "create", "cycle_key"}
 
 
@@ -117,19 +118,19 @@ class Step:
     awaits: bool
 
     def copied_for(self):
-        # Each engine gets a value of its own, or a change in place would reach both.
+        # Each engine gets a value of its own. Otherwise a change in place would reach both.
         return Step(**{**vars(self), "value": copy.deepcopy(self.value)})
 
 
 @dataclass(eq=False)
 class Handle:
-    """One store of each engine, with one and the same session."""
+    """One store of each engine, with the same session."""
 
     db: Any
     ours: Any
-    # Another store has saved the session since this one loaded it.
+    # Whether another store has saved the session since this one loaded it.
     stale: bool = False
-    # What it holds is not what it has loaded, and replaces everything.
+    # Whether its entries replace everything, instead of changing loaded ones.
     whole: bool = False
 
     @property
@@ -143,7 +144,7 @@ class Handle:
 
 @dataclass(eq=False)
 class Kept:
-    """A mapping of each engine that somebody holds on to."""
+    """A mapping of each engine that the code still refers to."""
 
     db: Any
     ours: Any
@@ -214,7 +215,7 @@ class Pair:
             for own in [step.copied_for()]
         ]
 
-    # What is done beyond one call
+    # Steps of more than one call
 
     async def save_must_create(self, step, handle):
         if handle.db.session_key in self.cycled:
@@ -222,7 +223,7 @@ class Pair:
         return await self.on_both(handle, step, lambda s, _: self.world.call(s, "save", True))
 
     async def exists(self, step, handle):
-        """Whether the session of another store is there."""
+        """Whether the session of another store exists."""
         key = self.handles[step.second].db.session_key
         return [
             await awaited_outcome(self.world.call(handle.db, "exists", key)),
@@ -238,7 +239,7 @@ class Pair:
         ]
 
     async def encode(self, step, handle):
-        """Encode the entries as a whole, and decode that."""
+        """Encode all entries, and decode them again."""
         results = []
         for store in handle.both:
             mapping = await self.world.mapping_of(store)
@@ -246,7 +247,7 @@ class Pair:
         return results
 
     async def popitem(self, step, handle):
-        """The last entry; where the order differs, the one that is last in the db engine."""
+        """Remove the last entry. If the order differs, the one that is last in the db engine."""
         theirs, ours = [await self.world.mapping_of(store) for store in handle.both]
         last = [*theirs][-1:]
         in_order = last == [*ours][-1:]
@@ -254,7 +255,7 @@ class Pair:
         return [outcome(theirs.popitem), outcome(pop)]
 
     async def open(self, step, handle):
-        """Another store with the same key."""
+        """Open another store with the same key."""
         self.handles[step.second] = self.opened(handle.db.session_key)
         return DONE, DONE
 
@@ -273,7 +274,7 @@ class Pair:
         return DONE, DONE
 
     async def unload(self, step, handle):
-        """Forget what was loaded, so that it is loaded again."""
+        """Forget the loaded entries, so that they are loaded again."""
         for store in handle.both:
             if hasattr(store, "_session_cache"):
                 del store._session_cache
@@ -281,7 +282,7 @@ class Pair:
         return DONE, DONE
 
     async def key_by_hand(self, step, handle):
-        """Another key, set by hand."""
+        """Set another key by hand."""
         found = list(self.keys)
         key = found[step.number % len(found)]
         if key != handle.db.session_key:
@@ -290,7 +291,7 @@ class Pair:
         return DONE, DONE
 
     async def keep(self, step, handle):
-        """Hold on to what the store holds, in one of the ways there are."""
+        """Keep a reference to the entries of the store, obtained in one of several ways."""
         how = KEEPING[step.number // 2 % len(KEEPING)]
         if how is None:
             kept = [await self.world.call(store, "load") for store in handle.both]
@@ -301,14 +302,14 @@ class Pair:
         return outcome(lambda: kept[0]), outcome(lambda: kept[1])
 
     async def keep_dict(self, step, handle):
-        """Hold on to a dictionary of one's own."""
+        """Keep a reference to a new dictionary."""
         self.kept[step.number % 2] = Kept(
             *({own.key: own.value} for own in [step.copied_for(), step.copied_for()])
         )
         return DONE, DONE
 
     async def assign(self, step, handle):
-        """Give a store the mapping that was held on to."""
+        """Give a store the mapping that was kept."""
         kept = self.kept[step.number % 2]
         own = kept.owner is handle
         handle.stale, handle.whole = (kept.stale, False) if own else (False, True)
@@ -316,12 +317,12 @@ class Pair:
         return DONE, DONE
 
     async def use_kept(self, step, handle):
-        """Do something with the mapping that was held on to."""
+        """Do something with the mapping that was kept."""
         kept = self.kept[step.number % 2]
         function = list(ON_MAPPINGS.values())[step.number // 2 % len(ON_MAPPINGS)]
         return self.applied(step, [kept.db, kept.ours], function)
 
-    # What is compared
+    # Comparisons
 
     def after(self, step, handle, before, *, raised):
         theirs, ours = handle.db.session_key, handle.ours.session_key
@@ -375,7 +376,7 @@ KEEPING = [
     None,
 ]
 
-# By name, so that each may be drawn as often as the others.
+# By name, so that each operation is drawn as often as the others.
 STRUCTURE = {
     "save must_create": "save_must_create",
     "exists": "exists",
@@ -394,7 +395,7 @@ STRUCTURE = {
     "use kept": "use_kept",
 }
 
-# What rarely comes about by itself.
+# Sequences that random steps rarely produce.
 SEVERAL = {
     "restore": ["keep", "_session: []=", "_session: nested", "save", "assign", "save"],
     "restore removed": ["keep", "__delitem__", "save", "assign", "save"],
@@ -410,12 +411,12 @@ SEVERAL = {
 
 
 def text_of(key):
-    """What JSON makes of a key."""
+    """The text to which JSON converts a key."""
     return key if isinstance(key, str | tuple) else next(iter(json.loads(json.dumps({key: 0}))))
 
 
 def taken_apart(step):
-    """The steps that this one stands for; those elsewhere are taken with the second store."""
+    """The steps for which this one stands. Those of another session use the second store."""
     for operation in SEVERAL.get(step.operation, [step.operation]):
         if operation == "set its text":
             yield dataclasses.replace(step, operation="__setitem__", key=text_of(step.key))
@@ -445,7 +446,7 @@ def chained(lists):
 step = st.builds(
     Step, operations, handles, handles, keys, values, st.integers(0, 199), st.booleans()
 )
-# Lists of lists are longer than lists, and get shorter as easily.
+# A list of lists becomes longer than a plain list, and can be shortened as easily.
 steps = st.lists(st.lists(step, max_size=6), max_size=12).map(chained).filter(bool)
 
 SYNC, ASYNC, IN_THREAD = Sync(), Async(), InThread()
@@ -453,14 +454,14 @@ SYNC, ASYNC, IN_THREAD = Sync(), Async(), InThread()
 
 @pytest.fixture
 def database(db):
-    """Django's own name says nothing, and is that of its engine here."""
+    """Django's engine runs under its own name here, not under that of this engine."""
 
 
 @pytest.mark.usefixtures("database")
 @unhurried
 @given(steps)
 def test_synchronous_sequences(steps):
-    """Synchronous code meets in our engine what it meets in Django's."""
+    """Synchronous code gets the same results from this engine and from Django's."""
     SYNC.run(Pair(lambda step: SYNC).take, steps)
 
 
@@ -468,7 +469,7 @@ def test_synchronous_sequences(steps):
 @unhurried
 @given(steps)
 def test_asynchronous_sequences(steps):
-    """Asynchronous code meets in our engine what it meets in Django's."""
+    """Asynchronous code gets the same results from this engine and from Django's."""
     ASYNC.run(Pair(lambda step: ASYNC).take, steps)
 
 
@@ -476,5 +477,5 @@ def test_asynchronous_sequences(steps):
 @unhurried
 @given(steps)
 def test_mixed_sequences(steps):
-    """So does what is asynchronous in part."""
+    """Code that is partly asynchronous gets the same results as well."""
     ASYNC.run(Pair(lambda step: ASYNC if step.awaits else IN_THREAD).take, steps)

@@ -1,4 +1,6 @@
-"""A session is a dictionary: each idiom gives with our engine what it gives with Django's."""
+"""
+A session is a dictionary: each use of a dictionary gives the same with this engine and Django's.
+"""
 
 import ast
 import copy
@@ -25,7 +27,7 @@ from tests.side_by_side import comparable, kind_of, outcome
 pytestmark = pytest.mark.django_db
 
 
-# What a session may be like when somebody uses it as a dictionary.
+# The states in which a session may be when code uses it as a dictionary.
 
 
 def new(engine):
@@ -41,7 +43,7 @@ def saved(engine):
 
 
 def fresh(engine):
-    """One that was not loaded yet."""
+    """A session that was not loaded yet."""
     return engine(saved(engine).session_key)
 
 
@@ -77,7 +79,7 @@ def gone(engine):
 
 
 def damaged(engine):
-    """One of which Redis holds two fields that cannot be read. Those are missing."""
+    """A session with two fields in Redis that cannot be read. These entries are missing."""
     store = fresh(engine)
     if engine is SessionStore:
         location, prefix = (settings.SESSION_REDIS[name] for name in ("LOCATION", "KEY_PREFIX"))
@@ -89,7 +91,7 @@ def damaged(engine):
 
 STATES = [damaged, new, saved, fresh, half_read, changed, replaced, empty, gone]
 
-# How one gets at its mapping.
+# Ways to get the mapping of a session.
 WAYS = {
     "_session": lambda store: store._session,
     "load()": lambda store: store.load(),
@@ -99,7 +101,7 @@ WAYS = {
 
 
 def sessions():
-    """One session of each engine, in each state, and a way to get at its mapping."""
+    """One session of each engine, in each state, and a way to get its mapping."""
     for state in STATES:
         yield state.__name__, WAYS["_session"], state(db.SessionStore), state(SessionStore)
     for name in ("load()", "_aget_session()", "aload()"):
@@ -107,16 +109,18 @@ def sessions():
 
 
 def stored_after(store):
-    """What a new store finds when this one was saved, or why that failed."""
+    """
+    The entries that a new store finds when this one was saved, or the reason why saving failed.
+    """
     try:
         store.save()
-    except Exception as error:  # noqa: BLE001 - whatever the other engine raises, too
+    except Exception as error:  # noqa: BLE001 - the other engine may raise any error
         return kind_of(error)
     return comparable(type(store)(store.session_key)._session)
 
 
 def differences(compare):
-    """In which states our engine gives something else than Django's, and what."""
+    """The states in which this engine gives other results than Django's, with these results."""
     found = {}
     for state, mapping_of, theirs, ours in sessions():
         expected, given = [compare(store, mapping_of) for store in (theirs, ours)]
@@ -127,7 +131,7 @@ def differences(compare):
 
 @pytest.mark.parametrize("idiom", IDIOMS)
 def test_idiom(idiom):
-    """It gives the same, leaves the same entries, and what is saved then is the same."""
+    """It returns the same, leaves the same entries, and the same is saved afterwards."""
 
     def compare(store, mapping_of):
         mapping = mapping_of(store)
@@ -137,11 +141,13 @@ def test_idiom(idiom):
 
 
 def test_no_method_of_a_dictionary_is_left_out():
-    """Python's next version may have one more: it needs an idiom, and maybe an override."""
+    """
+    A later Python may add a method to dict. Then it needs a test here, and perhaps an override.
+    """
     assert set(dir(dict)) <= set(METHODS)
 
 
-# Of a store
+# Uses of a store
 
 
 def copied_and_saved(function):
@@ -150,7 +156,8 @@ def copied_and_saved(function):
         other["only here"] = 1
         other.save()
         found = [store._session, type(store)(store.session_key)._session, other._session]
-        # Else the changes of both would stay with ours, and in Django's only what is saved last.
+        # Otherwise this engine would keep the changes of both, and Django's only those that are
+        # saved last.
         del store._session_cache
         return found
 
@@ -239,7 +246,7 @@ def rendered(store):
 
 
 def number_removed(store):
-    """A number and a text of which JSON makes one: the text is back when the number is removed."""
+    """JSON makes one key of a number and a text. When the number is removed, the text is back."""
     store["1"] = "text"
     store.save()
     store = type(store)(store.session_key)
@@ -251,7 +258,10 @@ def number_removed(store):
 
 
 def hidden_refused(store):
-    """What no serializer takes is refused, also if another value would be stored in its place."""
+    """
+    A value that no serializer accepts is refused, even if another value would be stored in its
+    place.
+    """
     store[1] = {1}
     store["1"] = "text"
     try:
@@ -259,7 +269,7 @@ def hidden_refused(store):
     finally:
         del store[1]
         if store.session_key and not store.exists(store.session_key):
-            store._session_key = None  # Django's engine may keep a key that it has not stored
+            store._session_key = None  # Django's engine may keep a key that it has not stored.
     return "saved"
 
 
@@ -296,7 +306,7 @@ STORES = {
 
 @pytest.mark.parametrize("idiom", STORES)
 def test_idiom_of_a_store(idiom):
-    """It gives the same of a whole store, and what is saved then is the same."""
+    """Such a use of a store returns the same, and the same is saved afterwards."""
 
     def compare(store, _):
         return outcome(STORES[idiom], store), stored_after(store)
@@ -326,7 +336,7 @@ def test_order_in_memory(state, idiom):
     assert ours == theirs
 
 
-# What looks into a dictionary past its methods
+# Code that reads a dictionary without its methods
 
 
 def text_of(value):
@@ -335,7 +345,7 @@ def text_of(value):
 
 
 def next_items(mapping):
-    """As C code does it that writes what it meets as JSON."""
+    """Iterate as C code does that writes the items as JSON."""
     return json.loads(json.dumps(dict(dict.items(mapping))))
 
 
@@ -362,7 +372,7 @@ PAST_THE_METHODS = {
 
 @pytest.mark.parametrize("way", PAST_THE_METHODS)
 def test_code_that_looks_past_the_methods(way):
-    """It gives the right entries, or raises. It never sees an empty session or a wrong value."""
+    """It gets the right entries, or raises. It never sees an empty session or a wrong value."""
     wrong = {}
     for state, mapping_of, theirs, ours in sessions():
         expected = comparable(dict(mapping_of(theirs)))

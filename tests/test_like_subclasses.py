@@ -29,18 +29,21 @@ pytestmark = pytest.mark.django_db
 
 WORLDS = {"sync": Sync(), "async": Async()}
 
-# What a subclass may override that Django's engines call themselves.
+# Methods that a subclass may override and that Django's engines call themselves.
 OVERRIDDEN = ["load", "create", "save", "delete", "clear", "flush", "cycle_key"]
 
 
 def recording(base, names, calls):
-    """A subclass of ``base`` that overrides the methods ``names``, notes each call and goes on."""
+    """
+    A subclass of ``base`` that overrides the methods ``names``. Each records its call and then
+    calls the original.
+    """
 
     class SessionStore(base):
         pass
 
     def shown(args, options):
-        # Which key it is differs between the engines; whether there is one does not.
+        # The engines differ in the key itself, but not in whether there is a key.
         given = [*args, *options.values()]
         return ["a key" if isinstance(value, str) else value for value in given]
 
@@ -62,7 +65,7 @@ def recording(base, names, calls):
     return SessionStore
 
 
-# What is done with a store whose session is stored and not loaded yet.
+# Operations of a store whose session is stored and not loaded yet.
 
 
 async def read(world, store):
@@ -210,7 +213,7 @@ OPERATIONS = [
 
 @pytest.fixture(autouse=True)
 def _nobody_signs_in(monkeypatch):
-    """Signing in does not note when, in a row that there is not."""
+    """Signing in does not write the time into a user's row, because there is no such row."""
     monkeypatch.setattr(user_logged_in, "receivers", [])
 
 
@@ -238,7 +241,10 @@ def twins(world, names):
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.__name__)
 @pytest.mark.parametrize("world", WORLDS)
 def test_overridden_methods_are_called(world, operation):
-    """Each alone, and all together, are called as often and with the same as by Django's engine."""
+    """
+    Overridden methods, one at a time and all together, are called as often and with the same
+    arguments as by Django's engine.
+    """
     ours, theirs = {}, {}
     for names in [*([name] for name in OVERRIDDEN), OVERRIDDEN]:
         overridden = twins(world, names)
@@ -250,7 +256,7 @@ def test_overridden_methods_are_called(world, operation):
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("operation", [save_new, create, cycle])
 def test_no_key_is_looked_up_before_it_is_taken(world, operation):
-    """Django's engines ask ``exists()`` for each new key, and that would be a round trip here."""
+    """Django's engines call ``exists()`` for each new key. Here, that would be a round trip."""
     names = twins(world, ["exists"])
     assert len(calls_of(WORLDS[world], db.SessionStore, names, operation)) == 1
     assert calls_of(WORLDS[world], SessionStore, names, operation) == []
@@ -260,7 +266,7 @@ def test_no_key_is_looked_up_before_it_is_taken(world, operation):
 @pytest.mark.parametrize("name", ["get_expiry_age", "get_session_cookie_age"])
 @pytest.mark.parametrize("operation", [write, save_new, create, cycle])
 def test_the_lifetime_is_asked_for(world, name, operation):
-    """Where Django's cache engine asks how long the session lives, this one does."""
+    """This engine asks for the session's lifetime in the same places as Django's cache engine."""
     calls = [
         calls_of(WORLDS[world], engine, twins(world, [name]), operation)
         for engine in (cache.SessionStore, SessionStore)
@@ -271,7 +277,9 @@ def test_the_lifetime_is_asked_for(world, name, operation):
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("operation", [save_new, create, cycle])
 def test_a_key_of_ones_own(world, operation):
-    """A subclass chooses new keys, in both worlds, as with Django's engines."""
+    """
+    A subclass can choose new keys, for synchronous and asynchronous code, as with Django's engines.
+    """
     names = {"sync": ["_get_new_session_key"], "async": ["_aget_new_session_key"]}[world]
     calls = [
         calls_of(WORLDS[world], engine, names, operation)
@@ -280,7 +288,7 @@ def test_a_key_of_ones_own(world, operation):
     assert calls[1] == calls[0] == [(names[0],)]
 
 
-# Rules that a subclass enforces
+# Rules of a subclass
 
 
 class ARuled(SessionStore):
@@ -311,7 +319,7 @@ class ARuled(SessionStore):
 
 @pytest.fixture(params=["sync", "async", "async by sync"])
 def ruled(request):
-    """How to call a store with rules, and its class."""
+    """A function that calls a store with rules, and the store's class."""
     Ruled.deleted.clear()
     world = WORLDS[request.param.split()[0]]
     return world, ARuled if request.param == "async" else Ruled
@@ -343,7 +351,7 @@ USES = {
 
 @pytest.mark.parametrize("use", USES)
 def test_a_rule_in_load(ruled, use, contents, prefix):
-    """Whatever one does with it, a session that ``load()`` refuses is not read and not changed."""
+    """No operation reads or changes a session that ``load()`` refuses."""
     world, engine = ruled
     key = saved_with(tenant="another", color="red", hits=1)
     name = f"{prefix}:{session_id(key)}".encode()
@@ -365,7 +373,7 @@ def test_a_rule_in_load(ruled, use, contents, prefix):
 
 
 def test_a_rule_in_create(ruled):
-    """However a session comes to be, ``create()`` has stamped it."""
+    """``create()`` has marked every session, in whatever way it was created."""
     world, engine = ruled
 
     async def take():
@@ -382,7 +390,7 @@ def test_a_rule_in_create(ruled):
 
 
 def test_a_rule_in_save(ruled):
-    """A session that ``save()`` refuses is neither saved nor created nor cycled."""
+    """A session that ``save()`` refuses is not saved, created or cycled."""
     world, engine = ruled
     key = saved_with(color="red", frozen=True)
 
@@ -407,7 +415,7 @@ def test_a_rule_in_save(ruled):
 
 
 def test_a_rule_in_delete(ruled):
-    """Each session that ends has been noted by ``delete()``, with its key."""
+    """``delete()`` has recorded each session that ends, with its key."""
     world, engine = ruled
     keys = [saved_with(color="red") for _ in range(4)]
 
@@ -448,7 +456,10 @@ urlpatterns = [path("show/", show), path("ashow/", ashow)]
     ],
 )
 def test_rules_in_requests(settings, middleware, interface, page):
-    """A refused session is neither shown nor written to, and what takes its place is stamped."""
+    """
+    A refused session is neither shown nor changed, and ``create()`` marks the session that replaces
+    it.
+    """
     settings.ROOT_URLCONF = __name__
     settings.MIDDLEWARE = [middleware]
     settings.SESSION_ENGINE = "tests.ruled_engine"

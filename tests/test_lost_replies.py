@@ -1,4 +1,4 @@
-"""A reply that is lost while sessions are ended: they may have been, which is said and logged."""
+"""If a reply is lost while sessions are ended, they may have been ended. Pages and logs say so."""
 
 import asyncio
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def proxy(settings, session_redis, server):
-    """Between the site and a server that knows the scripts."""
+    """A proxy between the site and a server that already knows the scripts."""
     use_section(settings)
     with Proxy(server.port) as proxy:
         settings.SESSION_REDIS = {**session_redis, "LOCATION": proxy.url}
@@ -50,12 +50,12 @@ def logged():
 
 
 def lose(proxy, spared=0):
-    """Lose the replies to what ends sessions, but for the first ones."""
+    """Lose the replies to commands that end sessions, except the first ones."""
     proxy.losing, proxy.spared = ENDING, spared
 
 
 def lost(client, proxy, page, form=YES, *, spared=0):
-    """The text of the page that answers where the reply was lost."""
+    """The text of the page that is shown after a lost reply."""
     lose(proxy, spared)
     response = client.post(page, form)
     proxy.losing = ()
@@ -69,7 +69,7 @@ def lost(client, proxy, page, form=YES, *, spared=0):
 
 
 def test_one(admin_client, proxy, ada):
-    """The page and the log say that it may have been ended; it was."""
+    """The page and the log say that the session may have been ended. In fact it was."""
     id = signed_in(ada)
     text = lost(admin_client, proxy, url("delete", id))
     assert "1 session may have been ended: the reply from Redis was lost." in text
@@ -79,7 +79,7 @@ def test_one(admin_client, proxy, ada):
 
 
 def test_selected(admin_client, proxy, ada):
-    """So they do for each of those selected."""
+    """They say the same for each of several selected sessions."""
     ids = [signed_in(ada), signed_in()]
     text = lost(admin_client, proxy, url(), {**SELECTED, "_selected_action": ids})
     assert "2 sessions may have been ended" in text
@@ -88,7 +88,7 @@ def test_selected(admin_client, proxy, ada):
 
 
 def test_across_pages(admin_client, proxy, monkeypatch):
-    """Batches that were ended before are logged as that; those that follow are left."""
+    """Earlier batches are logged as ended. Later batches are not sent."""
     monkeypatch.setattr("sessions_redis.admin.listing.END_MANY_BATCH_SIZE", 2)
     ids = [signed_in(seconds=1000 - 100 * number) for number in range(5)]
     form = {**SELECTED, "select_across": "1"}
@@ -101,7 +101,7 @@ def test_across_pages(admin_client, proxy, monkeypatch):
 
 
 def test_all_of_a_user(admin_client, proxy, ada, monkeypatch):
-    """The same, where a user has more than are ended at once."""
+    """The same holds if a user has more sessions than one command ends."""
     monkeypatch.setattr("sessions_redis.admin.listing.END_MANY_BATCH_SIZE", 2)
     ids = [signed_in(ada, seconds=1000 - 100 * number) for number in range(5)]
     text = lost(admin_client, proxy, url("end_all", ada.pk), spared=1)
@@ -112,7 +112,7 @@ def test_all_of_a_user(admin_client, proxy, ada, monkeypatch):
 
 
 def test_more_than_one_command_ends(admin_client, settings, session_redis, proxy):
-    """The log says of those alone that they may have been ended that a command was sent for."""
+    """The log says that sessions may have been ended only if a command for them was sent."""
     proxied, settings.SESSION_REDIS = settings.SESSION_REDIS, session_redis
     ids = [signed_in(seconds=10_000 - number) for number in range(1001)]
     settings.SESSION_REDIS = proxied
@@ -127,7 +127,9 @@ def test_more_than_one_command_ends(admin_client, settings, session_redis, proxy
 
 
 def test_the_rest_of_a_user(admin_client, proxy, ada):
-    """After those that are known it ends any others, and nobody knows whether there were any."""
+    """
+    After the known sessions, the command ends further ones. It is not known whether there were any.
+    """
     id = signed_in(ada)
     text = lost(admin_client, proxy, url("end_all", ada.pk), spared=1)
     assert "1 session was ended. It is in the admin log." in text
@@ -137,7 +139,10 @@ def test_the_rest_of_a_user(admin_client, proxy, ada):
 
 @pytest.mark.parametrize("way", ["one", "selected"])
 def test_ones_own_session(admin_client, proxy, way):
-    """Who ended the session of that very browser is told, and has to sign in again."""
+    """
+    If the staff user ended the session of this very browser, the page says so, and asks to sign in
+    again.
+    """
     own = own_id(admin_client)
     page, form = {
         "one": (url("delete", own), YES),
@@ -149,7 +154,9 @@ def test_ones_own_session(admin_client, proxy, way):
 
 
 def test_a_logout_after_that(admin_client, proxy):
-    """Where Redis fails after one's own session was ended, the page says that it was."""
+    """
+    If Redis fails after the staff user's own session was ended, the page says that it was ended.
+    """
     own = own_id(admin_client)
     text = lost(admin_client, proxy, url("delete", own), spared=1)
     assert "1 session was ended." in text
@@ -157,12 +164,12 @@ def test_a_logout_after_that(admin_client, proxy):
     assert logged() == {own: "Ended."}
 
 
-# What is known not to have been done
+# Commands that certainly had no effect
 
 
 @pytest.fixture
 def own_server(settings, session_redis, tmp_path):
-    """A server of the test's own; who looks at the admin is signed in elsewhere."""
+    """A server of the test's own. The staff user's session is on another one."""
     server = Server(tmp_path)
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
     settings.SESSION_REDIS = {**session_redis, "LOCATION": server.url}
@@ -179,7 +186,7 @@ def not_ended(response):
 
 
 def test_nothing_was_sent(own_server, admin_client, monkeypatch):
-    """Where the server is gone when the command is about to be sent, nothing was ended."""
+    """If the server is gone before the command is sent, nothing was ended."""
     id = signed_in()
     end = registry.end
 
@@ -192,7 +199,7 @@ def test_nothing_was_sent(own_server, admin_client, monkeypatch):
 
 
 def test_the_server_refuses(own_server, admin_client):
-    """A server that says no has not done it."""
+    """If the server refuses the command, nothing was ended."""
     id = signed_in()
     with own_server.client() as client:
         client.execute_command("ACL", "SETUSER", "default", "-eval", "-evalsha")
@@ -201,7 +208,7 @@ def test_the_server_refuses(own_server, admin_client):
 
 
 def test_across_pages_without_an_answer(own_server, admin_client, monkeypatch):
-    """Where the server goes away between two batches, the page says how many were ended."""
+    """If the server is gone between two batches, the page says how many sessions were ended."""
     monkeypatch.setattr("sessions_redis.admin.listing.END_MANY_BATCH_SIZE", 2)
     ids = [signed_in(seconds=1000 - 100 * number) for number in range(4)]
     end_many = registry.end_many
@@ -219,7 +226,7 @@ def test_across_pages_without_an_answer(own_server, admin_client, monkeypatch):
     assert logged().keys() == set(ids[:2])
 
 
-# Self-service, and its API
+# Self-service and its API
 
 
 @pytest.fixture
@@ -234,7 +241,10 @@ def phone(ada):
 
 @pytest.mark.parametrize("which", ["phone", "browser", "others"])
 def test_self_service(proxy, browser, phone, which):
-    """The page says that the visitor may have been signed out there, not that nobody was."""
+    """
+    The page says that the visitor may have been signed out there, and not that the session was
+    missing.
+    """
     path = {"phone": id_of(phone), "browser": id_of(browser), "others": "others"}[which]
     lose(proxy)
     response = browser.post(f"{LIST}{path}/end/")
@@ -247,7 +257,7 @@ def test_self_service(proxy, browser, phone, which):
 
 
 def test_the_api(proxy, browser, phone):
-    """So does the error of the API."""
+    """The error of the API says the same."""
     for path in (f"/api/sessions/{id_of(phone)}", "/api/sessions/?others=1"):
         other = signed_in(browser.get(LIST).context["user"])
         lose(proxy)
@@ -260,7 +270,7 @@ def test_the_api(proxy, browser, phone):
 
 
 def test_nobody_was_signed_out(own_server, settings, ada, monkeypatch):
-    """Where nothing was sent, self-service and API say what they say in any outage."""
+    """If nothing was sent, self-service and API give the same answer as in any outage."""
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
     browser = signed_in_browser(ada, page=LIST)
     own_server.stop()
@@ -270,7 +280,7 @@ def test_nobody_was_signed_out(own_server, settings, ada, monkeypatch):
     assert response.json() == {"error": "Sessions cannot be reached."}
 
 
-# The command
+# The management command
 
 
 @pytest.fixture
@@ -281,7 +291,7 @@ def three(ada):
 
 
 def test_the_command(proxy, three):
-    """It says who was signed out, who may have been, and who was not."""
+    """It says who was signed out, who may have been signed out, and who was not."""
     lose(proxy, spared=1)
     with pytest.raises(CommandError, match="does not answer") as error:
         run("endsessions", "eve", "ada", "bob")
@@ -292,7 +302,7 @@ def test_the_command(proxy, three):
 
 
 def test_the_command_that_only_looked(proxy, three):
-    """A reply that is lost before anything was to be ended ended nothing."""
+    """If the lost reply belongs to a command that only reads, nothing was ended."""
     proxy.losing = (scripts.PAGE.sha,)
     with pytest.raises(CommandError) as error:
         run("endsessions", "ada", "bob", "--all-but-newest")
@@ -302,7 +312,7 @@ def test_the_command_that_only_looked(proxy, three):
 
 
 def test_the_command_of_a_user_with_very_many(proxy, three, ada, monkeypatch):
-    """Of the steps before the one whose reply was lost it says how many sessions they ended."""
+    """It says how many sessions the earlier steps ended, before the step whose reply was lost."""
     monkeypatch.setattr(listings, "END_ALL_BATCH_SIZE", 2)
     for _ in range(5):
         signed_in(ada)
@@ -316,7 +326,7 @@ def test_the_command_of_a_user_with_very_many(proxy, three, ada, monkeypatch):
 
 
 def test_the_command_that_stopped_between_two_steps(own_server, three, ada, monkeypatch):
-    """Where the server was gone before the next step, that one ended nothing."""
+    """If the server was gone before the next step, that step ended nothing."""
     monkeypatch.setattr(listings, "END_ALL_BATCH_SIZE", 2)
     for _ in range(3):
         signed_in(ada)
@@ -331,12 +341,12 @@ def test_the_command_that_stopped_between_two_steps(own_server, three, ada, monk
     assert str(error.value).endswith("ada: 2 sessions ended before that.")
 
 
-# The error
+# The exception
 
 
 @pytest.fixture(params=["plain", "async"])
 def fails(request):
-    """``fails(name, …)``: the error of a function of the registry, or of its twin."""
+    """``fails(name, …)``: the error of a function of the registry, or of its asynchronous twin."""
 
     def plain(name, *arguments):
         with pytest.raises(SessionStoreUnavailable) as error:
@@ -353,7 +363,7 @@ def fails(request):
 
 @pytest.mark.parametrize("name", ["end", "end_many", "end_all_of"])
 def test_the_error(settings, session_redis, proxy, fails, name):
-    """It says whether the command may have been carried out."""
+    """It says whether the command may have taken effect."""
     argument = ["0" * 32] if name == "end_many" else "0" * 32
     lose(proxy)
     assert fails(name, argument).may_have_been_done
@@ -365,7 +375,7 @@ def test_the_error(settings, session_redis, proxy, fails, name):
 
 
 def test_no_connection_is_free(settings, session_redis, server):
-    """Where the command had to wait for a connection in vain, it was not sent."""
+    """If a command waited for a connection and got none, it was not sent."""
     options = {"max_connections": 1, "timeout": 0.01}
     settings.SESSION_REDIS = {**session_redis, "OPTIONS": options}
     command = [listings.end_many(conf.current().keyspace, ["0" * 32])]

@@ -1,4 +1,4 @@
-"""Promises 1, 2, 3, 10 and 11 where they are hard: with real processes, at the same time."""
+"""Promises 1, 2, 3, 10 and 11 in races between real processes."""
 
 import random
 import time
@@ -32,7 +32,7 @@ def run(session_redis, *jobs):
 
 
 def test_no_update_is_lost(session_redis, live):
-    """Of entries that eight processes set in one session, each its own, none is lost."""
+    """Eight processes set different entries of one session, and no entry is lost."""
     jobs = [
         ("write_entries", {"session_key": live.session_key, "name": f"p{number}", "times": WRITES})
         for number in range(PROCESSES)
@@ -80,7 +80,10 @@ def test_nothing_comes_back(session_redis, server, prefix, raw):
 
 @pytest.mark.parametrize("user", [None, "7"])
 def test_two_processes_cycle_one_session(session_redis, prefix, raw, user):
-    """Each gets a session of its own with what it had loaded, and the old key is dead."""
+    """
+    Each process gets a session of its own with the entries that it had loaded, and the old key no
+    longer exists.
+    """
     sessions = [SessionStore() for _ in range(CYCLES)]
     for session in sessions:
         session["color"] = "red"
@@ -99,13 +102,13 @@ def test_two_processes_cycle_one_session(session_redis, prefix, raw, user):
     assert raw.zcard(f"{prefix}:index") == 2 * CYCLES
     if user:
         assert raw.zcard(f"{prefix}:user:{user}") == 2 * CYCLES
-    # the sessions, the index, that of its half, and that of the user
+    # the sessions, the index of all, that of signed-in or anonymous sessions, and that of the user
     assert len(keys_of(raw, prefix)) == 2 * CYCLES + (3 if user else 2)
 
 
 @pytest.mark.parametrize("index", [True, False])
 def test_killed_writers_leave_no_key_without_ttl(settings, session_redis, prefix, raw, index):
-    """Writers killed at random leave no key without a TTL, and no session that is half there."""
+    """Writers that are killed at random leave no key without a TTL, and no incomplete session."""
     settings.SESSION_REDIS = {**session_redis, "INDEX": index}
     chance = random.Random(prefix)
     workers = [Worker(settings.SESSION_REDIS, "churn", seed=seed) for seed in range(KILLS)]

@@ -1,4 +1,4 @@
-"""Promises 4 and 13: how often the engine asks the server, and what it never asks."""
+"""Promises 4 and 13: how many round trips the engine takes, and which commands it never sends."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ from tests.servers import Server
 
 @pytest.fixture
 def proxy(settings, session_redis, server):
-    """A counting proxy, with a connection through it that knows every script."""
+    """A counting proxy, with a connection through it on which every script is known."""
     with Proxy(server.port) as proxy:
         settings.SESSION_REDIS = {**session_redis, "LOCATION": proxy.url}
         exercise(SessionStore())
@@ -22,7 +22,7 @@ def proxy(settings, session_redis, server):
 
 
 def exercise(session):
-    """Everything a session does, once."""
+    """Use every operation of a session once."""
     session["color"] = "red"
     session.create()
     session["_auth_user_id"] = "1"
@@ -59,7 +59,7 @@ def cleared(session):
     return session
 
 
-# What is done to a session, how it is prepared, and the round trips that takes.
+# The operations, their preparation, and the round trips that they take.
 OPERATIONS = {
     "construct a store": (lambda s: SessionStore(s.session_key), loaded, 0),
     "no cookie, session not touched": (lambda _: SessionStore(None).is_empty(), loaded, 0),
@@ -82,7 +82,7 @@ OPERATIONS = {
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_round_trips(proxy, operation):
-    """Each operation takes the round trips that the documentation promises."""
+    """Each operation takes as many round trips as the documentation promises."""
     operate, prepare, promised = OPERATIONS[operation]
     session = prepare(saved(color="red", _auth_user_id="1"))
     assert proxy.counted(operate, session) == promised
@@ -93,7 +93,7 @@ def test_round_trips(proxy, operation):
     [("aload", 1), ("asave", 1), ("acreate", 1), ("acycle_key", 1), ("adelete", 1), ("aflush", 1)],
 )
 def test_async_round_trips(proxy, method, promised):
-    """The asynchronous methods take as many round trips as the others."""
+    """The asynchronous methods take as many round trips as the synchronous ones."""
     session = saved(color="red")
 
     async def count():
@@ -107,7 +107,7 @@ def test_async_round_trips(proxy, method, promised):
 
 
 class Overriding(SessionStore):
-    """Every method that others call is overridden, as a site may do, and calls the engine's own."""
+    """Overrides every method that others call, as a site may do, and calls the original."""
 
     def load(self):
         return super().load()
@@ -138,7 +138,7 @@ class Overriding(SessionStore):
     "operation", ["get", "save", "create", "cycle_key", "flush", "save a new session"]
 )
 def test_round_trips_of_a_subclass(proxy, operation):
-    """Overridden methods are called on the way, in as many round trips."""
+    """Overridden methods are called without additional round trips."""
     stored = saved(color="red", _auth_user_id="1")
     session = Overriding(None if operation == "save a new session" else stored.session_key)
     if operation == "get":
@@ -172,7 +172,7 @@ def respond(view):
 
 @pytest.mark.parametrize("cookie", [None, "anything"])
 def test_a_request_that_does_not_touch_the_session_asks_nothing(proxy, settings, cookie):
-    """A request that does not touch its session costs no round trip, with or without a cookie."""
+    """A request that does not touch its session takes no round trip, with or without a cookie."""
     request = RequestFactory().get("/")
     if cookie:
         request.COOKIES[settings.SESSION_COOKIE_NAME] = cookie
@@ -180,7 +180,7 @@ def test_a_request_that_does_not_touch_the_session_asks_nothing(proxy, settings,
 
 
 def test_requests_of_a_session(proxy, settings):
-    """A request that reads takes one round trip, one that writes takes two."""
+    """A request that reads takes one round trip. A request that also writes takes two."""
     request = RequestFactory().get("/")
     request.COOKIES[settings.SESSION_COOKIE_NAME] = saved(color="red").session_key
     reads = respond(lambda request: request.session["color"] and None)
@@ -190,13 +190,16 @@ def test_requests_of_a_session(proxy, settings):
 
 
 def test_one_connection_is_enough(proxy):
-    """One thread's operations share one connection, and one that is never sent twice its own."""
+    """
+    The operations of one thread share one connection. Commands that are never sent twice have
+    another.
+    """
     exercise(SessionStore())
     assert proxy.connections == 2
 
 
 def test_commands_that_do_not_scale_are_never_sent(settings, session_redis, tmp_path):
-    """No KEYS, SCAN, CONFIG or RENAME reaches the server, whatever the engine does."""
+    """No KEYS, SCAN, CONFIG or RENAME reaches the server in any operation."""
     own = Server(tmp_path)
     try:
         settings.SESSION_REDIS = {**session_redis, "LOCATION": own.url}

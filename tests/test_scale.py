@@ -1,4 +1,4 @@
-"""The registry with 200,000 sessions: what it costs does not grow with them."""
+"""The registry with 200,000 sessions: its cost does not grow with their number."""
 
 import time
 
@@ -14,12 +14,12 @@ from tests.servers import Server
 SESSIONS = 200_000
 AT_ONCE = 20_000
 
-# Every second session has a user, each of whom has ten; all expire within a day.
+# Every second session has a user, each user has ten, and all sessions expire within a day.
 USERS = SESSIONS // 20
 PREFIX = "scale"
 DAY = 86_400
 
-# Written as the engine writes them, but by the server itself.
+# The server writes the keys itself, in the form in which the engine writes them.
 LOAD = """
 local prefix, first, last, users, now = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 for number = first, last do
@@ -48,7 +48,7 @@ end
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory):
-    """A server that holds them all."""
+    """A server with all these sessions."""
     server = Server(tmp_path_factory.mktemp("full"))
     with server.client(socket_timeout=60) as client:
         load = client.register_script(LOAD)
@@ -60,7 +60,7 @@ def full(tmp_path_factory):
 
 @pytest.fixture
 def cost(settings, full):
-    """``cost(function)`` returns what it returns, and its round trips; it prints the time."""
+    """``cost(function)`` returns the result and the number of round trips, and prints the time."""
     settings.SESSION_REDIS = {"LOCATION": full.url, "KEY_PREFIX": PREFIX}
     with Proxy(full.port) as proxy:
 
@@ -71,7 +71,7 @@ def cost(settings, full):
             print(f"{(time.perf_counter() - began) * 1000:.1f} ms", end=" ")
             settings.SESSION_REDIS = {"LOCATION": proxy.url, "KEY_PREFIX": PREFIX}
             SessionStore().exists("connects")
-            registry.end("0" * 32)  # what is sent once goes over connections of its own
+            registry.end("0" * 32)  # commands that are sent once have connections of their own
             before = proxy.round_trips
             function()
             return result, proxy.round_trips - before
@@ -82,7 +82,7 @@ def cost(settings, full):
 @pytest.mark.parametrize("page", [0, 1, 999, 1999])
 @pytest.mark.parametrize("latest_first", [True, False])
 def test_a_page(cost, page, latest_first):
-    """Any page of 100 takes two round trips, and is in the order of expiry."""
+    """Any page of 100 sessions takes two round trips, and is in the order of expiry."""
     selection = Selection(latest_first=latest_first)
     found, trips = cost(lambda: registry.latest(page * 100, page * 100 + 100, selection))
     expiries = [session.expires.timestamp() for session in found]
@@ -93,7 +93,7 @@ def test_a_page(cost, page, latest_first):
 
 @pytest.mark.parametrize("signed_in", [True, False])
 def test_a_page_of_half(cost, signed_in):
-    """So does a page of those who are signed in, or of those who are not."""
+    """The same holds for a page of signed-in or of anonymous sessions."""
     selection = Selection(signed_in=signed_in)
     found, trips = cost(lambda: registry.latest(50_000, 50_100, selection))
     assert len(found) == 100
@@ -102,7 +102,7 @@ def test_a_page_of_half(cost, signed_in):
 
 
 def test_the_end_of_the_list(cost):
-    """Behind the last page there is nothing, and no session is read."""
+    """A page behind the last one is empty, and reads no session."""
     found, trips = cost(lambda: registry.latest(SESSIONS, SESSIONS + 100))
     assert (found, trips) == ([], 1)
 
@@ -121,7 +121,7 @@ def test_counting(cost, selection, expected):
 
 
 def test_counting_by_time_left(cost):
-    """All 24 bars of a histogram take one round trip together, and no session is left out."""
+    """All 24 bars of a histogram take one round trip together, and count every session."""
     bounds = [DAY / 24 * number for number in range(25)]
     (signed_in, anonymous), trips = cost(lambda: registry.by_time_left(bounds))
     assert len(signed_in) == len(anonymous) == 24
@@ -135,14 +135,14 @@ def test_one_user(cost):
 
 
 def test_one_session(cost):
-    """A session is found, and one that is not there is not, in one round trip."""
+    """Finding a session, also one that does not exist, takes one round trip."""
     ((live,), _) = cost(lambda: registry.latest(123_456, 123_457))
     assert cost(lambda: registry.find(live.id).id) == (live.id, 1)
     assert cost(lambda: registry.find("0" * 32)) == (None, 1)
 
 
 def test_statistics(cost):
-    """A sample of a thousand takes three round trips."""
+    """A sample of a thousand sessions takes three round trips."""
     statistics, trips = cost(lambda: measure(1000))
     assert (statistics.live, statistics.sampled, statistics.drift) == (SESSIONS, 1000, 0)
     assert statistics.bytes_per_session > 0
@@ -150,7 +150,7 @@ def test_statistics(cost):
 
 
 def test_trimming(cost):
-    """With nothing to trim it is one round trip for each index."""
+    """If there is nothing to trim, that takes one round trip for each index."""
     assert cost(registry.trim) == (0, 3)
 
 

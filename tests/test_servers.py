@@ -1,4 +1,7 @@
-"""The suite's own rule for what is not installed: a failure in CI, never a skip."""
+"""
+The suite's rule for programs that are not installed: the test fails in CI, and is never skipped
+there.
+"""
 
 import pytest
 

@@ -1,9 +1,9 @@
 """
-Jobs that race: each runs in a process of its own, ``python -m tests.workers <job> <arguments>``.
+Jobs for races. Each runs in a process of its own: ``python -m tests.workers <job> <arguments>``.
 
-A worker says ``ready`` when it has set up and waits for a line before it begins, so that all of a
-race begin together. What a job does up to a ``yield`` belongs to setting up. What it returns is
-printed as JSON.
+A worker prints ``ready`` when it is prepared, and waits for a line before it begins. So all workers
+of a race begin together. A job prepares itself before its first ``yield``. Its result is printed as
+JSON.
 """
 
 import json
@@ -55,7 +55,7 @@ class Worker:
 
 
 def race(workers: list[Worker]) -> list[Any]:
-    """Let all begin together, and return what each returned."""
+    """Let all workers begin together, and return the result of each."""
     for worker in workers:
         worker.wait_ready()
     for worker in workers:
@@ -64,7 +64,7 @@ def race(workers: list[Worker]) -> list[Any]:
 
 
 def wait_for_turn(client: Any, turns: str, session_key: str) -> None:
-    """Return when the other worker says that this session is the next."""
+    """Return when the other worker announces that it uses this session next."""
     turn = None
     while turn != session_key:
         turn = client.blpop([turns], timeout=30)[1].decode()
@@ -72,7 +72,7 @@ def wait_for_turn(client: Any, turns: str, session_key: str) -> None:
 
 @job
 def write_entries(session_key: str, name: str, times: int) -> int:
-    """As many requests, each setting an entry of its own in one session."""
+    """Make so many requests, each of which sets an entry of its own in one session."""
     from sessions_redis.engine import SessionStore
 
     for number in range(times):
@@ -93,7 +93,7 @@ def increment_entry(session_key: str, times: int) -> int:
 
 @job
 def save_until_gone(session_keys: list[str], turns: str, url: str) -> dict[str, int]:
-    """Save each session again and again until it is gone, telling when each is under way."""
+    """Save each session repeatedly until it is gone, and announce each one when its turn begins."""
     import redis
     from django.contrib.sessions.backends.base import UpdateError
 
@@ -146,7 +146,7 @@ def end_when_told(session_keys: list[str], turns: str, url: str) -> int:
 
 @job
 def cycle_until_gone(session_keys: list[str], turns: str, url: str) -> int:
-    """Move each session from key to key until it is gone; how often it was moved."""
+    """Give each session new keys until it is gone. Returns how often."""
     import redis
     from django.contrib.sessions.backends.base import UpdateError
 
@@ -185,9 +185,9 @@ def end_all_when_told(session_keys: list[str], turns: str, url: str) -> list[int
 @job
 def cycle_until_ended(session_key: str, told: str, url: str) -> tuple[int, str | None]:
     """
-    Move a session from key to key until it is ended, or the key ``told`` is there.
+    Give a session new keys until it is ended, or until the key ``told`` exists.
 
-    Returns how often, and the key that it has in the end, or None if it was ended.
+    Returns how often, and the session's last key, or None if it was ended.
     """
     import redis
     from django.contrib.sessions.backends.base import UpdateError
@@ -210,7 +210,7 @@ def cycle_until_ended(session_key: str, told: str, url: str) -> tuple[int, str |
 
 @job
 def sign_in_until_told(user: str, told: str, url: str) -> int:
-    """Start one session of ``user`` after the other; how many."""
+    """Start sessions of ``user`` one after the other until told to stop. Returns how many."""
     import redis
 
     from sessions_redis.engine import SessionStore
@@ -227,7 +227,7 @@ def sign_in_until_told(user: str, told: str, url: str) -> int:
 
 @job
 def cycle(session_keys: list[str]) -> Generator[None, None, list[str | None]]:
-    """Cycle each session that was loaded before; their new keys."""
+    """Cycle each session, which was loaded before. Returns their new keys."""
     from sessions_redis.engine import SessionStore
 
     loaded = [SessionStore(session_key) for session_key in session_keys]
@@ -241,7 +241,7 @@ def cycle(session_keys: list[str]) -> Generator[None, None, list[str | None]]:
 
 @job
 def churn(seed: int) -> None:  # pragma: no cover - it is killed, and coverage with it
-    """Do everything that writes, in random order, until killed."""
+    """Do all operations that write, in random order, until killed."""
     from sessions_redis.engine import SessionStore
 
     chance = random.Random(seed)
