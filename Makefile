@@ -1,7 +1,7 @@
-# The two commands of the README, the checks that go with them, and the benchmarks.
-# PYTHON: what makes .venv, which is made anew if another Python made it. Without PYTHON, a .venv that
-# is there is kept. Set REDIS_URL to use a server of your own instead of the embedded one, and PORT
-# if port 8000 is busy.
+# The two commands of the README, checks for developers, and the benchmarks.
+# PYTHON: the Python that creates .venv. If another one created it, it is created again. Without
+# PYTHON, an existing .venv is kept. Set REDIS_URL to use your own server in place of the embedded
+# one, and PORT if port 8000 is busy.
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-# Which Python it is; of a virtual environment, the one that made it. Nothing if it does not run.
+# Prints which Python it is, or which one created the virtual environment. Nothing if it cannot run.
 WHICH := -c 'import sys; print(sys.hexversion, sys.base_prefix)' 2>/dev/null
 HAVE := $(shell $(BIN)/python $(WHICH))
 WANT := $(if $(filter command environment,$(origin PYTHON)),$(shell $(PYTHON) $(WHICH)),$(HAVE))
@@ -26,9 +26,9 @@ run: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist worksteal)
 
-# The same tests, and which lines they reach: takes half as long again. Package and tests are covered
-# whole. On Python 3.11 the report misses a few lines of tests that run after tasks were cancelled,
-# where that interpreter stops tracing.
+# The same tests, with a report of the lines that they run. It takes 1.5 times as long. The tests run
+# every line of the package and of the tests. On Python 3.11, the report misses a few lines of tests
+# after a task was cancelled, because that interpreter stops tracing there.
 coverage: $(INSTALLED)
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(or $(ARGS),--numprocesses 2 --dist worksteal)
@@ -40,7 +40,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Engines side by side, on REDIS_URL or a server of its own: ARGS="--quick", ARGS="memory scale".
+# Compares engines, on REDIS_URL or on a server of its own: ARGS="--quick", ARGS="memory scale".
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks $(ARGS)
 
@@ -48,7 +48,7 @@ $(VENV)/.installed-bench: $(INSTALLED) benchmarks/requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt
 	touch $@
 
-# Made anew when what is to be installed has changed.
+# Install again when the requirements have changed.
 $(INSTALLED): $(VENV)/pyvenv.cfg requirements.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	touch $@

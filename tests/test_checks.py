@@ -197,7 +197,7 @@ def test_options_that_redis_py_refuses(said, location, options, words):
     assert '"OPTIONS"' in found.msg
 
 
-def test_options_that_redis_py_refuses_with_the_bundled_server(said):
+def test_options_that_redis_py_refuses_with_the_embedded_server(said):
     """The options are checked for every kind of server."""
     setting = {"LOCATION": "embedded:///some/directory", "OPTIONS": {"sockettimeout": 1}}
     (text,) = texts(said(SESSION_REDIS=setting, DEBUG=True))
@@ -205,7 +205,7 @@ def test_options_that_redis_py_refuses_with_the_bundled_server(said):
 
 
 @pytest.mark.parametrize("retry", [3, "always"])
-def test_a_retry_that_is_none(said, retry):
+def test_a_retry_that_is_not_a_retry(said, retry):
     """A value of retry that is not a Retry is an error, and does not crash the check."""
     (text,) = texts(said(SESSION_REDIS={"LOCATION": HERE, "OPTIONS": {"retry": retry}}))
     assert "retry" in text
@@ -249,7 +249,7 @@ def test_a_missing_package(said, monkeypatch, package):
         ("unqualified", "cannot be created"),
     ],
 )
-def test_a_serializer_that_loses(said, serializer, words):
+def test_a_serializer_that_changes_values(said, serializer, words):
     """
     A serializer that does not return the value that it was given is one error, with the reason.
     """
@@ -260,7 +260,7 @@ def test_a_serializer_that_loses(said, serializer, words):
     assert "JSONSerializer" in found.hint
 
 
-def test_a_serializer_that_is_no_path(said):
+def test_a_serializer_that_is_not_a_path(said):
     """
     A serializer that is given as a class, not by its path, is an error, and does not crash the
     check.
@@ -453,7 +453,7 @@ def test_a_server_that_does_not_evict(deploying, evicting):
 
 
 @pytest.mark.parametrize("commands", [["-info"], ["-@all", "+eval"]])
-def test_a_server_that_does_not_tell(deploying, evicting, commands):
+def test_a_server_that_does_not_say_its_policy(deploying, evicting, commands):
     """If the user has no permission to ask, the check finds nothing. It never uses CONFIG."""
     with evicting.client() as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
@@ -473,7 +473,7 @@ def test_a_server_that_does_not_tell(deploying, evicting, commands):
         {},
     ],
 )
-def test_no_server_that_could_tell(deploying, setting):
+def test_no_server_that_could_answer(deploying, setting):
     """
     The check finds nothing if the server cannot be reached, is for development, or has no valid
     address.
@@ -634,7 +634,7 @@ def test_another_engine_without_our_setting(said, settings, name):
     assert said(SESSION_ENGINE=name, SESSION_SERIALIZER=f"{__name__}.TextSerializer") == []
 
 
-def test_a_setting_that_is_not_there(said, settings):
+def test_a_missing_setting(said, settings):
     """With our engine but without the setting, an error is reported."""
     del settings.SESSION_REDIS
     assert ids(said()) == ["E001"]

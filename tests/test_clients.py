@@ -445,7 +445,7 @@ def test_cancelled_commands_keep_no_connection(redis_at, server, prefix):
     assert asyncio.run(work()) == list("abcd")
 
 
-def test_a_loop_that_was_closed_without_shutdown(monkeypatch):
+def test_a_loop_that_was_closed_without_shutdown():
     """
     When another loop begins, the pools forget a loop that was closed without shutting down its
     generators.
@@ -455,9 +455,7 @@ def test_a_loop_that_was_closed_without_shutdown(monkeypatch):
     loop.close()
     ended = weakref.ref(loop)
     del loop
-    # Nothing can close the connections of a closed loop. Python warns about them, and redis-py may
-    # fail to close them.
-    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: None)
+    # Nothing can close the connections of a closed loop. Python warns about that.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         assert asyncio.run(clients.arun(CLIENT_ID))
@@ -660,7 +658,7 @@ def test_an_increment_is_never_sent_twice(execute, redis_at, lossy, keyspace, op
 
 
 @pytest.mark.parametrize("end", ["end", "end_many", "end_all_of"])
-def test_a_lost_reply_is_no_session_that_was_not_there(redis_at, proxy, raw, prefix, end):
+def test_a_lost_reply_does_not_look_like_a_missing_session(redis_at, proxy, raw, prefix, end):
     """
     Commands that end sessions are sent once. If the reply is lost, an error is raised, and not "no
     such session".
@@ -692,7 +690,7 @@ def test_the_sites_retry(execute, redis_at, proxy, keyspace, kind):
     assert proxy.came == 6
 
 
-def test_the_site_wants_no_retry(execute, redis_at, proxy, keyspace):
+def test_a_site_without_retries(execute, redis_at, proxy, keyspace):
     """A site can turn off retries."""
     redis_at(proxy.url, retry=Retry(NoBackoff(), 0))
     proxy.word, proxy.loses = b"HGETALL", 1
@@ -715,7 +713,7 @@ def told(execute, command=CLIENT_ID):
 
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss"])
-def test_nobody_listens(execute, redis_at, scheme):
+def test_no_server_at_the_address(execute, redis_at, scheme):
     """If no server listens at the address, the error names it and says what to check."""
     address = f"127.0.0.1:{free_port()}/0"
     redis_at(f"{scheme}://user:{ENCODED}@{address}?socket_timeout=1")
@@ -725,7 +723,7 @@ def test_nobody_listens(execute, redis_at, scheme):
     assert isinstance(cause, redis.ConnectionError)
 
 
-def test_no_socket(execute, redis_at, tmp_path):
+def test_a_missing_socket(execute, redis_at, tmp_path):
     """If the unix socket is missing, the error names its path."""
     redis_at(f"unix://user:{ENCODED}@{tmp_path}/redis.sock?db=1")
     message, cause = told(execute)
@@ -742,7 +740,7 @@ def test_a_server_that_hangs(execute, redis_at, silent):
 
 
 @pytest.mark.parametrize("garbage", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"$-7\r\n", b"*x\r\n"])
-def test_what_does_not_speak_redis(execute, redis_at, proxy, garbage):
+def test_a_program_that_does_not_speak_redis(execute, redis_at, proxy, garbage):
     """A reply that is not one of Redis is reported. The next command gets its own reply."""
     redis_at(proxy.url, retry=Retry(NoBackoff(), 0))
     assert execute(echo("before")) == "before"
@@ -857,7 +855,7 @@ def test_a_user_who_may_not(execute, redis_at, own, admin, keyspace):
     assert isinstance(cause, redis.exceptions.NoPermissionError)
 
 
-def test_a_database_that_is_not_there(execute, redis_at, server):
+def test_a_missing_database(execute, redis_at, server):
     """If LOCATION names a database beyond the server's last, the error says so."""
     redis_at(f"redis://127.0.0.1:{server.port}/999999")
     message, _ = told(execute)
@@ -953,7 +951,7 @@ def test_a_server_without_memory(execute, redis_at, own, admin, indexed):
     assert [key for key in admin.scan_iter() if not is_marker(admin, key)] == []
 
 
-def test_a_host_that_cannot_be(execute, redis_at):
+def test_an_invalid_host_name(execute, redis_at):
     """A host name that cannot be looked up at all is a wrong setting."""
     redis_at("redis://redis..example:6379/0")
     with pytest.raises(ImproperlyConfigured, match="has a host that is not a valid name"):
@@ -1011,7 +1009,7 @@ def test_options_that_redis_py_refuses(execute, redis_at, location, options):
         execute(CLIENT_ID)
 
 
-def test_no_limit_of_time(execute, redis_at, server):
+def test_no_time_limit(execute, redis_at, server):
     """A site can wait without a time limit."""
     redis_at(server.url, timeout=None, socket_timeout=None, socket_connect_timeout=None)
     pools.check()
@@ -1133,7 +1131,7 @@ def test_tls(execute, redis_at, encrypted, keyspace, by):
     assert execute(commands.load(keyspace, "a"))[b"color"] == b"1"
 
 
-def test_a_certificate_that_nobody_trusts(execute, redis_at, encrypted):
+def test_a_certificate_of_an_unknown_authority(execute, redis_at, encrypted):
     """The engine does not connect to a server whose certificate an unknown authority signed."""
     redis_at(encrypted.tls)
     message, _ = told(execute)
@@ -1246,7 +1244,7 @@ def directory(tmp_path):
     embedded.stop(path)
 
 
-def test_the_bundled_server(execute, redis_at, directory, keyspace):
+def test_the_embedded_server_starts(execute, redis_at, directory, keyspace):
     """The embedded server starts when it is first needed, in exactly the named directory."""
     redis_at(f"embedded://{directory}")
     pools.check()
@@ -1255,7 +1253,7 @@ def test_the_bundled_server(execute, redis_at, directory, keyspace):
     assert (directory / embedded.SOCKET).is_socket()
 
 
-def test_the_bundled_server_comes_back(execute, redis_at, directory, keyspace):
+def test_the_embedded_server_starts_again(execute, redis_at, directory, keyspace):
     """When an embedded server has ended, the next command starts it again with its data."""
     redis_at(f"embedded://{directory}")
     assert execute(commands.create(keyspace, "a", TTL, Changes({b"n": b"1"}))) is True
@@ -1265,7 +1263,7 @@ def test_the_bundled_server_comes_back(execute, redis_at, directory, keyspace):
     assert execute(commands.increment(keyspace, "a", b"n", 1)) == 2
 
 
-def test_options_that_redis_py_refuses_with_the_bundled_server(execute, redis_at, directory):
+def test_options_that_redis_py_refuses_with_the_embedded_server(execute, redis_at, directory):
     """Options that redis-py does not accept are a wrong setting also with the embedded server."""
     redis_at(f"embedded://{directory}", sockettimeout=1)
     with pytest.raises(ImproperlyConfigured, match="sockettimeout"):

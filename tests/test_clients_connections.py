@@ -218,7 +218,7 @@ def test_a_reply_too_many_for_several_tasks(runner, redis_at, relay, reading, la
         assert runner.run(together()) == words
 
 
-def test_a_reply_too_many_to_what_is_sent_once(execute, redis_at, relay, prefix):
+def test_a_reply_too_many_to_a_command_that_is_sent_once(execute, redis_at, relay, prefix):
     """
     An increment whose reply comes twice raises an error and is not sent again. The next command
     gets its own reply.
@@ -285,7 +285,7 @@ def test_a_notification(execute, redis_at, relay, loads, when):
 
 
 @pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
-def test_where_there_is_no_poll(execute, redis_at, relay, loads, later, monkeypatch):
+def test_a_system_without_poll(execute, redis_at, relay, loads, later, monkeypatch):
     """Windows has no poll(), and eventlet removes it. Then the connection uses select()."""
     monkeypatch.setattr(connections, "select", SimpleNamespace(select=select.select))
     redis_at(relay.url, protocol=2)
@@ -453,7 +453,7 @@ def test_an_idle_connection_that_works(execute, redis_at, relay, monkeypatch):
     assert relay.connections == made
 
 
-def test_what_may_be_repeated_over_a_connection_that_was_silently_dropped(execute, redis_at, relay):
+def test_a_repeatable_command_over_a_connection_that_was_silently_dropped(execute, redis_at, relay):
     """A command that may be repeated needs no check: its second attempt uses a new connection."""
     redis_at(relay.url, socket_timeout=2.0)
     assert execute(echo("before")) == "before"
@@ -519,7 +519,7 @@ def test_a_user_who_may_not_ping(execute, redis_at, tmp_path, monkeypatch):
         own.stop()
 
 
-def test_a_server_that_went_away_while_nobody_asked(execute, redis_at, relay, monkeypatch):
+def test_a_server_that_stopped_between_two_commands(execute, redis_at, relay, monkeypatch):
     """If the server stopped between two commands, the error says that it cannot be reached."""
     once = Command(("ECHO", "word"), bytes.decode, repeatable=False)
     redis_at(relay.url, socket_timeout=1.0, socket_connect_timeout=1.0)

@@ -76,7 +76,7 @@ def held(directory):
 
 @pytest.mark.usefixtures("root")
 @pytest.mark.parametrize("mode", [0o700, 0o755, 0o777])
-def test_a_directory_of_somebody_else(own, mode):
+def test_a_directory_of_another_user(own, mode):
     """
     Even root does not use another user's directory, and nothing in it changes. The error names the
     owner.
@@ -104,7 +104,7 @@ def test_another_user_than_root(shared):
 
 
 @pytest.mark.usefixtures("root")
-def test_a_server_of_somebody_else(own, settings):
+def test_a_server_of_another_user(own, settings):
     """A server that answers in another user's directory receives nothing: any user could run it."""
     settings.SESSION_REDIS = {"LOCATION": f"embedded://{own}"}
     path = embedded.ensure(own)
@@ -179,7 +179,7 @@ def test_a_foreign_server_later(own, foreign, settings, world):
     assert heard(foreign) == b""
 
 
-def test_a_system_that_does_not_say_whose_server_it_is(own, settings, monkeypatch):
+def test_a_system_that_does_not_say_who_runs_the_server(own, settings, monkeypatch):
     """
     On systems other than Linux, the engine checks only the owners of the directory and its files.
     """
@@ -218,7 +218,7 @@ def test_a_symbolic_link_in_it(file, own, tmp_path, target):
 
 
 @pytest.mark.usefixtures("root")
-def test_a_file_of_somebody_else_in_it(file, own):
+def test_a_file_of_another_user_in_it(file, own):
     """The engine does not use data, a log or a lock that another user has put there."""
     file.write_text("")
     os.chown(file, SOMEBODY, SOMEBODY)
@@ -298,7 +298,7 @@ def test_another_directory_in_its_place(tmp_path, own, settings):
 
 
 @pytest.mark.usefixtures("root")
-def test_a_link_of_somebody_else(shared, own):
+def test_a_link_of_another_user(shared, own):
     """A link of another user is refused as part of the path."""
     link = shared / "link"
     link.symlink_to(own)
@@ -308,7 +308,7 @@ def test_a_link_of_somebody_else(shared, own):
 
 
 @pytest.mark.usefixtures("root")
-def test_a_link_of_somebody_else_above(own, tmp_path):
+def test_a_link_of_another_user_above(own, tmp_path):
     """That also holds for links in parent directories outside of ``/tmp``."""
     link = tmp_path / "link"
     link.symlink_to(own.parent)
@@ -328,7 +328,7 @@ def test_links_of_this_user(own, tmp_path):
 
 @pytest.mark.usefixtures("root")
 @pytest.mark.parametrize("below", ["redis", "a/redis", "a/../b/redis"])
-def test_a_link_of_somebody_else_above_what_is_missing(tmp_path, below):
+def test_missing_directories_behind_a_link_of_another_user(tmp_path, below):
     """Behind a link of another user, nothing is created."""
     (tmp_path / "victim").mkdir()
     link = tmp_path / "link"
@@ -356,7 +356,7 @@ def test_a_link_that_appears_meanwhile(own, tmp_path, monkeypatch):
         create_private(link / own.name)
 
 
-def test_a_link_of_this_user_above_what_is_missing(tmp_path):
+def test_missing_directories_behind_a_link_of_this_user(tmp_path):
     """Behind a link of this user, missing directories are created."""
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to("there")
@@ -386,7 +386,7 @@ def test_links_to_links(tmp_path):
     assert f"{tmp_path / '50'}: it is a symbolic link" in refusal(tmp_path / "50")
 
 
-def test_a_directory_that_is_not_there(tmp_path, settings):
+def test_a_missing_directory(tmp_path, settings):
     """A check creates nothing."""
     settings.SESSION_REDIS = {"LOCATION": f"embedded://{tmp_path / 'redis'}"}
     pools.check()

@@ -299,7 +299,7 @@ def test_exit_waits_for_the_server(directory, user):
     assert is_free(directory)
 
 
-def test_started_again_by_who_still_needs_it(directory, user, connect):
+def test_another_process_starts_it_again(directory, user, connect):
     """When the starter has ended, another process that needs the server starts it again."""
     starter, other = user(), user()
     first = starter.begins()
@@ -364,7 +364,7 @@ def test_ending_server_keeps_the_next_one_out(directory, user, connect, monkeypa
     assert server_of(connect()) != server
 
 
-def test_stop_does_not_wait_for_ever(directory, connect, monkeypatch):
+def test_stop_waits_for_a_limited_time(directory, connect, monkeypatch):
     """A server that does not end in time goes on alone until it ends."""
     monkeypatch.setattr(embedded, "STOP_TIMEOUT", 0.1)
     embedded.ensure(directory)

@@ -288,7 +288,7 @@ def test_a_fork_in_memory(lock, finds):
     assert run(IN_MEMORY, lock).stdout == finds
 
 
-def test_a_lock_of_memory_that_nobody_releases(monkeypatch):
+def test_a_lock_of_memory_that_is_never_released(monkeypatch):
     """In such a child, a location whose server stays locked gets another server."""
     monkeypatch.setattr(pools, "_in_memory", {})
     made = [pools._server_in_memory("memory://locked", process, Locked) for process in (1, 1, 2)]

@@ -103,7 +103,7 @@ def test_a_connection_is_not_trusted_for_long(pooled, raw, monkeypatch):
     assert client_id(kept.take().connection) != first
 
 
-def test_a_connection_that_cannot_be_made_again(tmp_path, monkeypatch):
+def test_a_connection_that_cannot_be_opened_again(tmp_path, monkeypatch):
     """If a thread does not get a connection, another can take its place when the server is back."""
     own = Server(tmp_path)
 
@@ -145,7 +145,7 @@ def test_threads_share_few_connections(pooled):
             future.result()
 
 
-def test_who_waits_gets_what_is_given_back(pooled):
+def test_a_waiting_thread_gets_a_connection_that_is_given_back(pooled):
     """A connection that is given back goes to the thread that waits for it."""
     kept = pooled(1)
     lease = kept.take()
@@ -278,7 +278,7 @@ def test_tasks_share_few_connections(server):
     asyncio.run(work_together())
 
 
-def test_who_came_first_is_served_first(server):
+def test_tasks_are_served_in_the_order_they_come(server):
     """
     Tasks get connections in the order in which they came. None reaches its time limit because of
     later tasks.
@@ -327,7 +327,7 @@ def test_cancelled_tasks_keep_no_connection(server, monkeypatch):
     asyncio.run(cancel_many())
 
 
-def test_a_reply_nobody_read_is_not_taken_for_anothers(live, raw):
+def test_an_unread_reply_does_not_reach_another_request(live, raw):
     """A request that is interrupted while it waits does not leave its reply to the next request."""
     other = SessionStore()
     other["color"] = "blue"

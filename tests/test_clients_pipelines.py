@@ -73,7 +73,7 @@ def trips(at, server):
     ("asked", "expected"),
     [(0, 1), (1, 2), (PIPELINE_LIMIT, 2), (PIPELINE_LIMIT + 1, 3), (3 * PIPELINE_LIMIT, 4)],
 )
-def test_who_asks_at_the_same_time_shares_a_round_trip(trips, asked, expected):
+def test_commands_at_the_same_time_share_a_round_trip(trips, asked, expected):
     """
     Up to ``PIPELINE_LIMIT`` commands share a round trip. The command that was sent first has its
     own.
@@ -81,7 +81,7 @@ def test_who_asks_at_the_same_time_shares_a_round_trip(trips, asked, expected):
     assert trips(lambda: together(*[echo("word")] * asked)) == expected
 
 
-def test_who_is_alone_does_not_wait(at, server):
+def test_a_lone_command_does_not_wait(at, server):
     """
     Commands that are sent one after the other are sent at once, each in its round trip. No task is
     started for them.
@@ -141,7 +141,7 @@ def test_few_connections_serve_many(at, server, raw, prefix):
     assert asyncio.run(ask()) == 2
 
 
-def test_what_asks_much_is_nobody_elses_burden(trips):
+def test_many_commands_of_one_task_do_not_delay_others(trips):
     """A task that sends many commands at once has an exchange of its own."""
 
     async def ask():
@@ -156,7 +156,7 @@ def test_what_asks_much_is_nobody_elses_burden(trips):
     assert trips(ask) == 3
 
 
-def test_a_refusal_is_its_own_alone(raw, prefix):
+def test_a_refusal_reaches_only_its_own_task(raw, prefix):
     """If the server refuses the command of one task, the others still get their answers."""
     raw.set(f"{prefix}:text", "text", ex=60)
     keyspace = Keyspace(prefix)
@@ -170,7 +170,7 @@ def test_a_refusal_is_its_own_alone(raw, prefix):
     assert good == "good"
 
 
-def test_what_cannot_be_sent_is_its_own_alone():
+def test_a_command_that_cannot_be_encoded_fails_alone():
     """A command that redis-py cannot encode fails before it is combined with others."""
     failed, good = asyncio.run(together(Command(("ECHO", object()), bytes), echo("good")))
     assert isinstance(failed.__cause__, redis.DataError)
@@ -178,7 +178,7 @@ def test_what_cannot_be_sent_is_its_own_alone():
 
 
 @pytest.mark.parametrize("turns", range(8))
-def test_who_is_cancelled_takes_nobody_along(turns):
+def test_a_cancelled_task_does_not_cancel_others(turns):
     """A cancelled task does not cancel the others, before or after the exchange has begun."""
 
     async def ask():
@@ -215,7 +215,7 @@ def test_all_are_cancelled():
     asyncio.run(ask())
 
 
-def test_a_loop_that_ends_meanwhile(recwarn, prefix):
+def test_a_loop_that_ends_during_an_exchange(recwarn, prefix):
     """When a loop ends, its exchanges are cancelled with it, without a message."""
     waiting = Command(("BLPOP", f"{prefix}:nothing", 5), lambda reply: reply)
 
@@ -229,7 +229,7 @@ def test_a_loop_that_ends_meanwhile(recwarn, prefix):
     assert list(recwarn) == []
 
 
-def test_an_outage_is_told_to_all(at, server):
+def test_each_task_gets_an_error_in_an_outage(at, server):
     """In an outage, each task gets an error of its own. Afterwards all get answers again."""
 
     async def ask(proxy):

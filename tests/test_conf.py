@@ -157,7 +157,7 @@ def test_a_problem(name):
 
 
 @pytest.mark.parametrize("network", [1, True, b"\0\0\0\1"])
-def test_a_proxy_that_is_no_text(network):
+def test_a_proxy_that_is_not_text(network):
     """A network that is not given as text is refused, whatever its value."""
     (problem,) = problems(setting_with(TRUSTED_PROXIES=[network]))
     assert problem.id == "sessions_redis.E004"
@@ -222,7 +222,7 @@ OLD_STYLE = {
 
 
 @pytest.mark.parametrize("name", OLD_STYLE)
-def test_a_setting_of_django_sessions_redis_kind(name):
+def test_a_setting_of_django_redis_sessions(name):
     """For a setting of django-redis-sessions, the hint says what replaces it, without its value."""
     value, instead = OLD_STYLE[name]
     (problem,) = problems({name: value})
@@ -248,7 +248,7 @@ def test_an_old_setting_is_one_problem():
     ]
 
 
-def test_all_problems_are_told():
+def test_all_problems_are_reported():
     """Each mistake is a problem of its own."""
     setting = {"LOCATON": HERE, "KEY_PREFIX": "", "INDEX": None, "INDEX_SHARDS": 2}
     assert [found.id[-4:] for found in problems(setting)] == [
@@ -285,7 +285,7 @@ def test_the_defaults(settings):
     )
 
 
-def test_what_is_set(settings):
+def test_the_values_that_are_set(settings):
     """The values in the setting are used."""
     settings.SESSION_REDIS = {
         "LOCATION": HERE,
@@ -308,7 +308,7 @@ def test_what_is_set(settings):
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_setting_is_told_at_use(settings, name):
+def test_a_wrong_setting_is_reported_at_use(settings, name):
     """
     Using a setting with a mistake raises ImproperlyConfigured with the first problem, each time.
     """
@@ -319,7 +319,7 @@ def test_a_wrong_setting_is_told_at_use(settings, name):
         assert str(caught.value) == str(next(problems(WRONG[name][0])))
 
 
-def test_a_setting_that_is_not_there(settings):
+def test_a_missing_setting(settings):
     """Using a missing setting raises ImproperlyConfigured."""
     del settings.SESSION_REDIS
     with pytest.raises(ImproperlyConfigured, match="SESSION_REDIS is not set"):
@@ -341,7 +341,7 @@ def test_an_overridden_setting_is_read_again():
     assert conf.current() == before
 
 
-def test_another_setting_is_none_of_its_business():
+def test_overriding_another_setting():
     """Overriding another setting does not make this one be read again."""
     before = conf.current()
     with override_settings(SESSION_COOKIE_AGE=1):

@@ -233,7 +233,7 @@ def test_self_service(client, ada, good, damaged):
 
 
 @pytest.mark.parametrize("member", NO_IDS)
-def test_members_that_are_no_ids_are_dropped(ada, good, raw, prefix, member):
+def test_members_that_are_not_ids_are_removed(ada, good, raw, prefix, member):
     """
     Reading a list removes such members from the index, and from the other indexes of the same
     sessions.
@@ -247,7 +247,7 @@ def test_members_that_are_no_ids_are_dropped(ada, good, raw, prefix, member):
     assert registry.count() == 2
 
 
-def test_a_hash_under_a_name_that_is_no_id(ada, good, raw, prefix):
+def test_a_hash_under_a_name_that_is_not_an_id(ada, good, raw, prefix):
     """It is not a session: its member is removed from the index, and the hash is not changed."""
     hash_under_no_id(Damaged(raw, prefix, str(ada.pk)))
     assert "no-id" not in [session.id for session in registry.latest()]
@@ -302,7 +302,7 @@ def test_any_metadata(values, pttl, now):
         assert str(Session.of(found)).isprintable()
 
 
-def test_an_empty_user_is_nobody(admin_client, raw, prefix):
+def test_an_empty_user_is_anonymous(admin_client, raw, prefix):
     """An empty ``@user`` means no user, as in the scripts."""
     id = signed_in()
     raw.hset(f"{prefix}:{id}", "@user", "")
@@ -338,7 +338,7 @@ def test_null_characters(admin_client, ended):
     assert ended == [(id, pk, "admin")]
 
 
-def test_null_characters_of_who_signs_in_meanwhile(admin_client, monkeypatch):
+def test_null_characters_of_a_user_who_signs_in_meanwhile(admin_client, monkeypatch):
     """The log accepts such a user whose sessions were not known before they were ended."""
     end, ids = registry.end_each_of, []
 
@@ -351,7 +351,7 @@ def test_null_characters_of_who_signs_in_meanwhile(admin_client, monkeypatch):
     assert LogEntry.objects.get().object_repr == rf"{ids[0][:8]} (user a\x00b)"
 
 
-def test_sampling_takes_no_id_for_gone(raw, prefix):
+def test_sampling_counts_members_that_are_not_ids(raw, prefix):
     """A member of the index that is not an ID counts as drift."""
     signed_in()
     raw.zadd(f"{prefix}:index", {b"\xff\xfe": LATER, "index": time.time() + 1000, "x": "inf"})

@@ -42,7 +42,7 @@ from tests.test_config import PRODUCTION, run
         ("REDIS_URL", "memory://"),
     ],
 )
-def test_what_is_for_development_is_refused_in_production(name, value):
+def test_values_for_development_are_refused_in_production(name, value):
     """
     In production, a value for development is refused from every source. The message names the
     variable and a correct value.
@@ -189,7 +189,7 @@ def test_trusted_proxies(text, networks):
 @pytest.mark.parametrize(
     "text", ["*", "proxy", "10.0.0.1/8", "10", "10.0.0.0/8;unix", "UNIX", "0.0.0.0/0", "::/0"]
 )
-def test_what_is_no_proxy(text):
+def test_values_that_are_not_a_proxy(text):
     """The message names the variable, the wrong part, and what to write."""
     with pytest.raises(
         ImproperlyConfigured, match=r"^TRUSTED_PROXIES has .* such as 10"

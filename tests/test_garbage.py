@@ -254,7 +254,7 @@ def unavailable(operation, world, session):
 
 
 @each_world
-def test_no_garbage_passes_for_an_answer(garbler, use, visitor, world):
+def test_garbage_never_counts_as_an_answer(garbler, use, visitor, world):
     """Operations fail on every kind of garbage, and the session does not change."""
     sessions = {name: visitor() for name in OPERATIONS}
     keys = {name: session.session_key for name, session in sessions.items()}
@@ -336,7 +336,7 @@ def test_garbage_on_connecting(garbler, use, visitor, world, server):
 
 
 @each_world
-def test_a_connection_that_was_greeted_with_garbage(garbler, use, visitor, world):
+def test_a_connection_that_received_garbage_while_signing_in(garbler, use, visitor, world):
     """
     After an error that is not its own, redis-py would leave the connection open, before sign-in is
     complete.
@@ -356,10 +356,8 @@ def test_a_connection_that_was_greeted_with_garbage(garbler, use, visitor, world
 
 @each_world
 @pytest.mark.skipif(
-    "retry_socket_connect" not in signature(redis.Connection.connect_check_health).parameters
-    if hasattr(redis.Connection, "connect_check_health")
-    else True,
-    reason="this redis-py greets once, whatever breaks the connection meanwhile",
+    "retry_socket_connect" not in signature(redis.Connection.connect_check_health).parameters,
+    reason="this redis-py signs in only once, even if the connection breaks",
 )
 def test_garbage_once_on_connecting(garbler, use, visitor, world):
     """A new connection signs in, and the command gets its answer."""
@@ -371,7 +369,7 @@ def test_garbage_once_on_connecting(garbler, use, visitor, world):
         assert garbler.said[-1][0] not in garbler.garbled
 
 
-def test_an_option_that_does_not_fit_is_no_garbage(use):
+def test_an_option_that_does_not_fit_is_not_garbage(use):
     """The synchronous connection cannot use an asynchronous parser, and its error says so."""
     use({"parser_class": _AsyncRESP2Parser, "protocol": 2})
     with pytest.raises(AttributeError, match="_reader"):
@@ -385,7 +383,7 @@ class Tokens(CredentialProvider):
         raise ValueError("there is no token")
 
 
-def test_an_error_of_a_credential_provider_is_no_garbage(use):
+def test_an_error_of_a_credential_provider_is_not_garbage(use):
     """The site's own error is raised unchanged."""
     use({"credential_provider": Tokens()})
     with pytest.raises(ValueError, match="there is no token"):
@@ -459,7 +457,7 @@ def test_garbage_among_the_replies_to_several_tasks(garbler, use, visitor):
 
 
 @each_world
-def test_an_error_that_nobody_knows(garbler, use, visitor, world):
+def test_an_unknown_error(garbler, use, visitor, world):
     """An unknown error is a refusal by the server. The command is not sent again."""
     session = visitor()
     use(world.options | TWICE)
@@ -470,7 +468,7 @@ def test_an_error_that_nobody_knows(garbler, use, visitor, world):
     assert [name for _, name in garbler.said][-1] == b"EVALSHA"
 
 
-def test_what_is_said_of_garbage(garbler, use, visitor):
+def test_the_message_about_garbage(garbler, use, visitor):
     """
     The message has the likely cause and the remedy. It contains no received data, which may belong
     to another session.

@@ -110,7 +110,7 @@ def test_the_default_of_redis_py(lacking, create):
     assert (error is not None) == (redis.VERSION >= (8,))
 
 
-def test_a_proxy_that_closes_what_it_does_not_know(create):
+def test_a_proxy_that_closes_the_connection_on_unknown_commands(create):
     """If a proxy closes the connection on HELLO, as twemproxy does, the error says so."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 

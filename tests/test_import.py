@@ -106,7 +106,7 @@ def test_a_pure_module(path):
 
 
 @pytest.mark.parametrize("path", LUA, ids=lambda path: path.stem)
-def test_a_script_says_what_it_takes(path):
+def test_a_script_begins_with_its_arguments(path):
     """A script begins with what it does, its KEYS, its ARGV and what it returns, in that order."""
     text = path.read_text()
     header = re.match(r"(-- .+\n)+\n", text)
@@ -127,7 +127,7 @@ def test_every_script_is_sent():
         assert sum(text.endswith(path.read_text()) for text in texts) == (path.stem not in SHARED)
 
 
-def test_a_script_defines_what_it_calls():
+def test_a_script_defines_the_functions_it_calls():
     """A shared part is put in front of a script once."""
     for value in vars(scripts).values():
         if isinstance(value, scripts.Script):
@@ -140,7 +140,7 @@ def test_the_package_is_typed():
     assert (PACKAGE / "py.typed").read_text() == ""
 
 
-def test_without_what_only_unix_has():
+def test_without_modules_of_unix():
     """
     Without fcntl, the engine works, and the error of embedded:// says to set another location.
     """

@@ -61,7 +61,7 @@ def test_a_store_may_have_its_own_cookie_age(raw, prefix):
 
 @pytest.mark.parametrize("expiry", [-10, -0.5, timedelta(seconds=-10), timedelta(seconds=-1)])
 @pytest.mark.parametrize("write", ["save", "create", "cycle_key"])
-def test_no_time_left_means_gone(live, raw, prefix, expiry, write):
+def test_no_time_left_means_deleted(live, raw, prefix, expiry, write):
     """A session that is saved with no time left is gone, with its index entries, and stays gone."""
     live["_auth_user_id"] = "1"
     live.save()
@@ -76,7 +76,7 @@ def test_no_time_left_means_gone(live, raw, prefix, expiry, write):
 
 
 @pytest.mark.parametrize("expiry", [10**18, MAX_TTL + 1, float(10**30)])
-def test_an_absurd_expiry_is_cut(raw, prefix, expiry):
+def test_a_very_long_expiry_is_shortened(raw, prefix, expiry):
     """An age that Redis cannot store leaves no key without TTL: the longest possible TTL is set."""
     session = SessionStore()
     session.set_expiry(expiry)
@@ -85,7 +85,7 @@ def test_an_absurd_expiry_is_cut(raw, prefix, expiry):
 
 
 @pytest.mark.parametrize("expiry", ["never", float("nan"), object()])
-def test_an_expiry_that_is_none(live, raw, prefix, expiry):
+def test_an_invalid_expiry(live, raw, prefix, expiry):
     """A value that is not a valid expiry raises before anything is written."""
     before = live.inspect().fields
     live["_session_expiry"] = expiry
@@ -95,7 +95,7 @@ def test_an_expiry_that_is_none(live, raw, prefix, expiry):
     assert live.inspect().fields == before
 
 
-def test_times_are_the_servers(live, raw, prefix):
+def test_times_come_from_the_server(live, raw, prefix):
     """
     The score in the index is the expiry of the hash. The times of creation and update come from the
     server.

@@ -212,7 +212,7 @@ OPERATIONS = [
 
 
 @pytest.fixture(autouse=True)
-def _nobody_signs_in(monkeypatch):
+def _do_not_update_last_login(monkeypatch):
     """Signing in does not write the time into a user's row, because there is no such row."""
     monkeypatch.setattr(user_logged_in, "receivers", [])
 
@@ -276,7 +276,7 @@ def test_the_lifetime_is_asked_for(world, name, operation):
 
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("operation", [save_new, create, cycle])
-def test_a_key_of_ones_own(world, operation):
+def test_a_subclass_that_chooses_keys(world, operation):
     """
     A subclass can choose new keys, for synchronous and asynchronous code, as with Django's engines.
     """

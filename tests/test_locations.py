@@ -164,7 +164,7 @@ def test_a_location_that_is_badly_encoded(location):
         ("redis://user:secret@ho..st/0", "has a host that is not a valid name"),
     ],
 )
-def test_what_is_wrong_beside_the_password(location, words):
+def test_mistakes_beside_the_password(location, words):
     """Other mistakes are reported as they are, without a word about passwords."""
     (problem,) = conf.problems({"LOCATION": location})
     assert words in problem.message
@@ -175,7 +175,7 @@ def test_what_is_wrong_beside_the_password(location, words):
     "location",
     ["unix:///run/redis@1.sock", "redis://host/0\n", "redis://:p%@host", "redis://:%zz@h"],
 )
-def test_what_is_not_badly_encoded(location):
+def test_locations_that_are_correctly_encoded(location):
     """The path of a socket may have an @, and a single % stands for itself."""
     assert list(conf.problems({"LOCATION": location})) == []
 

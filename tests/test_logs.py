@@ -101,7 +101,7 @@ def assert_harmless(caplog):
         assert record.getMessage().isprintable(), record.getMessage()
 
 
-def test_what_is_escaped():
+def test_characters_that_are_escaped():
     """Characters that cannot be printed are escaped. Escaping twice changes nothing."""
     assert logs.printable(HOSTILE) == ESCAPED
     assert logs.printable(ESCAPED) == ESCAPED
@@ -121,7 +121,7 @@ def test_every_argument_of_every_line(caplog, argument):
     assert {record.pathname for record in caplog.records} == {__file__}
 
 
-def test_there_is_no_other_log():
+def test_the_package_has_only_one_kind_of_logger():
     """Neither the package nor the site has a logger that writes arguments unescaped."""
     for path in PACKAGE.rglob("*.py"):
         calls = [node for node in ast.walk(ast.parse(path.read_text())) if type(node) is ast.Call]
@@ -166,7 +166,7 @@ def test_a_request_while_redis_is_away_under_asgi(away, caplog):
     assert r"/a/x\nCRITICAL audit\r\x1b[31m" in caplog.text
 
 
-def test_what_redis_says(hostile, caplog):
+def test_errors_of_redis(hostile, caplog):
     """The text of an error is escaped, in every place that shows it."""
     browser = Client(raise_request_exception=False)
     browser.cookies["sessionid"] = "x" * 32
@@ -182,7 +182,7 @@ def test_what_redis_says(hostile, caplog):
 
 
 @pytest.mark.django_db
-def test_what_a_command_prints(capsys):
+def test_the_output_of_a_command(capsys):
     """The name of a user is escaped, because a site may take it from elsewhere."""
     User.objects.create(username="ada\nroot: 5 sessions\x1b[8m")
     call_command("endsessions", "ada\nroot: 5 sessions\x1b[8m")

@@ -269,7 +269,7 @@ def test_the_api(proxy, browser, phone):
     assert registry.find(other) is None
 
 
-def test_nobody_was_signed_out(own_server, settings, ada, monkeypatch):
+def test_nothing_was_sent_to_the_server(own_server, settings, ada, monkeypatch):
     """If nothing was sent, self-service and API give the same answer as in any outage."""
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
     browser = signed_in_browser(ada, page=LIST)
@@ -301,7 +301,7 @@ def test_the_command(proxy, three):
     assert registry.count() == 1
 
 
-def test_the_command_that_only_looked(proxy, three):
+def test_the_command_that_only_read(proxy, three):
     """If the lost reply belongs to a command that only reads, nothing was ended."""
     proxy.losing = (scripts.PAGE.sha,)
     with pytest.raises(CommandError) as error:

@@ -135,7 +135,7 @@ def test_json_that_is_nested_deeper_than_python_goes():
 # By pattern
 
 
-def test_looks():
+def test_a_value_that_looks_like_a_secret():
     """A value that looks like a secret is hidden under any name, also in a number or a key."""
     assert mask("note", TOKEN) == Why.TOKEN.placeholder
     assert mask("number", int(CARD.replace(" ", ""))) == Why.CARD.placeholder
@@ -146,7 +146,7 @@ def test_looks():
 
 
 @pytest.mark.parametrize("name", ["_auth_user_id", "_auth_user_backend"])
-def test_what_django_needs(name):
+def test_the_entries_that_django_needs(name):
     """The user of a session stays visible, even if the primary key looks like random text."""
     assert mask(name, uuid.UUID(int=2**127 + 12345).hex) == uuid.UUID(int=2**127 + 12345).hex
 
@@ -226,7 +226,7 @@ def test_values_that_json_does_not_know():
     assert mask("note", lazy(lambda: f"a {TOKEN}", str)()) == f"a {Why.TOKEN.placeholder}"
 
 
-def test_rings():
+def test_lists_that_contain_themselves():
     """A list that contains itself is hidden from a certain depth on."""
     ring = ["red"]
     ring.append(ring)
@@ -378,7 +378,7 @@ def test_indented_json():
         ("\ud800", '"\\ud800"'),
     ],
 )
-def test_what_json_cannot_hold(value, shown):
+def test_values_that_json_cannot_contain(value, shown):
     """Of a value that JSON cannot contain, only the class is shown."""
     assert masked_json("note", value) == shown
 

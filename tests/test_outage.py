@@ -70,7 +70,7 @@ def whoami(request):
     return HttpResponse(request.session.get("_auth_user_id", "nobody"))
 
 
-def test_an_outage_logs_nobody_out(outage):
+def test_an_outage_signs_nobody_out(outage):
     """
     During an outage no response comes from an empty session. Afterwards all users are still signed
     in.

@@ -202,7 +202,7 @@ def test_a_server_that_hangs(site, redis, red, caplog):
     assert len(mail.outbox) == 1
 
 
-def test_what_a_mail_says(site, redis, caplog):
+def test_the_content_of_a_mail(site, redis, caplog):
     """A mail contains no settings, so neither LOCATION nor its password, also in HTML."""
     handler = AdminEmailHandler(include_html=True)
     logging.getLogger("django.request").addHandler(handler)
@@ -308,7 +308,7 @@ def test_a_full_server_that_goes_away(site, redis, red, caplog):
     ]
 
 
-def test_damage_is_no_outage(site, redis, caplog):
+def test_damage_is_not_an_outage(site, redis, caplog):
     """A damaged index is only logged in warnings, which send no mail."""
     with redis.client() as client:
         client.set(f"{conf.current().key_prefix}:index", "damaged")
@@ -317,7 +317,7 @@ def test_damage_is_no_outage(site, redis, caplog):
     assert errors(caplog) == mail.outbox == []
 
 
-def test_load_is_no_outage(caplog):
+def test_load_is_not_an_outage(caplog):
     """More requests at a time than connections are not an outage either."""
     busy = SessionStoreUnavailable("All connections of this process are in use.")
     busy.__cause__ = RedisConnectionError("No connection available.")
@@ -332,7 +332,7 @@ AWAY = SessionStoreUnavailable("Redis is away.")
 ASKED = [commands.exists(commands.Keyspace("any"), "0" * 32)]
 
 
-def test_old_news(caplog):
+def test_late_results(caplog):
     """The result of a command that was sent before an outage began or ended changes nothing."""
     outages = Outages()
     early = now()
@@ -348,7 +348,7 @@ def test_old_news(caplog):
     assert len(errors(caplog)) == 3
 
 
-def test_what_comes_while_a_line_is_written(caplog):
+def test_failures_while_a_line_is_written(caplog):
     """
     Other threads do not wait for the thread that writes the log line, which may be sending a mail.
     """

@@ -261,7 +261,7 @@ def test_signing_in_and_out(visitor, project, raw):
     assert visitor.get("/api/user/noah").json["sessionId"] not in {before, signed_in}
 
 
-def test_no_page_asks_for_what_is_not_there(visitor):
+def test_no_page_requests_a_missing_address(visitor):
     """Visiting every page leaves no 404 in the log."""
     for path in ("/", "/api/user/noah", "/favicon.ico", "/admin/login/"):
         assert visitor.get(path).status == 200

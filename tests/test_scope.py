@@ -89,7 +89,7 @@ def test_an_entry_is_the_sessions(name, key, entry):
 
 
 @pytest.mark.parametrize("name", [None, 1, b"ada", ("ada",)])
-def test_a_name_that_is_no_text(name):
+def test_a_name_that_is_not_text(name):
     """A name that is not a string is refused."""
     with pytest.raises(TypeError, match=f"not {type(name).__name__}"):
         SessionStore().scope(name)
@@ -99,7 +99,7 @@ KEYS_THAT_ARE_NO_TEXT = [None, 1, b"apples", ("apples",)]
 
 
 @pytest.mark.parametrize("key", KEYS_THAT_ARE_NO_TEXT)
-def test_a_key_that_is_no_text(key):
+def test_a_key_that_is_not_text(key):
     """A key that is not a string is refused, and nothing is stored. Such a key is in no scope."""
     session = SessionStore()
     scope = session.scope("ada")
@@ -119,7 +119,7 @@ def test_a_key_that_is_no_text(key):
 
 
 @pytest.mark.parametrize("key", KEYS_THAT_ARE_NO_TEXT)
-def test_a_key_that_is_no_text_asynchronously(key):
+def test_a_key_that_is_not_text_asynchronously(key):
     """The asynchronous methods refuse such a key as well."""
     session = SessionStore()
     scope = session.scope("ada")
@@ -165,7 +165,7 @@ def test_a_scope_is_a_mapping(reopened):
     assert reopened["color"] == "red"
 
 
-def test_a_scope_that_holds_nothing(reopened):
+def test_an_empty_scope(reopened):
     """A name without entries has an empty scope. Reading it stores nothing."""
     scope = reopened.scope("eve")
     assert dict(scope) == {}

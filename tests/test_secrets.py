@@ -179,7 +179,7 @@ def no_metadata():
 
 
 @pytest.mark.parametrize("operation", WRITES[:-2])
-def test_metadata_that_cannot_be_had(session, operation):
+def test_metadata_that_cannot_be_read(session, operation):
     """
     If reading the request's metadata raises during a save, the report does not contain the key.
     """

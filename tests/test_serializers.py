@@ -89,7 +89,7 @@ def test_serializers_that_execute(kind):
         FailingSerializer,
     ],
 )
-def test_serializers_that_do_not(kind):
+def test_serializers_that_do_not_execute(kind):
     """A serializer that raises, or returns something else, executes nothing."""
     assert not executes_code(kind)
 

@@ -97,7 +97,7 @@ def ended_by_a_fork_first() -> None:
     assert keys(f"test_{setting['KEY_PREFIX']}") == []
 
 
-def as_somebody_else() -> None:  # pragma: no cover - it runs in a fork
+def as_another_user() -> None:  # pragma: no cover - it runs in a fork
     """A process that may not send signals to this one's parent still finds that it exists."""
     if os.getuid() == 0:
         os.setuid(65534)
@@ -125,7 +125,7 @@ if __name__ == "__main__":
     real_ones_outside()
     forks_inside()
     ended_by_a_fork_first()
-    in_a_fork(as_somebody_else)
+    in_a_fork(as_another_user)
     overridden_where_nothing_is_set()
     child = multiprocessing.get_context("spawn").Process(target=left_to_the_end_of_the_process)
     child.start()
