@@ -129,7 +129,7 @@ def _check_client() -> Iterator[CheckMessage]:
 
 
 def _check_prefix() -> Iterator[CheckMessage]:
-    prefix = settings.SESSION_REDIS.get("KEY_PREFIX", "")  # not that of the tests
+    prefix = settings.SESSION_REDIS.get("KEY_PREFIX", "")  # the site's, not the tests'
     nested = INSIDE_INDEX_NAMES.match(prefix)
     if nested:
         yield checks.Warning(
@@ -183,7 +183,7 @@ def _check_serializer() -> Iterator[CheckMessage]:
         yield _broken_serializer(f"SESSION_SERIALIZER {path!r} cannot be created: {error}.")
         return
     for sample in SAMPLES:
-        reason = _lost(serializer, sample)
+        reason = _why_value_is_lost(serializer, sample)
         if reason:
             yield _broken_serializer(f"SESSION_SERIALIZER {path!r} {reason}.")
             return
@@ -205,7 +205,7 @@ def _check_execution() -> Iterator[CheckMessage]:
         )
 
 
-def _lost(serializer: Any, sample: Any) -> str | None:
+def _why_value_is_lost(serializer: Any, sample: Any) -> str | None:
     try:
         dumped = serializer.dumps(sample)
         returned = serializer.loads(dumped)

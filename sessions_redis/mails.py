@@ -1,4 +1,4 @@
-"""Keeps the settings out of mails of Django's ``AdminEmailHandler`` about lines without request."""
+"""Keeps the site's settings out of Django's mails to ``ADMINS`` about lines without a request."""
 
 from types import SimpleNamespace
 from typing import Any

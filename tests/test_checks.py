@@ -364,7 +364,7 @@ def test_a_prefix_within_anothers(said, prefix, other):
     "prefix", ["session", "user", "index", "user:session", "session:users", "session-user", "a:b"]
 )
 def test_a_prefix_of_its_own(said, prefix):
-    """Other prefixes share no name with another site's keys."""
+    """With other prefixes, no key has the same name as a key of another site."""
     assert said(SESSION_REDIS={"LOCATION": HERE, "KEY_PREFIX": prefix}) == []
 
 
@@ -619,7 +619,7 @@ OTHERS = ["django.contrib.sessions.backends.db", "no.such.engine", "json", "sess
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_another_engine(said, name):
-    """With another engine, a set SESSION_REDIS is a warning, whatever its value."""
+    """With another engine, SESSION_REDIS is a warning with any value."""
     (found,) = said(SESSION_ENGINE=name, SESSION_REDIS={"COLOR": 1})
     assert ids([found]) == ["W008"]
     assert found.level == WARNING

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,11 +19,12 @@ from django.core.exceptions import ImproperlyConfigured
 
 from sessions_redis.clients import embedded
 from sessions_redis.exceptions import SessionStoreUnavailable
+from tests.servers import wait_until
 
 ROOT = Path(__file__).parent.parent
 
-# Only failing tests wait this long.
-PATIENCE = 30
+# Seconds. Only failing tests wait this long.
+DEADLINE = 30
 
 # A path that is too long for a socket in it.
 DEEP = f"{'deep' * 20}/{'deeper' * 20}"
@@ -66,7 +66,7 @@ class User:
         )
 
     def says(self) -> str:
-        assert select([self.process.stdout], [], [], PATIENCE)[0], "says nothing"
+        assert select([self.process.stdout], [], [], DEADLINE)[0], "says nothing"
         return self.process.stdout.readline().decode().strip()
 
     def begin(self) -> None:
@@ -85,10 +85,10 @@ class User:
         try:
             if how is not None:
                 self.process.send_signal(how)
-                self.process.wait(PATIENCE)
+                self.process.wait(DEADLINE)
             self.process.stdin.close()
             self.process.stdout.close()
-            return self.process.wait(PATIENCE)
+            return self.process.wait(DEADLINE)
         finally:
             self.process.kill()
 
@@ -99,7 +99,7 @@ def directory(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     yield directory
     embedded.stop(directory)
     if directory.is_dir():
-        wait_until(lambda: is_free(directory))
+        wait_until(lambda: is_free(directory), "the lock is free", DEADLINE)
 
 
 @pytest.fixture
@@ -127,13 +127,6 @@ def connect(directory: Path) -> Iterator[Callable[[], redis.Redis]]:
     yield client
     for each in clients:
         each.close()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "still not so"
-        time.sleep(0.02)
 
 
 def is_free(directory: Path) -> bool:
@@ -209,7 +202,7 @@ def test_threads_that_race_share_one_server(directory):
     barrier = threading.Barrier(8)
 
     def need(_: int) -> Path:
-        barrier.wait(PATIENCE)
+        barrier.wait(DEADLINE)
         return embedded.ensure(directory)
 
     with ThreadPoolExecutor(8) as threads:
@@ -274,7 +267,7 @@ def test_ends_with_its_starter(arguments, how, directory, user, connect):
     connect().set("entry", "kept")
     status = starter.end(how)
     assert status == (-how if how and not arguments else 0)
-    wait_until(lambda: is_free(directory))
+    wait_until(lambda: is_free(directory), "the lock is free", DEADLINE)
     with pytest.raises(ProcessLookupError):
         os.kill(server, 0)
     assert "ready to exit" in (directory / "valkey.log").read_text()
@@ -320,7 +313,7 @@ def test_killed_server_is_started_again(directory, connect):
     before = embedded._resources().servers[directory].pid
     assert connect().set("entry", "kept")
     # With appendfsync everysec, a write reaches the disk within about a second after its answer.
-    assert connect().execute_command("WAITAOF", 1, 0, PATIENCE * 1000)[0] == 1
+    assert connect().execute_command("WAITAOF", 1, 0, DEADLINE * 1000)[0] == 1
     os.kill(server_of(connect()), signal.SIGKILL)
     embedded.ensure(directory)
     assert connect().get("entry") == b"kept"
@@ -359,7 +352,7 @@ def test_ending_server_keeps_the_next_one_out(directory, user, connect, monkeypa
         assert "Ready to accept connections" in str(raised.value)
     finally:
         os.kill(server, signal.SIGCONT)
-    wait_until(lambda: is_free(directory))
+    wait_until(lambda: is_free(directory), "the lock is free", DEADLINE)
     embedded.ensure(directory)
     assert server_of(connect()) != server
 
@@ -376,7 +369,7 @@ def test_stop_waits_for_a_limited_time(directory, connect, monkeypatch):
         assert not is_free(directory)
     finally:
         os.kill(server, signal.SIGCONT)
-    watcher.wait(PATIENCE)
+    watcher.wait(DEADLINE)
     assert is_free(directory)
 
 
@@ -422,12 +415,12 @@ def test_forked_child_keeps_nothing_alive(directory, user):
     assert parent.server() == server
     assert parent.says() == "ready"
     parent.process.kill()
-    parent.process.wait(PATIENCE)
-    wait_until(lambda: is_free(directory))
+    parent.process.wait(DEADLINE)
+    wait_until(lambda: is_free(directory), "the lock is free", DEADLINE)
     parent.process.stdin.write(b"go\n")
     assert parent.server() != server
     parent.process.stdin.close()
-    wait_until(lambda: is_free(directory))
+    wait_until(lambda: is_free(directory), "the lock is free", DEADLINE)
 
 
 def test_watcher_may_be_killed(directory, connect):
@@ -438,7 +431,7 @@ def test_watcher_may_be_killed(directory, connect):
     embedded.ensure(directory)
     assert server_of(connect()) == server
     embedded.stop(directory)
-    wait_until(lambda: is_free(directory))
+    wait_until(lambda: is_free(directory), "the lock is free", DEADLINE)
 
 
 def test_watcher_and_server_may_be_killed(directory, connect):
@@ -586,12 +579,12 @@ def test_loading_server_is_waited_for(directory, monkeypatch):
         ThreadPoolExecutor(1) as thread,
     ):
         fcntl.flock(lock, fcntl.LOCK_EX)
-        listener.settimeout(PATIENCE)
+        listener.settimeout(DEADLINE)
         listener.bind("valkey.sock")
         listener.listen()
         asked = thread.submit(answer_pings, listener, answers)
         embedded.ensure(directory)
-        assert asked.result(PATIENCE) == [b"PING\r\n"] * 3
+        assert asked.result(DEADLINE) == [b"PING\r\n"] * 3
 
 
 def answer_pings(listener: socket.socket, answers: list[bytes]) -> list[bytes]:

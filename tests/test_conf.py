@@ -158,7 +158,7 @@ def test_a_problem(name):
 
 @pytest.mark.parametrize("network", [1, True, b"\0\0\0\1"])
 def test_a_proxy_that_is_not_text(network):
-    """A network that is not given as text is refused, whatever its value."""
+    """A network that is not given as text is refused with any value."""
     (problem,) = problems(setting_with(TRUSTED_PROXIES=[network]))
     assert problem.id == "sessions_redis.E004"
 

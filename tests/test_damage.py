@@ -81,7 +81,7 @@ def far(it):
 
 DAMAGES = {
     **{f"member {member[:40]!r}": lambda it, member=member: it.put(member) for member in NO_IDS},
-    "a hash under a name that is no id": hash_under_no_id,
+    "a hash under a name that is not an ID": hash_under_no_id,
     "a time beyond the year 9999": far,
     "a hash that is persistent": lambda it: it.raw.persist(it.key),
     "a list in place of the hash": other_type,

@@ -1,4 +1,4 @@
-"""Promises 5 and 15: an answer that Redis did not send is a failure, whatever its form."""
+"""Promises 5 and 15: an answer that Redis did not send is a failure, in any form."""
 
 import asyncio
 import re
@@ -50,15 +50,15 @@ MISFITS = {
     "words": b"upstream connect error or disconnect/reset before headers\r\n",
     "HTTP": b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n",
     "nulls": b"\0\0\0\0\r\n",
-    "a number that is none": b":1x\r\n",
-    "a length that is none": b"$x\r\n",
-    "a count that is none": b"*x\r\n",
+    "an invalid number": b":1x\r\n",
+    "an invalid length": b"$x\r\n",
+    "an invalid count": b"*x\r\n",
     "an error that names no server": b"-MOVED here\r\n",
     "newer nothing": b"_\r\n",
     "newer truth": b"#t\r\n",
     "newer untruth": b"#f\r\n",
     "newer number": b",1.5\r\n",
-    "newer number that is none": b",nan\r\n",
+    "newer invalid number": b",nan\r\n",
     "newer text": b"=7\r\ntxt:abc\r\n",
     "newer mapping": b"%1\r\n+proto\r\n:3\r\n",
     "newer mapping by lists": b"%1\r\n*0\r\n:1\r\n",
@@ -72,8 +72,8 @@ AN_ERROR, REFUSED = "an error that names no server", "not a reply to the command
 
 # No parser can parse these. redis-py accepts some of the others as replies when it signs in.
 NO_REPLY = {
-    *("words", "HTTP", "nulls", "a number that is none", "a length that is none"),
-    *("a count that is none", AN_ERROR, "newer mapping by lists"),
+    *("words", "HTTP", "nulls", "an invalid number", "an invalid length"),
+    *("an invalid count", AN_ERROR, "newer mapping by lists"),
 }
 
 # After these, a client waits for more data, so the proxy closes the connection.
@@ -362,7 +362,7 @@ def test_a_connection_that_received_garbage_while_signing_in(garbler, use, visit
 def test_garbage_once_on_connecting(garbler, use, visitor, world):
     """A new connection signs in, and the command gets its answer."""
     key = visitor().session_key
-    for reply in (MISFITS["HTTP"], MISFITS["a length that is none"]):
+    for reply in (MISFITS["HTTP"], MISFITS["an invalid length"]):
         use(world.options | TWICE)
         garbler.garble(reply, times=1, greetings=True)
         assert world.call(SessionStore(key), "exists", key) is True
@@ -400,7 +400,7 @@ def test_garbage_for_a_health_check(garbler, use, visitor, world):
     """
     key = visitor().session_key
     use(world.options | ONCE | {"health_check_interval": 0.001})
-    for reply in (MISFITS["HTTP"], MISFITS["a length that is none"], MISFITS["text"]):
+    for reply in (MISFITS["HTTP"], MISFITS["an invalid length"], MISFITS["text"]):
         garbler.garble(reply)
         with pytest.raises(SessionStoreUnavailable):
             world.call(SessionStore(key), "load")

@@ -1,4 +1,4 @@
-"""What the package's modules import, and how its scripts are written."""
+"""The imports of the package's modules, and the form of its scripts."""
 
 import ast
 import re

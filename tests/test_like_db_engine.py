@@ -1,17 +1,17 @@
 """
 Random sequences of operations on Django's db engine and on ours, compared after each step.
 
-The db engine's result is right. Sequences are synchronous, asynchronous and mixed, over several
-stores, of which some share a session, their entries, or both. Compared are what each step returns
-or raises, the keys, ``modified``, ``is_empty()``, and what a new store loads of every session in
-the end. Run many more with ``LIKE_EXAMPLES=5000 pytest tests/test_like_db_engine.py``.
+The db engine's result is right. Sequences are synchronous, asynchronous or mixed. They use several
+stores, some of which share a session, their entries, or both. The test compares the result or error
+of each step, the keys, ``modified``, ``is_empty()``, and the entries that a new store loads of
+every session at the end. ``LIKE_EXAMPLES=5000 pytest tests/test_like_db_engine.py`` runs many more.
 
-Left out, since the two engines differ there on purpose:
+The test leaves out these cases, in which the two engines differ on purpose:
 
-- Two stores that both change one session. The db engine keeps what was saved last; ours keeps the
-  changes of both. A store whose session another one has saved meanwhile is therefore opened anew
-  before it is saved or cycled, unless what it holds replaces everything.
-- ``accessed``: each call that reaches Redis sets it here, so here it may be set earlier.
+- Two stores that both change one session. The db engine keeps the last save; this engine keeps the
+  changes of both. So if another store has saved the session, a store is opened again before it is
+  saved or cycled, unless its entries replace everything.
+- ``accessed``: in this engine, each call that reaches Redis sets it, so it may be set earlier.
 - A session key after an exception: the db engine may keep one that it has not stored.
 - A lifetime below zero, after which the db engine keeps a row that nobody can read.
 - ``save(must_create=True)`` under a key that ``cycle_key()`` gave up: it is taken for a while.

@@ -373,7 +373,7 @@ def test_a_rule_in_load(ruled, use, contents, prefix):
 
 
 def test_a_rule_in_create(ruled):
-    """``create()`` has marked every session, in whatever way it was created."""
+    """``create()`` has marked every session that was created in any way."""
     world, engine = ruled
 
     async def take():

@@ -37,9 +37,9 @@ Steps = Generator[Command[Any] | list[Command[Any]], Any, T]
 def perform(steps: Steps[T]) -> T:
     """Run the commands that ``steps`` yields, and return its result."""
     try:
-        asked = next(steps)
+        yielded = next(steps)
         while True:
-            asked = steps.send(run_all(asked) if isinstance(asked, list) else run(asked))
+            yielded = steps.send(run_all(yielded) if isinstance(yielded, list) else run(yielded))
     except StopIteration as stop:
         result: T = stop.value
         return result
@@ -48,10 +48,10 @@ def perform(steps: Steps[T]) -> T:
 async def aperform(steps: Steps[T]) -> T:
     """As `perform`, without blocking the running loop."""
     try:
-        asked = next(steps)
+        yielded = next(steps)
         while True:
-            asked = steps.send(
-                await arun_all(asked) if isinstance(asked, list) else await arun(asked)
+            yielded = steps.send(
+                await arun_all(yielded) if isinstance(yielded, list) else await arun(yielded)
             )
     except StopIteration as stop:
         result: T = stop.value

@@ -66,7 +66,7 @@ def lost_connection(error: BaseException) -> RedisConnectionError:
 
 class _Checked:
     """
-    What synchronous and asynchronous connections share.
+    The common part of synchronous and asynchronous connections.
 
     ``used``: when the last data came over the connection, in seconds of `monotonic`.
     """
@@ -242,7 +242,7 @@ def in_memory_class(kind: Any) -> Any:
 
 def make_usable(connection: Any, *, pings: bool) -> None:
     """
-    Prepare ``connection`` for a request. If it is not usable, connect it anew.
+    Prepare ``connection`` for a request. If it is not usable, connect it again.
 
     ``pings``: send a PING first if the connection was idle, to see whether the server answers.
     """
@@ -273,7 +273,7 @@ def _answers(connection: Any) -> bool:
         connection.send_command("PING")
         connection.read_response()
     except ResponseError:
-        pass  # the server answers: it does not let this user PING
+        pass  # the server answers, though this user may not PING
     except (RedisConnectionError, RedisTimeoutError, *UNREADABLE, *LOST_CONNECTION):
         return False
     return bool(connection.is_usable())

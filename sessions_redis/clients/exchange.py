@@ -104,7 +104,7 @@ def exchange(leases: Leases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
     except BaseException as error:
         if not was_sent:
             error.add_note(NOT_SENT)
-        without_tracebacks(error)  # also an interruption can come while redis-py signs in
+        without_tracebacks(error)  # an interruption can happen while redis-py signs in
         # Otherwise the next request would take an unread reply for its own.
         lease.connection.disconnect()
         raise
@@ -152,7 +152,7 @@ async def aexchange(leases: AsyncLeases, sent: bytes, reads: Sequence[Read]) -> 
     except BaseException as error:
         if not was_sent:
             error.add_note(NOT_SENT)
-        without_tracebacks(error)  # also an interruption can come while redis-py signs in
+        without_tracebacks(error)  # an interruption can happen while redis-py signs in
         await lease.connection.disconnect(nowait=True)
         raise
     finally:

@@ -39,7 +39,7 @@ class NoFreeConnectionError(RedisConnectionError):
 
 def _not_sent(error: BaseException) -> BaseException:
     """The error to raise if ``error`` prevented a connection."""
-    without_tracebacks(error)  # also an interruption can come while redis-py signs in
+    without_tracebacks(error)  # an interruption can happen while redis-py signs in
     failed = lost_connection(error) if isinstance(error, LOST_CONNECTION_EARLY) else error
     failed.add_note(NOT_SENT)
     return failed
@@ -54,7 +54,7 @@ class Lease(NamedTuple):
 
 class _AnyLeases:
     """
-    What the synchronous and the asynchronous leases share.
+    The common part of synchronous and asynchronous leases.
 
     ``pings``: send a PING first on a connection that was idle. This is for requests that must not
     be sent twice: they cannot find out by a failure that the connection is lost.

@@ -144,7 +144,7 @@ def _cause(error: SessionStoreUnavailable) -> Cause:
 
 
 def _is_minor(error: SessionStoreUnavailable) -> bool:
-    """Whether this process had no free connection, or one key is damaged. Both are not outages."""
+    """Whether this process had no free connection, or a key is damaged. Neither is an outage."""
     cause = str(error.__cause__)
     return cause.startswith("No connection available") or "WRONGTYPE" in cause
 

@@ -19,7 +19,7 @@ from sessions_redis.clients.leases import AsyncLeases
 PIPELINE_LIMIT = 32
 
 
-class _Asked(NamedTuple):
+class _Pending(NamedTuple):
     sent: bytes
     read: Read
     reply: "asyncio.Future[Any]"
@@ -36,7 +36,7 @@ class Pipeline:
 
     def __init__(self, leases: AsyncLeases) -> None:
         self.leases = leases
-        self._asked: list[_Asked] = []
+        self._pending: list[_Pending] = []
         self._under_way: set[Any] = set()
 
     async def ask(self, requests: Sequence[Request], reads: Sequence[Read]) -> list[Any]:
@@ -45,7 +45,7 @@ class Pipeline:
         """
         sent = packed(requests)
         if len(requests) == 1 and self._under_way:
-            return [await self._shared(sent, reads[0])]
+            return [await self._in_shared_exchange(sent, reads[0])]
         # No other exchange is under way, or this task sends so much that others should not wait.
         mark = object()
         self._under_way.add(mark)
@@ -54,18 +54,18 @@ class Pipeline:
         finally:
             self._under_way.discard(mark)
 
-    def _shared(self, sent: bytes, read: Read) -> "asyncio.Future[Any]":
+    def _in_shared_exchange(self, sent: bytes, read: Read) -> "asyncio.Future[Any]":
         loop = asyncio.get_running_loop()
         reply = loop.create_future()
-        if not self._asked:
+        if not self._pending:
             loop.call_soon(self._send)
-        self._asked.append(_Asked(sent, read, reply))
+        self._pending.append(_Pending(sent, read, reply))
         return reply
 
     def _send(self) -> None:
         # Leave out the requests of tasks that were cancelled meanwhile.
-        asked = [one for one in self._asked if not one.reply.done()]
-        self._asked.clear()
+        asked = [one for one in self._pending if not one.reply.done()]
+        self._pending.clear()
         for start in range(0, len(asked), PIPELINE_LIMIT):
             together = asked[start : start + PIPELINE_LIMIT]
             sent = b"".join(one.sent for one in together)
@@ -74,7 +74,7 @@ class Pipeline:
             self._under_way.add(exchange)
             exchange.add_done_callback(partial(self._hand_out, together))
 
-    def _hand_out(self, together: list[_Asked], exchange: "asyncio.Task[list[Any]]") -> None:
+    def _hand_out(self, together: list[_Pending], exchange: "asyncio.Task[list[Any]]") -> None:
         self._under_way.discard(exchange)
         error = None if exchange.cancelled() else exchange.exception()
         for place, (*_, reply) in enumerate(together):

@@ -150,7 +150,7 @@ class Names:
         return "" if is_about_it else "secret"
 
     def _phrases(self, words: list[str]) -> Iterator[tuple[int, str]]:
-        """The end, and the joined text of each sequence of words that can be a phrase."""
+        """The end and the joined text of each sequence of words that can be a phrase."""
         for stop in range(1, len(words) + 1):
             for start in range(max(0, stop - self._max_words), stop):
                 yield stop, _singular("".join(words[start:stop]))

@@ -1,8 +1,8 @@
 """
 Finds the parts of a text that look like secrets.
 
-The time that a pattern takes grows with the length of the text, and not faster. To ensure that, a
-repetition has an upper limit or is possessive (``*+``), so that the pattern does not backtrack.
+The time that a pattern takes is proportional to the length of the text. If a pattern can fail after
+a repetition, that has an upper limit or is possessive (``*+``), so that it does not backtrack.
 """
 
 import re
