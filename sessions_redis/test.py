@@ -23,7 +23,7 @@ def key_prefix() -> str:
 
 class FreshSessionsMixin(unittest.TestCase):
     """
-    Each test of this class begins without sessions. Also those from ``setUpClass`` are gone.
+    Each test of this class begins without sessions. Those from ``setUpClass`` are gone as well.
 
     Put it before Django's ``TestCase``. It sends nothing to Redis. Outside of Django's test
     environment, a test raises ``RuntimeError``.

@@ -158,7 +158,7 @@ def test_a_reply_too_many(execute, redis_at, relay, loads, reading, later):
 
 
 def test_a_reply_too_many_over_tls(execute, redis_at, server, loads, authority):
-    """Unread data is noticed also if TLS has already decrypted it."""
+    """Unread data is noticed even if TLS has already decrypted it."""
     first, second = loads
     with Relay(server.port, authority.context) as relay:
         redis_at(relay.url.replace("redis:", "rediss:"), ssl_ca_certs=authority.path)
@@ -391,7 +391,7 @@ def test_a_reset_after_the_reply(execute, world, redis_at, relay):
 
 @pytest.mark.parametrize("world", ["asyncio", "uvloop"])
 def test_closing_without_a_task(execute, runner, world, redis_at, relay):
-    """Nothing more is sent also if redis-py closes a connection without waiting."""
+    """Nothing more is sent, even if redis-py closes a connection without waiting."""
     redis_at(relay.url)
     assert execute(echo("word")) == "word"
     connection = idle_connection(world)

@@ -179,7 +179,7 @@ def test_names_of_the_site(settings, session_redis):
 
 
 def test_the_cookies_of_the_site(settings):
-    """The names of the cookies are secret, also if the site changes them."""
+    """The names of the cookies are secret, even if the site changes them."""
     settings.SESSION_COOKIE_NAME = "visitor"
     settings.CSRF_COOKIE_NAME = "form"
     assert mask("cart", {"visitor": HUSH, "form": HUSH}) == {"visitor": NAME, "form": NAME}

@@ -258,7 +258,7 @@ def test_neighbors(server, raw, prefix, everything, ending):
 
 
 def test_many_keys(server, raw, prefix, everything):
-    """All keys are removed, also if one SCAN does not return all of them."""
+    """All keys are removed, even if one SCAN does not return all of them."""
     run, keyspace = a_run(server.url, prefix)
     with raw.pipeline(transaction=False) as pipeline:
         for number in range(2500):

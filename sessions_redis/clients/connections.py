@@ -88,8 +88,8 @@ class _Checked:
         Whether the ``count`` replies just read may belong to other requests.
 
         They may if more data is left to read. The end of the connection is not data: a server may
-        close it after its last reply. They may also if this process is a fork of the one that
-        connected: then it may have read replies of its parent.
+        close it after its last reply. They may as well if this process is a fork of the one that
+        connected, because then it may have read replies of its parent.
         """
 
     def is_idle(self) -> bool:

@@ -83,7 +83,7 @@ class Outages:
     ) -> None:
         try:
             _log(_BEGINS, error)
-        finally:  # also if the mail cannot be sent: the next request must not try again
+        finally:  # even if the mail cannot be sent: the next request must not try again
             self.current[cause] = _Outage(sent, monotonic(), _kinds(commands))
 
     def answered(self, commands: Commands, sent: float) -> None:
