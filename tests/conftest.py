@@ -3,6 +3,7 @@ import uuid
 import hypothesis
 import pytest
 
+from sessions_redis.clients import connections, pools
 from sessions_redis.engine import SessionStore
 from sessions_redis.registry import LiveSession
 from sessions_redis.signals import session_ended
@@ -46,6 +47,14 @@ def delete_all(server):
     with server.client() as client:
         script = client.register_script(DELETE_ALL)
         yield lambda prefix: script(args=[f"{prefix}:*"])
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """Give a busy machine more time than a site has, before a connection counts as lost or idle."""
+    for name in pools.TIMEOUTS:
+        monkeypatch.setitem(pools.TIMEOUTS, name, 5.0)
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 300.0)
 
 
 @pytest.fixture(autouse=True)

@@ -430,7 +430,7 @@ def test_an_interrupted_command(prefix):
 
 def test_cancelled_commands_keep_no_connection(redis_at, server, prefix):
     """After many cancelled commands, the next command still gets a connection."""
-    redis_at(server.url, max_connections=2, timeout=5)
+    redis_at(server.url, max_connections=2, timeout=5, socket_timeout=1)
     waiting = Command(("BLPOP", f"{prefix}:nothing", 5), lambda reply: reply)
 
     async def work():

@@ -426,14 +426,15 @@ def test_a_connection_that_was_silently_dropped(execute, redis_at, relay, prefix
     assert [execute(increment), execute(increment)] == [1, 2]
     assert not any(b"PING" in request for request in relay.requests)
     relay.silence_all()
-    pass_a_second(monkeypatch)
+    pass_idle_seconds(monkeypatch)
     assert execute(increment) == 3
     assert sum(b"EVALSHA" in request for request in relay.requests) == 3
 
 
-def pass_a_second(monkeypatch):
-    """Make every connection idle for more than a second."""
-    monkeypatch.setattr(connections, "monotonic", lambda: time.monotonic() + 1.01)
+def pass_idle_seconds(monkeypatch):
+    """Make every connection idle for longer than it may be without a check."""
+    later = connections.IDLE_SECONDS + 0.01
+    monkeypatch.setattr(connections, "monotonic", lambda: time.monotonic() + later)
 
 
 def test_an_idle_connection_that_works(execute, redis_at, relay, monkeypatch):
@@ -445,7 +446,7 @@ def test_an_idle_connection_that_works(execute, redis_at, relay, monkeypatch):
     redis_at(relay.url)
     assert [execute(once), execute(echo("word"))] == ["word", "word"]
     made = relay.connections
-    pass_a_second(monkeypatch)
+    pass_idle_seconds(monkeypatch)
     before = len(relay.requests)
     assert [execute(once), execute(echo("word"))] == ["word", "word"]
     asked = [request for request in relay.requests[before:] if b"PING" in request]
@@ -469,7 +470,7 @@ def test_a_ping_that_is_answered_with_garbage(execute, redis_at, relay, monkeypa
     assert execute(once) == "word"
     garbage = [b"HTTP/1.1 400 Bad Request\r\n\r\n"]
     relay.pass_reply = lambda client, reply: client.sendall(garbage.pop() if garbage else reply)
-    pass_a_second(monkeypatch)
+    pass_idle_seconds(monkeypatch)
     assert execute(once) == "word"
     assert garbage == []
 
@@ -513,7 +514,7 @@ def test_a_user_who_may_not_ping(execute, redis_at, tmp_path, monkeypatch):
         once = Command(("CLIENT", "ID"), int, repeatable=False)
         redis_at(own.url.replace("//", "//site:any@"))
         connection = execute(once)
-        pass_a_second(monkeypatch)
+        pass_idle_seconds(monkeypatch)
         assert execute(once) == connection
     finally:
         own.stop()
@@ -526,6 +527,6 @@ def test_a_server_that_stopped_between_two_commands(execute, redis_at, relay, mo
     assert execute(once) == "word"
     relay.silence_all()
     relay.pass_reply = lambda client, reply: None
-    pass_a_second(monkeypatch)
+    pass_idle_seconds(monkeypatch)
     with pytest.raises(SessionStoreUnavailable, match="does not answer"):
         execute(once)

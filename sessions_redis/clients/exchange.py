@@ -5,6 +5,7 @@ The requests go directly to a connection. ``Redis.execute_command`` would add ca
 which take a fifth of the time of a round trip on loopback.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -113,6 +114,16 @@ def exchange(leases: Leases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
     return replies
 
 
+async def _asend(connection: Any, sent: bytes) -> None:
+    # redis-py sends in asyncio.wait_for(). Before Python 3.12, that loses a cancellation if sending
+    # ends in the same turn of the event loop (python/cpython#86296).
+    task: Any = asyncio.current_task()
+    cancellations = task.cancelling()
+    await connection.send_packed_command([sent])
+    if task.cancelling() > cancellations:
+        raise asyncio.CancelledError
+
+
 async def aexchange(leases: AsyncLeases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
     """As `exchange`, without blocking the running loop."""
     is_replica = was_sent = False
@@ -123,7 +134,7 @@ async def aexchange(leases: AsyncLeases, sent: bytes, reads: Sequence[Read]) -> 
             if leases.pings or not connection.is_usable():
                 await amake_usable(connection, pings=leases.pings)
             was_sent = True
-            await connection.send_packed_command([sent])
+            await _asend(connection, sent)
             replies = [await reply() for _ in reads]
             has_surplus = connection.has_surplus(len(reads))
         except FAILURES as error:
