@@ -13,7 +13,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks import server, targets
+from benchmarks import redis_server, targets
 from benchmarks.bench import Bench, Table
 from benchmarks.engines import CannotMeasureError, MissingPackageError, configure, require
 from benchmarks.results import Results, machine, shown
@@ -29,6 +29,7 @@ SECTIONS = (
     "lost_updates",
     "outage",
     "scale",
+    "server",
 )
 
 ROUNDS = 11
@@ -43,7 +44,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("Terminated."))
     try:
         require("tabulate", "matplotlib")
-        with server.running() as (redis_url, is_own), tempfile.TemporaryDirectory() as folder:
+        with redis_server.running() as (redis_url, is_own), tempfile.TemporaryDirectory() as folder:
             configure(redis_url, Path(folder) / "db.sqlite3")
             bench = Bench(
                 redis_url,
@@ -65,7 +66,7 @@ def _run(bench: Bench, sections: tuple[str, ...], output: Path) -> None:
 
     output.mkdir(parents=True, exist_ok=True)
     results = Results(output)
-    here = machine(server.described(bench.redis_url))
+    here = machine(redis_server.described(bench.redis_url))
     for section in sections:
         for table in _measured(section, bench):
             results.add(table, here)
@@ -88,7 +89,7 @@ def _measured(section: str, bench: Bench) -> list[Table]:
         print(f"{section} is left out: {reason}", file=sys.stderr)
         return []
     finally:
-        server.clean(bench.redis_url)
+        redis_server.clean(bench.redis_url)
     return tables
 
 

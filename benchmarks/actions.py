@@ -17,14 +17,15 @@ class Action:
     """
     ``run`` and its asynchronous twin take what `prepared` made, do what a request does, and return
     the session. ``begins_with``: what that is, a session that was loaded, or not loaded yet, or
-    none. ``ends_session``: whether each needs a session of its own, as that one is gone then.
+    none. ``needs_own_session``: whether a session serves one run alone: it is gone then, or holds
+    the change already.
     """
 
     name: str
     run: Callable[[Any, dict[str, Any]], Session]
     arun: Callable[[Any, dict[str, Any]], Awaitable[Session]]
     begins_with: str = "loaded"
-    ends_session: bool = False
+    needs_own_session: bool = False
 
     def contents(self, size: str) -> dict[str, Any]:
         """What sessions hold before it."""
@@ -133,15 +134,52 @@ async def _arequest(to_session: Store, contents: dict[str, Any]) -> Session:
     return await _awrite(await _aread(to_session, contents), contents)
 
 
+def _read_and_touch(to_session: Store, contents: dict[str, Any]) -> Session:
+    return _touch(_read(to_session, contents), contents)
+
+
+async def _aread_and_touch(to_session: Store, contents: dict[str, Any]) -> Session:
+    return await _atouch(await _aread(to_session, contents), contents)
+
+
+def _read_and_cycle(to_session: Store, contents: dict[str, Any]) -> Session:
+    session = _read(to_session, contents)
+    session.cycle_key()
+    return session
+
+
+async def _aread_and_cycle(to_session: Store, contents: dict[str, Any]) -> Session:
+    session = await _aread(to_session, contents)
+    await session.acycle_key()
+    return session
+
+
+def _delete(to_session: Store, _: dict[str, Any]) -> Session:
+    session = to_session()
+    session.delete()
+    return session
+
+
+async def _adelete(to_session: Store, _: dict[str, Any]) -> Session:
+    session = to_session()
+    await session.adelete()
+    return session
+
+
 READ = Action("read", _read, _aread, begins_with="a key")
 WRITE = Action("write", _write, _awrite)
 TOUCH = Action("touch", _touch, _atouch)
 CREATE = Action("create", _create, _acreate, begins_with="nothing")
-LOGIN = Action("login", _login, _alogin, ends_session=True)
-LOGOUT = Action("logout", _logout, _alogout, ends_session=True)
-REQUEST = Action("load and write", _request, _arequest, begins_with="a key")
+LOGIN = Action("login", _login, _alogin, needs_own_session=True)
+LOGOUT = Action("logout", _logout, _alogout, needs_own_session=True)
+REQUEST = Action("load and write", _request, _arequest, begins_with="a key", needs_own_session=True)
+READ_AND_TOUCH = Action("load and touch", _read_and_touch, _aread_and_touch, begins_with="a key")
+READ_AND_CYCLE = Action(
+    "load and cycle", _read_and_cycle, _aread_and_cycle, begins_with="a key", needs_own_session=True
+)
+DELETE = Action("delete", _delete, _adelete, begins_with="a key", needs_own_session=True)
 
-ACTIONS = (READ, WRITE, TOUCH, CREATE, LOGIN, LOGOUT)
+ACTIONS = (READ, WRITE, REQUEST, TOUCH, CREATE, LOGIN, LOGOUT)
 
 
 def check(
@@ -152,16 +190,17 @@ def check(
 
     ``session``: what it returned. The session is read anew.
     """
-    if action is LOGOUT:
+    if action in {LOGOUT, DELETE}:
         assert not store().exists(key), "a session that ended is still there"
-        assert not session.session_key
+        assert action is DELETE or not session.session_key
         return
     expected = dict(contents)
     if action in {WRITE, REQUEST}:
         expected["cart"] = [104]
     if action is LOGIN:
         expected |= AUTH
+    if action in {LOGIN, READ_AND_CYCLE}:
         assert not store().exists(key), "the former key still leads to a session"
-    if action in {CREATE, LOGIN}:
+    if action in {CREATE, LOGIN, READ_AND_CYCLE}:
         assert session.session_key != key
     assert dict(store(session.session_key).items()) == expected, f"{action.name} did something else"

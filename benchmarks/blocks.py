@@ -56,7 +56,7 @@ class Block:
     def _sessions(self, number: int) -> list[Session]:
         return [
             made(self.store, self.contents)
-            for _ in range(number if self.action.ends_session else 1)
+            for _ in range(number if self.action.needs_own_session else 1)
         ]
 
     def _timed(self, subjects: list[Any]) -> tuple[list[Session], float]:

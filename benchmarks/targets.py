@@ -39,14 +39,15 @@ TARGETS = (
         Target(f"{row}, to django-redis", limit, SMALL, row)
         for row, limit in (
             ("read", 0.95),
-            ("write", 0.75),
-            ("touch", 0.7),
-            ("create", 0.65),
-            ("login", 0.7),
+            ("load and write", 0.75),
+            ("touch", 0.65),
+            ("create", 0.5),
+            ("login", 0.5),
         )
     ),
     Target("read, large session, to django-redis", 1.6, LARGE, "read"),
-    Target("write, large session, to django-redis", 0.75, LARGE, "write"),
+    Target("load and write, large session, to django-redis", 0.7, LARGE, "load and write"),
+    Target("create, large session, to django-redis", 2.0, LARGE, "create"),
     Target("read, to bare HGETALL", 1.2, "operations-bare-small", "read", "ratio"),
     Target(
         "memory without index, to django-redis",
@@ -70,6 +71,22 @@ TARGETS = (
             ("writing", {"cache, RedisCache": 3.0, "cache, django-redis": 2.0}),
         )
         for theirs, limit in by_engine.items()
+    ),
+    *(
+        Target(
+            f"server's processor, {row}, {words} sessions, to django-redis",
+            limit,
+            "server",
+            f"{row}, {words} sessions",
+        )
+        for words in ("1 k", "1 M")
+        for row, limit in (
+            ("load and write", 1.2),
+            ("load and touch", 1.2),
+            ("create", 1.8),
+            ("load and cycle", 1.4),
+            ("delete", 1.8),
+        )
     ),
     *(
         Target(f"{row}: 1 M sessions, to 1 k", 1.1, "scale", row, "1 M")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from benchmarks import proxy
-from benchmarks.actions import ACTIONS, REQUEST, Action, made
+from benchmarks.actions import ACTIONS, Action, made
 from benchmarks.bench import Bench, Cell, Table
 from benchmarks.contents import SIGNED_IN
 from benchmarks.engines import ENGINES, Engine, at, require
@@ -21,7 +21,7 @@ def measure(bench: Bench) -> list[Table]:
             bench.progress(f"counting what {engine.name} sends")
             with engine.active():
                 for size in SIGNED_IN:
-                    for action in (*ACTIONS, REQUEST):
+                    for action in ACTIONS:
                         counted[size, action.name, engine.slug] = _count(
                             engine, action, size, counting
                         )
@@ -61,7 +61,7 @@ def _queries() -> Iterator[list[str]]:
 
 def _round_trips(counted: Counted) -> Table:
     rows = []
-    for action in (*ACTIONS, REQUEST):
+    for action in ACTIONS:
         for_each: list[Cell] = []
         for engine in ENGINES:
             passed, queries = counted["small", action.name, engine.slug]
@@ -84,7 +84,7 @@ def _round_trips(counted: Counted) -> Table:
 def _bytes(counted: Counted, size: str) -> Table:
     engines = [engine for engine in ENGINES if engine.slug != "db"]
     rows = []
-    for action in (*ACTIONS, REQUEST):
+    for action in ACTIONS:
         passed = [counted[size, action.name, engine.slug][0] for engine in engines]
         rows.append((f"{action.name}, sent", *(one.sent for one in passed)))
         rows.append((f"{action.name}, received", *(one.received for one in passed)))
