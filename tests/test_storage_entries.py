@@ -3,13 +3,17 @@
 import pytest
 from django.contrib.sessions.serializers import JSONSerializer
 from hypothesis import example, given
+from hypothesis import strategies as st
 
 from sessions_redis.storage import entries as fields
 from sessions_redis.storage.entries import (
     StoredEntry,
     field_of,
+    fields_of,
+    is_key,
     is_metadata,
     key_of,
+    keys_of,
     stored_entries,
     unread_entries,
 )
@@ -33,6 +37,33 @@ def test_a_key_is_found_again_in_its_field(key):
 def test_no_key_collides_with_metadata(key):
     """No entry lies in a metadata field, whatever its key."""
     assert not is_metadata(field_of(key))
+
+
+# Names that cannot be put together and taken apart again, among those that can.
+several = st.lists(texts | st.sampled_from(["", "\0", "a\0b", "@", "@@a", "a@b"]))
+
+
+@unhurried
+@given(several)
+@example([])
+@example([""])
+@example(["a", "b"])
+@example(["a", "\0"])
+@example(["a", "\ud800"])
+def test_keys_and_fields_of_many(keys):
+    """The names of many entries are those of each, in turn."""
+    names = fields_of(keys)
+    assert names == [field_of(key) for key in keys]
+    assert keys_of(names) == keys
+
+
+@unhurried
+@given(st.lists(st.binary(max_size=4) | st.sampled_from([b"@created", b"@@a", b"a", b"\0"])))
+@example([b"@created", b"a", b"@other"])
+@example([b"a", b"\xff"])
+def test_keys_of_many_fields(names):
+    """Fields that hold no entry are left out."""
+    assert keys_of(names) == [key_of(name) for name in names if is_key(name)]
 
 
 @pytest.mark.parametrize(

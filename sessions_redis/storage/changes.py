@@ -1,19 +1,19 @@
 """The changes to write: how a session's entries differ from the fields that Redis holds."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, TypeGuard
 
 from sessions_redis.storage.entries import (
     DAMAGED,
-    METADATA,
     NOTHING,
     USER,
     USER_KEY,
     Serializer,
     decoded,
     field_of,
+    fields_of,
     is_key,
+    key_of,
 )
 from sessions_redis.storage.lazy_entries import NOT_DECODED, Entries
 
@@ -22,8 +22,7 @@ USER_FIELD = field_of(USER_KEY)
 NOT_THERE = object()
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(NamedTuple):  # made with each request: a dataclass takes longer
     """
     The changes that bring the session in Redis up to date.
 
@@ -31,23 +30,28 @@ class Changes:
     ``user``: the user's primary key in text, ``""`` for nobody, ``None`` if that did not change.
     """
 
-    written: Mapping[bytes, bytes] = field(default_factory=dict)
+    written: Mapping[bytes, bytes] = NOTHING
     removed: tuple[bytes, ...] = ()
     replaces: bool = False
     user: str | None = None
 
 
-class Known(NamedTuple):  # made with each request: a dataclass takes longer
+class Known(NamedTuple):
     """
     The ``fields`` that Redis is known to hold for the session ``id``, metadata among them.
 
     ``replaces``: the session's entries did not come from these fields. After ``clear()``, for
     example, a save writes all entries and removes everything else.
+
+    ``loaded``: the fields as they were loaded, if they are known to have changed since, by a save
+    for example. ``since``: the names of those that may differ from ``fields``.
     """
 
     id: str | None = None
     fields: Mapping[bytes, bytes] = {}
     replaces: bool = False
+    loaded: Mapping[bytes, bytes] | None = None
+    since: tuple[bytes, ...] = ()
 
     def changes(
         self,
@@ -104,39 +108,66 @@ class Known(NamedTuple):  # made with each request: a dataclass takes longer
 
     def after(self, changes: Changes, id: str) -> "Known":
         """The fields known to be in Redis once ``changes`` are written to the session ``id``."""
-        fields = {} if changes.replaces else dict(self.fields)
+        fields: dict[bytes, bytes] = {}
+        loaded: Mapping[bytes, bytes] | None = None
+        since: tuple[bytes, ...] = ()
+        if not changes.replaces:
+            fields, loaded = dict(self.fields), self._loaded
+            since = tuple({*self.since, *changes.written, *changes.removed})
         for name in changes.removed:
             fields.pop(name, None)
         fields.update(changes.written)
         if changes.user is not None:
             fields[USER] = changes.user.encode("utf-8", "surrogatepass")
-        return Known(id, fields, self.replaces and not changes.replaces)
+        return Known(id, fields, self.replaces and not changes.replaces, loaded, since)
+
+    @property
+    def _loaded(self) -> Mapping[bytes, bytes]:
+        return self.fields if self.loaded is None else self.loaded
+
+    def _are_of_this(self, entries: dict[Any, Any]) -> TypeGuard[Entries]:
+        """Whether ``entries`` were made of the fields known, as they are or were before a save."""
+        return isinstance(entries, Entries) and entries.fields is self._loaded
 
     def _encoded(self, entries: dict[Any, Any], serializer: Serializer) -> dict[bytes, bytes]:
         """The fields of entries that may differ from those known, with values to write."""
-        entries_as_loaded = isinstance(entries, Entries) and entries.fields is self.fields
         fields = {}
-        for key, value in list(dict.items(entries)):
+        if self._are_of_this(entries):
+            # An entry that was not decoded can differ only where something else was written since:
+            # 1 is written in place of "1".
+            keys: Iterable[Any] = map(key_of, filter(is_key, self.since))
+            items = entries.decoded_items()
+        else:
+            keys, items = list(dict.keys(entries)), list(dict.items(entries))
+        for key in keys:
+            if dict.get(entries, key) is NOT_DECODED and key in entries:
+                fields[field_of(key)] = serializer.dumps(entries[key])
+        for key, value in items:
             if value is not NOT_DECODED:
                 fields[_name_of(key, serializer)] = serializer.dumps(value)
-            elif not entries_as_loaded and key in entries:
-                # Something else may have been written there since: 1 is written in place of "1".
-                fields[field_of(key)] = serializer.dumps(entries[key])
         return fields
 
     def _missing(self, entries: dict[Any, Any], serializer: Serializer) -> list[bytes]:
         """The fields of entries that were removed, which a damaged entry was not."""
-        there = _encoded_keys(entries)
-        # Mostly none is left by now, and the loop below takes longer.
-        missing = self.fields.keys() - there - METADATA
         return [
             name
-            for name in (self.fields if missing else ())
-            if name in missing
-            and is_key(name)
-            and name.removeprefix(b"@") not in there
-            and decoded(serializer, self.fields[name]) is not DAMAGED
+            for name in self._not_among(entries)
+            if decoded(serializer, self.fields[name]) is not DAMAGED
         ]
+
+    def _not_among(self, entries: dict[Any, Any]) -> list[bytes]:
+        """The fields that are known of entries that are not among ``entries``."""
+        there = dict.keys(entries)
+        if self._are_of_this(entries):
+            if entries.loaded_keys.keys() <= there:  # as with most requests
+                names = {*self.since}
+            else:
+                names = {*fields_of(entries.loaded_keys.keys() - there), *self.since}
+            names = {name for name in names if is_key(name) and key_of(name) not in there}
+        else:
+            held = fields_of([key for key in there if isinstance(key, str)])
+            names = {name for name in self.fields.keys() - held if is_key(name)}
+        return [name for name in self.fields if name in names] if names else []
 
     def _differs(self, name: bytes, encoded: bytes, serializer: Serializer) -> bool:
         known = self.fields.get(name)
@@ -159,8 +190,13 @@ def whole(
 ) -> Changes:
     """Every entry and all of ``metadata``, to replace everything that Redis holds."""
     written = {name: text for name, text in metadata.items() if text}
+    if not isinstance(entries, Entries):
+        items = list(dict.items(entries))
+        names = _names_of([key for key, _ in items], serializer)
+        written.update(zip(names, [serializer.dumps(value) for _, value in items], strict=True))
+        return Changes(written, replaces=True, user=_text_of_user(entries.get(USER_KEY)))
     for key in list(dict.keys(entries)):
-        encoded = entries.encoded(key, serializer) if isinstance(entries, Entries) else None
+        encoded = entries.encoded(key, serializer)
         if encoded is not None:
             written[field_of(key)] = encoded
         elif (value := entries.get(key, NOT_THERE)) is not NOT_THERE:
@@ -168,12 +204,11 @@ def whole(
     return Changes(written, replaces=True, user=_text_of_user(entries.get(USER_KEY)))
 
 
-def _encoded_keys(entries: dict[Any, Any]) -> set[bytes]:
-    keys = [key for key in dict.keys(entries) if isinstance(key, str)]
+def _names_of(keys: list[Any], serializer: Serializer) -> list[bytes]:
     try:
-        return {*map(str.encode, keys)}
-    except UnicodeEncodeError:  # a lone surrogate, which takes longer
-        return {key.encode("utf-8", "surrogatepass") for key in keys}
+        return fields_of(keys)
+    except TypeError:  # one is not a string
+        return [_name_of(key, serializer) for key in keys]
 
 
 def _name_of(key: Any, serializer: Serializer) -> bytes:

@@ -5,7 +5,7 @@ A field's name is the entry's key in UTF-8; its value is what the serializer mak
 value. Names with one leading ``@`` are metadata, so an entry's own leading ``@`` is doubled.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -47,6 +47,36 @@ def key_of(name: bytes) -> str:
     Raises ``UnicodeDecodeError`` for a name that `field_of` never makes.
     """
     return name.removeprefix(b"@").decode("utf-8", "surrogatepass")
+
+
+def fields_of(keys: Collection[str]) -> list[bytes]:
+    """As `field_of`, for all of ``keys`` in turn."""
+    # All at once, which takes a third of the time, unless one of them needs more than that.
+    try:
+        together = _BETWEEN.join(keys)
+        names = together.encode().split(_BETWEEN.encode())
+    except UnicodeEncodeError:
+        return [field_of(key) for key in keys]
+    if len(names) != len(keys) or "@" in together:
+        return [field_of(key) for key in keys]
+    return names
+
+
+def keys_of(names: Collection[bytes]) -> list[str]:
+    """The keys of the entries among the fields ``names``, in turn. Other fields are left out."""
+    # As in `fields_of`: every request does this, and nearly none has names that need more.
+    try:
+        together = _BETWEEN.encode().join(names).decode()
+    except UnicodeDecodeError:
+        return [key_of(name) for name in names if is_key(name)]
+    keys = together.split(_BETWEEN)
+    if len(keys) != len(names) or "@@" in together:
+        return [key_of(name) for name in names if is_key(name)]
+    return [key for key in keys if key[:1] != "@"]
+
+
+# No key that anyone chose has it. One that has is dealt with by itself.
+_BETWEEN = "\0"
 
 
 def is_metadata(name: bytes) -> bool:

@@ -2,6 +2,9 @@
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import compress, repeat
+from operator import is_not
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
 from sessions_redis.storage.entries import (
@@ -12,7 +15,7 @@ from sessions_redis.storage.entries import (
     field_of,
     is_key,
     is_metadata,
-    key_of,
+    keys_of,
 )
 
 if TYPE_CHECKING:
@@ -57,12 +60,14 @@ class Entries(dict[Any, Any]):
 
     Copies, also those by ``copy``, ``deepcopy`` and ``pickle``, are plain dictionaries.
 
+    ``fields``: what the entries are decoded from. ``loaded_keys``: the keys of all of them.
     ``known``: the fields in Redis when a store loaded these entries, else ``None``.
     ``mark``: set by the store that loaded them, to recognize them.
     """
 
     # Without fields, as the class itself makes one, it is a dictionary like any other.
     fields: Mapping[bytes, bytes] = NOTHING
+    loaded_keys: Mapping[str, object] = MappingProxyType({})
     known: "Known | None" = None
     mark: object = None
     _serializer: Serializer
@@ -78,6 +83,11 @@ class Entries(dict[Any, Any]):
         if super().get(key) is not NOT_DECODED or type(serializer) is not type(self._serializer):
             return None
         return self.fields[field_of(key)]
+
+    def decoded_items(self) -> list[tuple[Any, Any]]:
+        """The entries that were read or set, as far as they are still there."""
+        values = super().values()
+        return list(compress(super().items(), map(is_not, values, repeat(NOT_DECODED))))
 
     def decode_all(self) -> None:
         if self._is_whole:
@@ -205,8 +215,10 @@ def entries_in(
     fields: Mapping[bytes, bytes], serializer: Serializer, on_damaged: Callable[[bytes], None]
 ) -> Entries:
     """The entries that the fields of a hash hold."""
-    entries = Entries(dict.fromkeys(_keys_of(fields), NOT_DECODED))
+    loaded_keys = dict.fromkeys(keys_of(fields), NOT_DECODED)
+    entries = Entries(loaded_keys)
     entries.fields = fields
+    entries.loaded_keys = loaded_keys
     entries._serializer = serializer
     entries._on_damaged = on_damaged
     entries._is_whole = not fields
@@ -218,13 +230,3 @@ def keys_starting_with(entries: dict[Any, Any], prefix: str) -> list[str]:
     keys = dict.__iter__(entries)
     found = [key for key in keys if isinstance(key, str) and key.startswith(prefix)]
     return [key for key in found if key in entries]
-
-
-def _keys_of(fields: Mapping[bytes, bytes]) -> list[str]:
-    # Every request does this, and nearly none has names that take the longer way.
-    if b"@@" not in b" ".join(fields):
-        try:
-            return [key for key in map(bytes.decode, fields) if key[:1] != "@"]
-        except UnicodeDecodeError:
-            pass
-    return [key_of(name) for name in fields if is_key(name)]
