@@ -32,7 +32,7 @@ from redis.retry import Retry
 
 from sessions_redis import clients, conf, registry
 from sessions_redis.clients import embedded, pools
-from sessions_redis.clients.exchange import is_refusal_of_replica
+from sessions_redis.clients.exchange import is_refusal_of_replica, packed, packed_by_redis_py
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage import commands
@@ -1268,3 +1268,23 @@ def test_options_that_redis_py_refuses_with_the_embedded_server(execute, redis_a
     redis_at(f"embedded://{directory}", sockettimeout=1)
     with pytest.raises(ImproperlyConfigured, match="sockettimeout"):
         execute(CLIENT_ID)
+
+
+REQUESTS = [
+    ("HGETALL", "session:a"),
+    ("EVALSHA", "0" * 40, 2, "session:ä", "session:index", -5, b"\xff\r\n", "", b"x" * 70_000),
+]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_requests_are_packed_as_redis_py_packs_them(number):
+    """With hiredis, requests are put into the same bytes as redis-py puts them into."""
+    requests = REQUESTS[-number:]
+    assert packed(requests) == b"".join(map(packed_by_redis_py, requests))
+    assert packed([("PING",)]) == packed_by_redis_py(("PING",)) == b"*1\r\n$4\r\nPING\r\n"
+
+
+def test_what_redis_py_refuses_to_pack():
+    """A value that is no text, bytes or number is refused by redis-py, in its words."""
+    with pytest.raises(redis.exceptions.DataError):
+        packed([("SET", "a", None)])

@@ -133,7 +133,8 @@ def _places_to_resend(replies: Sequence[Any]) -> list[int]:
     return [
         place
         for place, reply in enumerate(replies)
-        if isinstance(reply, NoScriptError) or is_refusal_of_replica(reply)
+        if isinstance(reply, ResponseError)
+        and (isinstance(reply, NoScriptError) or is_refusal_of_replica(reply))
     ]
 
 

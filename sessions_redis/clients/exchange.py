@@ -7,6 +7,8 @@ which take a fifth of the time of a round trip on loopback.
 
 import asyncio
 from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from redis import Connection
@@ -27,19 +29,36 @@ from sessions_redis.storage.commands import Argument
 
 Request = tuple[Argument, ...]
 
+_hiredis: Any = import_module("hiredis") if find_spec("hiredis") else None  # an extra
+
 # The errors with which an exchange fails, in addition to those of redis-py.
 FAILURES = (*UNREADABLE, *LOST_CONNECTION)
 
-# It never connects: it only encodes requests. The synchronous class encodes all of them, because
-# redis-py's asynchronous class does not use hiredis to encode.
+# It never connects: it only encodes requests.
 _packer: Any = Connection()  # type: ignore[no-untyped-call]  # redis-py's
 
 
-def packed(requests: Sequence[Request]) -> bytes:
+def packed_by_redis_py(request: Request) -> bytes:
     # Joined, because redis-py would send a separate packet for every 6,000 bytes.
+    return b"".join(_packer.pack_command(*request))
+
+
+def packed_by_hiredis(request: Request) -> bytes:
+    # As redis-py's synchronous class does it, in half of the time.
+    try:
+        sent: bytes = _hiredis.pack_command(request)
+    except TypeError:  # redis-py converts some of these values, and refuses others in its words
+        return packed_by_redis_py(request)
+    return sent
+
+
+_pack = packed_by_hiredis if hasattr(_hiredis, "pack_command") else packed_by_redis_py
+
+
+def packed(requests: Sequence[Request]) -> bytes:
     if len(requests) == 1:
-        return b"".join(_packer.pack_command(*requests[0]))
-    return b"".join(_packer.pack_commands(requests))
+        return _pack(requests[0])
+    return b"".join(map(_pack, requests))
 
 
 def connection_error(error: BaseException) -> RedisConnectionError:
