@@ -8,8 +8,10 @@ from django.contrib.sessions.backends.base import SessionBase
 from sessions_redis import logs
 from sessions_redis.calls import PASSED_ON, Call, Outcome, StoreSteps
 from sessions_redis.clients import arun, run
+from sessions_redis.json_serializer import made
+from sessions_redis.keys import Key
 from sessions_redis.storage.changes import UNKNOWN, Changes, Known
-from sessions_redis.storage.commands import session_id
+from sessions_redis.storage.entries import Serializer
 from sessions_redis.storage.lazy_entries import Entries, entries_in
 
 T = TypeVar("T")
@@ -32,6 +34,9 @@ class StoreBase(SessionBase):
 
     # The fields that Redis held when this store last loaded the session.
     _last_loaded: Known | None = None
+
+    # The key that `_id` was last asked for, with its ID, which takes time to compute.
+    _last_key: Key | None = None
 
     def _is_overridden(self, *names: str) -> bool:
         """Whether one of the engine's own methods is replaced, in a subclass or otherwise."""
@@ -143,7 +148,11 @@ class StoreBase(SessionBase):
     @property
     def _id(self) -> str | None:
         """The session ID; ``None`` if the session has no key."""
-        return None if self.session_key is None else session_id(self.session_key)
+        if self.session_key is None:
+            return None
+        if self._last_key is None or self._last_key.session_key != self.session_key:
+            self._last_key = Key(self.session_key)
+        return self._last_key.id
 
     def _known_of(self, id: str) -> Known:
         """The fields known to be in the session ``id``: none if its key was set by hand."""
@@ -158,4 +167,7 @@ class StoreBase(SessionBase):
         def report(name: bytes) -> None:
             log.warning("Session %s: the field %r is damaged and reads as missing.", id, name)
 
-        return entries_in(fields, self.serializer(), report)
+        return entries_in(fields, self._made_serializer(), report)
+
+    def _made_serializer(self) -> Serializer:
+        return made(self.serializer)

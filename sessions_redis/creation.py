@@ -48,7 +48,10 @@ class CreatingStore(StoreBase):
         if self._is_overridden("get_expiry_age", "aget_expiry_age"):
             age: int = yield Call("get_expiry_age")
             return age
-        return self.get_expiry_age()  # needs no round trip once the session is loaded
+        # None of this needs a round trip once the session is loaded. get_expiry_age() looks at the
+        # clock, which takes time, even if there is nothing to compare it with.
+        expiry = self.get("_session_expiry")
+        return self.get_expiry_age(expiry=expiry) if expiry else self.get_session_cookie_age()
 
     def _created(self, new: Key, predecessor: Predecessor | None) -> StoreSteps[bool]:
         """Store the session under the key ``new``. ``False`` if that key is taken."""
@@ -84,7 +87,7 @@ class CreatingStore(StoreBase):
             predecessor.is_replaced = True
             return True
         age = yield from self._age()
-        changes = whole(self._entries, self.serializer(), self.metadata_source())
+        changes = whole(self._entries, self._made_serializer(), self.metadata_source())
         created: bool = yield commands.create(conf.current().keyspace, id, age, changes)
         if created:
             self._record_written(id, changes)
@@ -93,7 +96,7 @@ class CreatingStore(StoreBase):
     def _moving(self, id: str, predecessor: Predecessor) -> StoreSteps[bool]:
         """``False`` if the ``predecessor`` is gone, and had no user."""
         age = yield from self._age()
-        known, serializer = self._known_of(predecessor.id), self.serializer()
+        known, serializer = self._known_of(predecessor.id), self._made_serializer()
         changes = known.changes(self._entries, serializer, self.metadata_source())
         keyspace = conf.current().keyspace
         moved: bool = yield commands.cycle(keyspace, predecessor.id, id, age, changes)

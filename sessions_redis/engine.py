@@ -143,7 +143,9 @@ class SessionStore(CreatingStore):
                 raise CreateError
             return
         age = yield from self._age()
-        changes = self._known_of(id).changes(entries, self.serializer(), self.metadata_source())
+        changes = self._known_of(id).changes(
+            entries, self._made_serializer(), self.metadata_source()
+        )
         if not (yield commands.save(conf.current().keyspace, id, age, changes)):
             raise SessionGone(GONE)
         self._record_written(id, changes)
@@ -225,7 +227,10 @@ class SessionStore(CreatingStore):
 
     def _is_overridden(self, *names: str) -> bool:
         own, store = vars(self), type(self)
-        return any(name in own or getattr(store, name) is not _OWN[name] for name in names)
+        for name in names:  # noqa: SIM110 - any() takes twice as long
+            if name in own or getattr(store, name) is not _OWN[name]:
+                return True
+        return False
 
     # Beyond Django's contract
 
@@ -243,7 +248,7 @@ class SessionStore(CreatingStore):
             yield from self._loaded()  # which may refuse
         loaded, id = hasattr(self, "_entries"), self._id
         if id is None or (
-            loaded and self._known_of(id).is_changed(key, self._entries, self.serializer())
+            loaded and self._known_of(id).is_changed(key, self._entries, self._made_serializer())
         ):
             return self._increment_here(key, by)
         _require_64_bits(key, by)
@@ -259,7 +264,7 @@ class SessionStore(CreatingStore):
             raise OverflowError(f"The session entry {key!r} would leave 64 bits by adding {by}.")
         if loaded:
             self._entries[key] = value
-            self._record_written(id, Changes({field_of(key): self.serializer().dumps(value)}))
+            self._record_written(id, Changes({field_of(key): self._made_serializer().dumps(value)}))
         self.modified = True
         result: int = value
         return result
@@ -290,7 +295,7 @@ class SessionStore(CreatingStore):
         return total
 
     def _require_decimal_serializer(self) -> None:
-        if self.serializer().dumps(-12) != b"-12":
+        if self._made_serializer().dumps(-12) != b"-12":
             raise ImproperlyConfigured(
                 "increment() adds on the server, which needs a SESSION_SERIALIZER that writes "
                 f"integers as decimal text; {self.serializer.__qualname__} does not. "
