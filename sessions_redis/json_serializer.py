@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from json.encoder import encode_basestring_ascii
+from json import encoder
 from typing import Any
 
 from django.contrib.sessions.serializers import JSONSerializer
@@ -16,8 +16,31 @@ LONG = 64
 # The bytes of an ASCII string that JSON writes as they are.
 _AS_THEY_ARE = bytes(byte for byte in range(0x20, 0x7F) if chr(byte) not in '"\\')
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+_quoted = encoder.encode_basestring_ascii
 _decode = json.JSONDecoder().raw_decode
+
+
+def _prepared() -> Callable[[Any], str]:
+    """``_ENCODER.encode``, without what that makes anew for each value."""
+    make: Any = getattr(encoder, "c_make_encoder", None)
+    if make is None:  # another Python than CPython
+        return _ENCODER.encode
+    # Without the dictionary in which it finds a container that holds itself, the same one serves
+    # all values and threads.
+    parts = make(None, _ENCODER.default, _quoted, None, ":", ",", *(False, False, True))
+
+    def encode(value: Any) -> str:
+        try:
+            return "".join(parts(value, 0))
+        except RecursionError:
+            pass
+        return _ENCODER.encode(value)  # which says whether a container holds itself
+
+    return encode
+
+
+_encode = _prepared()
 
 
 def made(kind: Callable[[], Serializer]) -> Serializer:
@@ -39,7 +62,7 @@ class PreparedJSONSerializer(JSONSerializer):
             text = obj.encode()
             if not text.translate(None, _AS_THEY_ARE):
                 return b'"%b"' % text
-        return encode_basestring_ascii(obj).encode("latin-1")
+        return _quoted(obj).encode("latin-1")
 
     def loads(self, data: bytes) -> Any:
         text = data.decode("latin-1")

@@ -67,18 +67,19 @@ class Known(NamedTuple):
         Raises the serializer's error for a value that it cannot write, and ``TypeError`` for a key
         that it does not make text of.
         """
-        written = self.new_metadata(metadata)
+        written = self.new_metadata(metadata) if metadata else {}
         if self.replaces:
             return whole(entries, serializer, written)
         held = self._encoded(entries, serializer)
         for name, encoded in held.items():
-            if self._differs(name, encoded, serializer):
+            if self.fields.get(name) != encoded and self._differs(name, encoded, serializer):
                 written[name] = encoded
         removed = [name for name in self._missing(entries, serializer) if name not in held]
         user: str | None = None
         if USER_FIELD in written or USER_FIELD in removed:
             user = _text_of_user(entries.get(USER_KEY))
-        removed += [name for name, text in metadata.items() if not text and name in self.fields]
+        if metadata:
+            removed += [name for name, text in metadata.items() if not text and name in self.fields]
         return Changes(written, tuple(removed), user=user)
 
     def new_metadata(self, metadata: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
@@ -112,7 +113,7 @@ class Known(NamedTuple):
         loaded: Mapping[bytes, bytes] | None = None
         since: tuple[bytes, ...] = ()
         if not changes.replaces:
-            fields, loaded = dict(self.fields), self._loaded
+            fields, loaded = dict(self.fields), self.fields if self.loaded is None else self.loaded
             since = tuple({*self.since, *changes.written, *changes.removed})
         for name in changes.removed:
             fields.pop(name, None)
@@ -121,21 +122,20 @@ class Known(NamedTuple):
             fields[USER] = changes.user.encode("utf-8", "surrogatepass")
         return Known(id, fields, self.replaces and not changes.replaces, loaded, since)
 
-    @property
-    def _loaded(self) -> Mapping[bytes, bytes]:
-        return self.fields if self.loaded is None else self.loaded
-
     def _are_of_this(self, entries: dict[Any, Any]) -> TypeGuard[Entries]:
         """Whether ``entries`` were made of the fields known, as they are or were before a save."""
-        return isinstance(entries, Entries) and entries.fields is self._loaded
+        loaded = self.fields if self.loaded is None else self.loaded
+        return isinstance(entries, Entries) and entries.fields is loaded
 
     def _encoded(self, entries: dict[Any, Any], serializer: Serializer) -> dict[bytes, bytes]:
         """The fields of entries that may differ from those known, with values to write."""
         fields = {}
+        keys: Iterable[Any] = ()
         if self._are_of_this(entries):
             # An entry that was not decoded can differ only where something else was written since:
             # 1 is written in place of "1".
-            keys: Iterable[Any] = map(key_of, filter(is_key, self.since))
+            if self.since:
+                keys = map(key_of, filter(is_key, self.since))
             items = entries.decoded_items()
         else:
             keys, items = list(dict.keys(entries)), list(dict.items(entries))
@@ -147,27 +147,25 @@ class Known(NamedTuple):
                 fields[_name_of(key, serializer)] = serializer.dumps(value)
         return fields
 
-    def _missing(self, entries: dict[Any, Any], serializer: Serializer) -> list[bytes]:
+    def _missing(self, entries: dict[Any, Any], serializer: Serializer) -> Iterable[bytes]:
         """The fields of entries that were removed, which a damaged entry was not."""
-        return [
-            name
-            for name in self._not_among(entries)
-            if decoded(serializer, self.fields[name]) is not DAMAGED
-        ]
-
-    def _not_among(self, entries: dict[Any, Any]) -> list[bytes]:
-        """The fields that are known of entries that are not among ``entries``."""
         there = dict.keys(entries)
         if self._are_of_this(entries):
-            if entries.loaded_keys.keys() <= there:  # as with most requests
-                names = {*self.since}
-            else:
-                names = {*fields_of(entries.loaded_keys.keys() - there), *self.since}
-            names = {name for name in names if is_key(name) and key_of(name) not in there}
+            are_all_there = entries.loaded_keys.keys() <= there
+            if are_all_there and not self.since:  # as with most requests
+                return ()
+            gone = () if are_all_there else fields_of(entries.loaded_keys.keys() - there)
+            names = {name for name in (*gone, *self.since) if is_key(name)}
         else:
             held = fields_of([key for key in there if isinstance(key, str)])
             names = {name for name in self.fields.keys() - held if is_key(name)}
-        return [name for name in self.fields if name in names] if names else []
+        return [
+            name
+            for name in (self.fields if names else ())
+            if name in names
+            and key_of(name) not in there
+            and decoded(serializer, self.fields[name]) is not DAMAGED
+        ]
 
     def _differs(self, name: bytes, encoded: bytes, serializer: Serializer) -> bool:
         known = self.fields.get(name)

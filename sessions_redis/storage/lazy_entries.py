@@ -86,8 +86,8 @@ class Entries(dict[Any, Any]):
 
     def decoded_items(self) -> list[tuple[Any, Any]]:
         """The entries that were read or set, as far as they are still there."""
-        values = super().values()
-        return list(compress(super().items(), map(is_not, values, repeat(NOT_DECODED))))
+        are_decoded = map(is_not, dict.values(self), repeat(NOT_DECODED))
+        return list(compress(dict.items(self), are_decoded))
 
     def decode_all(self) -> None:
         if self._is_whole:
