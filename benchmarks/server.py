@@ -5,7 +5,7 @@ import redis
 from benchmarks.actions import CREATE, DELETE, READ, READ_AND_CYCLE, READ_AND_TOUCH, REQUEST
 from benchmarks.bench import Bench, Table
 from benchmarks.blocks import Block
-from benchmarks.engines import BASE, ENGINES, require
+from benchmarks.engines import BASE, ENGINES, CannotMeasureError, require
 from benchmarks.memory import DEFAULT, LISTPACK
 from benchmarks.places import MOST, Place, places
 from benchmarks.samples import Samples, in_turn
@@ -74,6 +74,8 @@ class _Taken:
 
     def _until_now(self) -> float:
         told = self._client.info("cpu")
+        if "used_cpu_user" not in told:
+            raise CannotMeasureError("this server does not say in INFO cpu how long it worked.")
         user, system = told["used_cpu_user"], told["used_cpu_sys"]
         return float(user) + float(system)
 
