@@ -7,6 +7,7 @@ from django.contrib.sessions.serializers import JSONSerializer
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sessions_redis import json_serializer
 from sessions_redis.json_serializer import LONG, PreparedJSONSerializer, made
 from tests.held import keys, texts, unhurried
 from tests.pickling import PickleSerializer
@@ -138,9 +139,6 @@ def test_the_same_is_read(stored):
 class Own(JSONSerializer):
     """A site's own, by inheritance."""
 
-    def dumps(self, obj):
-        return json.dumps(obj, indent=1).encode()
-
 
 @pytest.mark.parametrize("kind", [Own, PickleSerializer, PreparedJSONSerializer])
 def test_another_serializer_is_used_as_it_is(kind):
@@ -154,3 +152,9 @@ def test_djangos_is_replaced():
     assert serializer is made(JSONSerializer)
     assert isinstance(serializer, PreparedJSONSerializer)
     assert isinstance(serializer, JSONSerializer)
+
+
+def test_a_python_without_the_encoder_in_c(monkeypatch):
+    """Where the json module has no encoder in C, values are written the same."""
+    monkeypatch.setattr(json.encoder, "c_make_encoder", None)
+    assert json_serializer._prepared()([1, {"a": None}]) == '[1,{"a":null}]'
