@@ -104,6 +104,7 @@ def test_a_session_is_a_hash_of_its_entries(live, raw, prefix):
     live.save()
     now = int(raw.time()[0])
     fields = raw.hgetall(hash_of(live, prefix))
+    assert fields.pop(b"@listed").isdigit()
     assert now - 60 <= int(fields.pop(b"@created")) <= int(fields.pop(b"@updated")) <= now
     assert fields == {b"color": b'"red"', b"cart": b'{"pears":2}', b"@@odd": b"null"}
 
@@ -175,7 +176,7 @@ def test_clear_removes_what_other_requests_wrote(live, raw, prefix):
     session["mine"] = 1
     session.save()
     fields = raw.hgetall(hash_of(live, prefix))
-    assert fields.keys() == {b"mine", b"@created", b"@updated", b"@ip"}
+    assert fields.keys() == {b"mine", b"@created", b"@updated", b"@listed", b"@ip"}
     assert fields[b"@created"] == created
     session["more"] = 2
     raw.hset(hash_of(live, prefix), "theirs", "1")
@@ -461,7 +462,7 @@ def test_inspect_shows_what_is_stored(live, prefix):
     assert stored.redis_key == hash_of(live, prefix)
     assert 1209500 < stored.ttl <= 1209600
     assert json.loads(stored.fields["color"]) == "red"
-    assert stored.fields.keys() == {"@created", "@updated", "color"}
+    assert stored.fields.keys() == {"@created", "@updated", "@listed", "color"}
 
 
 def test_inspect_without_a_session(live):

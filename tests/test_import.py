@@ -15,7 +15,10 @@ PACKAGE = Path(sessions_redis.__file__).parent
 LUA = sorted((PACKAGE / "storage" / "scripts").glob("*.lua"))
 
 # These are put in front of other scripts, so they have no KEYS, ARGV and result of their own.
-SHARED = {"calls", "index", "write"}
+SHARED = {
+    *("calls", "forget", "gone", "list", "margins", "markers", "ranks", "relist", "user", "write"),
+    *("delete_listed", "renew"),  # the first parts of delete.lua and save.lua
+}
 
 # Modules without I/O, settings and clock must not import these, nor other modules of this package
 # except each other.

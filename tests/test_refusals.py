@@ -325,7 +325,7 @@ def test_a_replica(site, admin):
     assert all("read only replica" in text for text in said.values())
 
 
-@pytest.mark.parametrize("command", ["HSET", "PEXPIREAT", "ZREM"])
+@pytest.mark.parametrize("command", ["HSET", "PEXPIREAT", "ZADD"])
 def test_a_command_that_was_renamed(settings, tmp_path, command):
     """If a command was renamed, an operation that needs it says so and writes nothing."""
     server = Server(tmp_path, "--rename-command", command, "")

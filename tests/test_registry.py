@@ -386,12 +386,36 @@ def test_dead_members_are_dropped(call, raw, prefix):
 
 
 def test_a_page_of_many_dead(call, raw, prefix):
-    """However many are dead, a page is read three times at most; what is live is never lost."""
+    """However many are dead in front of it, a page has the sessions that are live."""
     id = started("1", ttl=100)
-    put_in_index(raw, f"{prefix}:index", nobodys(10), time.time() + 9000)
-    pages = [ids(call("latest", 0, 3)) for _ in range(3)]
-    assert pages == [[], [id], [id]]
+    put_in_index(raw, f"{prefix}:index", nobodys(5000), time.time() + 9000)
+    pages = [ids(call("latest", 0, 3)) for _ in range(2)]
+    assert pages == [[id], [id]]
     assert indexed(raw, prefix) == {id}
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        Selection(),
+        Selection(signed_in=True),
+        Selection(within=7200),
+        Selection(users=("1",)),
+        Selection(users=("1", "2")),
+        Selection(users=("1", "2"), within=7200),
+    ],
+)
+@pytest.mark.parametrize("latest_first", [True, False])
+def test_many_sessions_expired_at_once(call, raw, prefix, selection, latest_first):
+    """Their members come first or last, and neither empty a page nor stay in its way."""
+    lives = [started("1", ttl=ttl) for ttl in (5000, 5200, 5400)]
+    wanted = lives[::-1] if latest_first else lives
+    for name in ("index", "index:signed-in", "user:1"):
+        put_in_index(raw, f"{prefix}:{name}", nobodys(3000), time.time() + 60)
+        put_in_index(raw, f"{prefix}:{name}", nobodys(3000, "later"), time.time() + 7000)
+    selection = dataclasses.replace(selection, latest_first=latest_first)
+    assert ids(call("latest", 0, 2, selection)) == wanted[:2]
+    assert ids(call("latest", 2, 4, selection)) == wanted[2:]
 
 
 def test_dropping_spares_what_lives(call, raw, prefix):
@@ -605,3 +629,33 @@ def test_redis_is_away(call, settings, session_redis, name, arguments):
     settings.SESSION_REDIS = {**session_redis, "LOCATION": f"redis://127.0.0.1:{free_port()}"}
     with pytest.raises(SessionStoreUnavailable, match="Is it running"):
         call(name, *arguments)
+
+
+# A list of those that expire within some time
+
+
+@pytest.fixture
+def lasting():
+    """Ids by how many seconds the session lives; the indexes list each for a little longer."""
+    return {seconds: started("1", ttl=seconds) for seconds in (60, 3000, 3540, 3900, 4000, 86_400)}
+
+
+@pytest.mark.parametrize("users", [None, ("1",), ("1", "2")])
+@pytest.mark.parametrize("latest_first", [True, False])
+def test_within_a_time(call, lasting, users, latest_first):
+    """Exactly those that expire within that time are listed and counted, page by page."""
+    fitting = [lasting[seconds] for seconds in (60, 3000, 3540)]
+    wanted = fitting[::-1] if latest_first else fitting
+    selection = Selection(within=3600, users=users, latest_first=latest_first)
+    assert ids(call("latest", 0, 10, selection)) == wanted
+    assert [ids(call("latest", at, at + 1, selection)) for at in range(4)] == [
+        *([id] for id in wanted), []
+    ]  # fmt: skip
+    assert call("count", selection) == 3
+
+
+def test_within_a_time_that_is_very_long(call, lasting):
+    """Then all are listed."""
+    selection = Selection(within=10**9)
+    assert set(ids(call("latest", 0, 10, selection))) == set(lasting.values())
+    assert call("count", selection) == 6

@@ -33,10 +33,19 @@ ANSWERS = {
         commands.create_beside(KEYSPACE, "a", b"7", "b", 9, Changes()),
         [(1, True), (0, False)],
     ),
-    "note": (commands.note(KEYSPACE, "a", {b"@ip": b"::1"}), [(1, True), (0, False)]),
+    "note": (
+        commands.note(KEYSPACE, "a", {b"@ip": b"::1"}),
+        [(1_764_000_000_123, 1_764_000_000_123), (0, 0)],
+    ),
     "delete": (
         commands.delete(KEYSPACE, "a"),
-        [([1, b"7"], "7"), ([1, b""], ""), ([0, b""], None), ([1, b"\xff"], "\\xff")],
+        [
+            (b"deleted:7", "7"),
+            (b"deleted:", ""),
+            (b"deleted:a:b", "a:b"),
+            (b"deleted:\xff", "\\xff"),
+            (b"nothing", None),
+        ],
     ),
     "increment": (
         commands.increment(KEYSPACE, "a", b"n", 1),
@@ -51,7 +60,7 @@ ANSWERS = {
         ],
     ),
     "page": (
-        listings.page("i", start=0, stop=9),
+        listings.page(KEYSPACE, "i", start=0, stop=9),
         [([0, []], Page(0, ())), ([7, [ID, b"\xff"]], Page(7, (ID.decode(),), (b"\xff",)))],
     ),
     "count": (
@@ -60,6 +69,19 @@ ANSWERS = {
     ),
     "count nothing": (listings.count(["i"], ()), [([[]], [[]])]),
     "drop": (listings.drop(KEYSPACE, ["i"], ["a"]), [(0, 0), (7, 7)]),
+    "sweep": (
+        listings.sweep(KEYSPACE, "i", 60, ["j"], start=0, latest_first=True),
+        [([0, 0], (0, 0)), ([996, 7], (996, 7)), ([7, 7], (7, 7))],
+    ),
+    "list_many": (listings.list_many(KEYSPACE, ["a"]), [([0, 0], (0, 0)), ([7, 1], (7, 1))]),
+    "session_ids": (
+        listings.session_ids(KEYSPACE, 0),
+        [
+            ([b"0", []], (0, [])),
+            ([b"7", [b"p:" + ID, b"p:index", b"q", b"\xff"]], (7, [ID.decode()])),
+        ],
+    ),
+    "keys": (listings.keys(), [(0, 0), (7, 7)]),
     "trim": (listings.trim("i"), [(0, 0), (7, 7)]),
     "end_all": (
         listings.end_all(KEYSPACE, "7"),
@@ -91,7 +113,7 @@ ANSWERS = {
         ],
     ),
     "first": (
-        listings.first("i", (0, 9), 5, latest_first=True),
+        listings.first("i", 0, 9, 5, latest_first=True),
         [([], []), ([b"a", b"1.5"], [(b"a", 1.5)]), ([[b"a", 1.5]], [(b"a", 1.5)])],
     ),
     "starting_with": (

@@ -1,8 +1,10 @@
 """Count and list sessions, and remove expired members from the indexes."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from itertools import chain
-from operator import itemgetter
+from math import inf
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from sessions_redis import conf
@@ -10,17 +12,26 @@ from sessions_redis.clients import Steps, aperform, perform
 from sessions_redis.registry.live_sessions import LiveSession, read, user_pk_of
 from sessions_redis.registry.selections import ALL, Selection, indexed, indexes_of
 from sessions_redis.storage import listings
-from sessions_redis.storage.listings import BATCH_SIZE, Page
+from sessions_redis.storage.listings import BATCH_SIZE, MARGIN, Page
 
 # How often a part of a list is read again because some of its members were dead.
 REREADS = 2
+
+# How many thousands of dead members are removed at most where a page begins.
+SWEEPS = 20
 
 
 def _count(selection: Selection) -> Steps[int]:
     names, total = indexes_of(selection), 0
     for start in range(0, len(names), BATCH_SIZE):
-        counts = yield listings.count(names[start : start + BATCH_SIZE], selection.bounds)
-        total += sum(number for (number,) in counts)
+        some = names[start : start + BATCH_SIZE]
+        if selection.within is None:
+            counts = yield listings.count(some, (0, inf))
+            total += sum(number for (number,) in counts)
+        else:
+            keyspace, within = indexed(), selection.within
+            pages = yield [listings.page(keyspace, name, within, start=0, stop=0) for name in some]
+            total += sum(page.total for page in pages)
     return total
 
 
@@ -28,6 +39,7 @@ def count(selection: Selection = ALL) -> int:
     """
     Count the sessions that have not expired, by the index and the server's clock.
 
+    A session that expired without being ended may be counted for up to 20 minutes longer.
     Takes one round trip, and one for each further thousand of users that the selection names.
     """
     return perform(_count(selection))
@@ -39,7 +51,9 @@ async def acount(selection: Selection = ALL) -> int:
 
 def _by_time_left(bounds: Sequence[float]) -> Steps[tuple[list[int], list[int]]]:
     keyspace = indexed()
-    signed_in, anonymous = yield listings.count([keyspace.signed_in, keyspace.anonymous], bounds)
+    # A session that was saved a moment ago is listed for a margin longer than it lives.
+    listed = [bound + listings.margin(bound) for bound in bounds]
+    signed_in, anonymous = yield listings.count([keyspace.signed_in, keyspace.anonymous], listed)
     return signed_in, anonymous
 
 
@@ -47,7 +61,8 @@ def by_time_left(bounds: Sequence[float]) -> tuple[list[int], list[int]]:
     """
     Count the sessions between each bound and the next: those with a user, and those without.
 
-    ``bounds``: seconds left, rising. Takes one round trip.
+    ``bounds``: seconds left, rising. A session within ten minutes of a bound may be counted on its
+    other side. Takes one round trip.
     """
     return perform(_by_time_left(bounds))
 
@@ -74,6 +89,7 @@ def latest(start: int = 0, stop: int = 50, selection: Selection = ALL) -> list[L
     """
     List the live sessions from ``start`` up to, not with, ``stop``: the last to expire come first.
 
+    That order is exact to 20 minutes, and within each thousand exact.
     If the selection names several users, this reads ``stop`` members of each user's index.
     """
     return perform(_latest(start, stop, selection))
@@ -85,12 +101,13 @@ async def alatest(start: int = 0, stop: int = 50, selection: Selection = ALL) ->
 
 def _of_user(user: Any, start: int, stop: int | None) -> Steps[list[LiveSession]]:
     user_pk = user_pk_of(user)
-    index = indexed().user(user_pk)
+    keyspace = indexed()
+    index = keyspace.user(user_pk)
     first = at = start - start % BATCH_SIZE
     found: list[LiveSession] = []
     parts: list[tuple[Page, list[LiveSession]]] = []
     while stop is None or first + len(found) < stop:
-        page = yield listings.page(index, start=at, stop=at + BATCH_SIZE, trim=True)
+        page = yield listings.page(keyspace, index, start=at, stop=at + BATCH_SIZE, trim=True)
         part = yield from read(page.ids)
         own = [session for session in part if session.user_pk == user_pk]
         found += sorted(own, key=lambda session: session.created, reverse=True)
@@ -127,10 +144,12 @@ def _part(
     index: str, start: int, stop: int, selection: Selection
 ) -> Steps[tuple[int, list[LiveSession]]]:
     """Live sessions of an index, read again if some members were dead; and the total."""
+    keyspace = indexed()
     for _ in range(1 + REREADS):
         page = yield listings.page(
+            keyspace,
             index,
-            selection.bounds,
+            selection.longest,
             start=start,
             stop=stop,
             latest_first=selection.latest_first,
@@ -139,8 +158,46 @@ def _part(
         found = yield from read(page.ids)
         if len(found) == page.members:
             break
-        yield from _drop(page, found, index)
-    return page.total, found
+        yield from _sweep(index, start, selection)
+    return page.total, _by_expiry(found, selection)
+
+
+def _sweep(index: str, start: int, selection: Selection) -> Steps[None]:
+    """Remove dead members from where a page begins on, so that live ones move up."""
+    keyspace = indexed()
+    others = {keyspace.index, keyspace.signed_in, keyspace.anonymous} - {index}
+    for _ in range(SWEEPS):
+        looked_at, gone = yield listings.sweep(
+            keyspace,
+            index,
+            selection.longest,
+            sorted(others),
+            start=start,
+            latest_first=selection.latest_first,
+        )
+        if gone < looked_at or not gone:
+            break
+
+
+def _sweep_dead(
+    names: Sequence[str],
+    of_each: Sequence[Sequence[tuple[bytes, float]]],
+    found: Sequence[LiveSession],
+    selection: Selection,
+) -> Steps[None]:
+    """Remove dead members from the start of those indexes that gave mostly dead ones."""
+    live = {session.id.encode() for session in found}
+    dead = [
+        name
+        for name, members in zip(names, of_each, strict=True)
+        if sum(member not in live for member, _ in members) * 2 > len(members)
+    ]
+    for name in dead[:SWEEPS]:
+        yield from _sweep(name, 0, selection)
+
+
+def _by_expiry(found: list[LiveSession], selection: Selection) -> list[LiveSession]:
+    return sorted(found, key=attrgetter("expires"), reverse=selection.latest_first)
 
 
 def _of_users(
@@ -149,23 +206,33 @@ def _of_users(
     """
     Sessions of several users in one order.
 
-    This reads the members up to ``stop`` of each user's index, and then the sessions asked for.
+    This reads the members up to ``stop`` of each user's index, and then the sessions asked for. If
+    these have to expire within a time, it reads a thousand members more, and those up to ``stop``.
     """
+    is_limited = selection.within is not None
+    margins, more = (2 * MARGIN, BATCH_SIZE) if is_limited else (0, 0)
     for _ in range(1 + REREADS):
         now = yield listings.now()
-        bounds = now, now + selection.bounds[1]
+        until = now + selection.longest + margins
         of_each = yield [
-            listings.first(name, bounds, stop, latest_first=selection.latest_first)
+            listings.first(name, now, until, stop + more, latest_first=selection.latest_first)
             for name in names
         ]
         # A session that changed its user may be in two of them.
         pairs = dict(chain(*of_each)).items()
         ranked = sorted(pairs, key=itemgetter(1), reverse=selection.latest_first)
-        page = Page.of(len(ranked), [member for member, _ in ranked[start:stop]])
+        wanted = ranked[: stop + more] if is_limited else ranked[start:stop]
+        page = Page.of(len(ranked), [member for member, _ in wanted])
         found = yield from read(page.ids)
         if len(found) == page.members:
             break
         yield from _drop(page, found, *names)
+        if len(found) * 2 < page.members:
+            yield from _sweep_dead(names, of_each, found, selection)
+    found = _by_expiry(found, selection)
+    if is_limited:
+        latest = datetime.fromtimestamp(now + selection.longest, UTC)
+        found = [session for session in found if session.expires <= latest][start:stop]
     return _fitting(found, selection)
 
 

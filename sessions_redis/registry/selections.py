@@ -1,12 +1,12 @@
 """Which sessions to list, and the indexes that list them."""
 
 from dataclasses import dataclass
+from math import inf
 
 from django.core.exceptions import ImproperlyConfigured
 
 from sessions_redis import conf
 from sessions_redis.storage.commands import Keyspace
-from sessions_redis.storage.listings import ANY, Bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,9 @@ class Selection:
     latest_first: bool = True
 
     @property
-    def bounds(self) -> Bounds:
-        return ANY if self.within is None else (0, self.within)
+    def longest(self) -> float:
+        """Seconds that a session may have left at most."""
+        return inf if self.within is None else self.within
 
 
 ALL = Selection()

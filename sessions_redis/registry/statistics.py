@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from sessions_redis.clients import Steps, aperform, perform
 from sessions_redis.registry.selections import indexed
@@ -45,7 +46,7 @@ async def ameasure(sample: int) -> Statistics:
 def _measure(sample: int) -> Steps[Statistics]:
     keyspace = indexed()
     names = [keyspace.index, keyspace.signed_in, keyspace.anonymous]
-    counts = yield listings.count(names, (listings.EVER, *listings.ANY))
+    counts = yield listings.count(names, (listings.EVER, 0, inf))
     (expired, total), (_, signed_in), (_, anonymous) = counts
     now, members = yield [listings.now(), listings.sample(keyspace.index, sample)]
     ids = [id for id, expires in members if expires > now]

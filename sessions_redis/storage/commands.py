@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from sessions_redis.storage import replies, scripts
 from sessions_redis.storage.changes import Changes
-from sessions_redis.storage.entries import CREATED
+from sessions_redis.storage.entries import CREATED, NOTHING
 from sessions_redis.storage.replies import WrongShape
 from sessions_redis.storage.scripts import Script
 
@@ -23,6 +23,9 @@ Argument = bytes | str | int
 # Redis counts expiry in milliseconds since 1970 and Lua is exact to 53 bits; 300 years are plenty
 # and keep an absurd age from leaving a hash without its TTL.
 MAX_TTL = 300 * 365 * 86400
+
+# No server has been running since before 2001. Milliseconds since 1970.
+EARLIEST = 10**12
 
 # What PTTL says of a key that is not there; -1 stands for one that never expires.
 GONE = -2
@@ -119,6 +122,8 @@ def create(keyspace: Keyspace, id: str, ttl: float, changes: Changes) -> Command
 
 def save(keyspace: Keyspace, id: str, ttl: float, changes: Changes) -> Command[bool]:
     """``False`` if the session is gone. With no ``ttl`` left the session is deleted."""
+    if _milliseconds(ttl) <= 0:
+        return _expire(keyspace, id)
     return script_command(
         scripts.SAVE,
         _keys(keyspace, keyspace.session(id)),
@@ -131,12 +136,19 @@ def cycle(
     keyspace: Keyspace, old_id: str, new_id: str, ttl: float, changes: Changes
 ) -> Command[bool]:
     """``False`` if the session is gone. With no ``ttl`` left the session is deleted."""
+    if _milliseconds(ttl) <= 0:
+        return _expire(keyspace, old_id)
     return script_command(
         scripts.CYCLE,
         _keys(keyspace, keyspace.session(old_id), keyspace.session(new_id)),
         (old_id, new_id, _users(keyspace), *_writing(ttl, changes)),
         replies.flag,
     )
+
+
+def _expire(keyspace: Keyspace, id: str) -> Command[bool]:
+    keys = _keys(keyspace, keyspace.session(id))
+    return script_command(scripts.EXPIRE, keys, (id, _users(keyspace)), replies.flag)
 
 
 def create_beside(
@@ -163,19 +175,36 @@ def delete(keyspace: Keyspace, id: str) -> Command[str | None]:
     """The primary key of the session's user, ``""`` for nobody's; ``None`` if there was none."""
 
     def read(reply: Any) -> str | None:
-        deleted, user = replies.listing(reply, 2)
-        user_pk = replies.text(user)
-        return user_pk if replies.flag(deleted) else None
+        deleted, _, user_pk = replies.text(reply).partition(":")
+        if deleted == "deleted":
+            return user_pk
+        if reply != b"nothing":
+            raise WrongShape("another text where that of a deletion belongs")
+        return None
 
     return script_command(
         scripts.DELETE, _keys(keyspace, keyspace.session(id)), (id, _users(keyspace)), read
     )
 
 
-def note(keyspace: Keyspace, id: str, metadata: Mapping[bytes, bytes]) -> Command[bool]:
-    """Write metadata fields; the time to live stays. ``False`` if the session is gone."""
+def note(keyspace: Keyspace, id: str, metadata: Mapping[bytes, bytes] = NOTHING) -> Command[int]:
+    """
+    Note that the session is in use, write metadata fields, and list it where no index does.
+
+    The time to live stays as it is. Returns the server's time in milliseconds since 1970; 0 if the
+    session is gone, and nothing was written.
+    """
+
+    def read(reply: Any) -> int:
+        now = replies.number(reply)
+        if 0 < now < EARLIEST:
+            raise WrongShape("a number where the server's time belongs")
+        return now
+
     pairs = [part for pair in metadata.items() for part in pair]
-    return script_command(scripts.NOTE, (keyspace.session(id),), tuple(pairs), replies.flag)
+    return script_command(
+        scripts.NOTE, _keys(keyspace, keyspace.session(id)), (id, _users(keyspace), *pairs), read
+    )
 
 
 class NotAnInteger:
@@ -255,7 +284,7 @@ def _writing(ttl: float, changes: Changes) -> tuple[Argument, ...]:
     """The arguments that ``write.lua`` takes."""
     fields_and_values = [part for pair in changes.written.items() for part in pair]
     return (
-        int(min(ttl, MAX_TTL) * 1000),
+        _milliseconds(ttl),
         int(changes.replaces),
         int(changes.user is not None),
         changes.user or "",
@@ -263,6 +292,10 @@ def _writing(ttl: float, changes: Changes) -> tuple[Argument, ...]:
         *changes.removed,
         *fields_and_values,
     )
+
+
+def _milliseconds(ttl: float) -> int:
+    return int(min(ttl, MAX_TTL) * 1000)
 
 
 def _live_fields(reply: Any) -> Mapping[bytes, bytes] | None:

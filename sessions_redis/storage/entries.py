@@ -8,14 +8,16 @@ value. Names with one leading ``@`` are metadata, so an entry's own leading ``@`
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 CREATED = b"@created"
 UPDATED = b"@updated"
 USER = b"@user"
+SEEN = b"@seen"  # when the session was last used, if that did not write it
+LISTED = b"@listed"  # until when the indexes list it, in milliseconds since 1970
 IP = b"@ip"
 AGENT = b"@agent"
-METADATA = frozenset({CREATED, UPDATED, USER, IP, AGENT})
+METADATA = frozenset({CREATED, UPDATED, USER, SEEN, LISTED, IP, AGENT})
 
 # django.contrib.auth.SESSION_KEY: the entry that says whose session it is.
 USER_KEY = "_auth_user_id"
@@ -85,6 +87,11 @@ _METADATA_IN_TEXT = tuple(name.decode() for name in METADATA)
 
 def is_metadata(name: bytes) -> bool:
     return name.startswith(b"@") and not name.startswith(b"@@")
+
+
+def is_time(text: bytes | None) -> TypeGuard[bytes]:
+    """Whether a field holds epoch seconds. Twelve digits may be later than Python's last date."""
+    return text is not None and text.isdigit() and len(text) < 12
 
 
 def is_key(name: bytes) -> bool:

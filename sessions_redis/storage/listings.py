@@ -1,7 +1,9 @@
 """
-What is asked of the indexes, and of many sessions at once, as commands. Pure, as `commands`.
+The commands that read indexes, and those for many sessions at once. Pure, as `commands`.
 
-Seconds left are given as bounds: more than the first and at most the second; ``inf`` for any.
+An index lists a session for a margin longer than it lives: for 1/32 of its lifetime when it was
+listed, and at most `MARGIN` seconds. A save moves that time if it is too early, or more than two
+margins too late.
 """
 
 import re
@@ -11,12 +13,11 @@ from math import inf
 from typing import Any
 
 from sessions_redis.storage import replies, scripts
-from sessions_redis.storage.commands import GONE, Command, Keyspace, script_command
-from sessions_redis.storage.entries import AGENT, CREATED, IP, UPDATED, USER
+from sessions_redis.storage.commands import GONE, Argument, Command, Keyspace, script_command
+from sessions_redis.storage.entries import AGENT, CREATED, IP, UPDATED, USER, is_time
 
-Bounds = tuple[float, float]
-
-ANY: Bounds = (0, inf)
+# `margins.lua` has the same.
+MARGIN_PART, MARGIN = 32, 600
 
 # A bound below all that has expired, however long ago: no member's time is before 1970.
 EVER = -1e10
@@ -31,11 +32,13 @@ LAST_CURSOR = 2**64 - 1
 PERSISTENT = -1
 
 # A script holds up all other clients, so none works on more than a thousand members or keys. Where
-# sessions end or are dropped, these are the sessions, the indexes that they are in (three, and one
-# for each user), and up to a hundred names that a session to spare had before.
+# sessions end, are listed or dropped, these are the sessions, the indexes that they are in (three,
+# and one for each user), and up to a hundred names that a session to spare had before.
 BATCH_SIZE = 1000
 END_ALL_BATCH_SIZE = BATCH_SIZE - 4 - 100
 END_MANY_BATCH_SIZE = (BATCH_SIZE - 3) // 2
+LIST_MANY_BATCH_SIZE = END_MANY_BATCH_SIZE
+SWEEP_BATCH_SIZE = BATCH_SIZE - 4
 
 # Bytes that are read of an address and of a user agent. The middleware writes fewer.
 MAX_SHOWN = 1000
@@ -98,6 +101,11 @@ class Metadata:
     user_agent: str | None
 
 
+def margin(lifetime: float) -> float:
+    """Seconds for which a session is listed longer than it lives, when it was just listed."""
+    return min(lifetime / MARGIN_PART, MARGIN)
+
+
 def is_id(id: str) -> bool:
     """Whether ``id`` has the form of a session's id."""
     return re.fullmatch("[0-9a-f]{32}", id) is not None
@@ -114,8 +122,9 @@ def is_short_start(digits: str) -> bool:
 
 
 def page(
+    keyspace: Keyspace,
     index: str,
-    bounds: Bounds = ANY,
+    within: float = inf,
     *,
     start: int,
     stop: int,
@@ -125,10 +134,13 @@ def page(
     """
     Ids from ``start`` up to, not with, ``stop``, by their rank: a page far down costs no more.
 
-    ``trim``: drop some of what has expired for good.
+    ``within``: only sessions that expire within so many seconds. Of those that expire at the end of
+    this time, at most 1,000 can be missing on a very large site: those that expire last.
+    ``trim``: drop some of the members that expired.
     """
     arguments = (
-        *map(_text, bounds),
+        keyspace.session(""),
+        _text(within),
         start,
         stop - start,
         int(latest_first),
@@ -142,13 +154,43 @@ def _page(reply: Any) -> Page:
     return Page.of(replies.number(total), [*map(replies.raw, replies.listing(members))])
 
 
+def sweep(
+    keyspace: Keyspace,
+    index: str,
+    within: float,
+    others: Sequence[str],
+    *,
+    start: int,
+    latest_first: bool,
+) -> Command[tuple[int, int]]:
+    """
+    Remove members without a session from ``index`` and the ``others``, from a page's start on.
+
+    Returns at how many members it looked, which are up to `SWEEP_BATCH_SIZE`, and how many of these
+    were without a session.
+    """
+
+    def read(reply: Any) -> tuple[int, int]:
+        looked_at, gone = replies.listing(reply, 2)
+        return replies.number(looked_at), replies.number(gone, most=looked_at)
+
+    arguments = (
+        keyspace.session(""),
+        _text(within),
+        start,
+        SWEEP_BATCH_SIZE,
+        int(latest_first),
+    )
+    return script_command(scripts.SWEEP, (index, *others), arguments, read)
+
+
 def first(
-    index: str, bounds: Bounds, size: int, *, latest_first: bool
+    index: str, low: float, high: float, size: int, *, latest_first: bool
 ) -> Command[list[tuple[bytes, float]]]:
-    """The first ``size`` members and when they expire; ``bounds`` in epoch seconds."""
-    low, high = f"({bounds[0]:.3f}", _text(bounds[1])
+    """The first ``size`` members that are listed until later than ``low`` and up to ``high``."""
+    least, most = f"({low:.3f}", _text(high)
     name, *between = (
-        ("ZREVRANGEBYSCORE", high, low) if latest_first else ("ZRANGEBYSCORE", low, high)
+        ("ZREVRANGEBYSCORE", most, least) if latest_first else ("ZRANGEBYSCORE", least, most)
     )
     return Command((name, index, *between, "WITHSCORES", "LIMIT", 0, size), _pairs)
 
@@ -228,6 +270,49 @@ def end_many(keyspace: Keyspace, ids: Sequence[str]) -> Command[Ended]:
     indexes, users = ((keyspace.index,), keyspace.users) if keyspace.indexed else ((), "")
     arguments = (keyspace.session(""), users, *ids)
     return script_command(scripts.END_MANY, indexes, arguments, read, repeatable=False)
+
+
+def list_many(
+    keyspace: Keyspace, ids: Sequence[str], *, only_look: bool = False
+) -> Command[tuple[int, int]]:
+    """
+    List those of these sessions, at most `LIST_MANY_BATCH_SIZE`, that an index has lost.
+
+    Returns how many of them there are, and how many were not listed. ``only_look``: writes nothing.
+    """
+
+    def read(reply: Any) -> tuple[int, int]:
+        live, unlisted = replies.listing(reply, 2)
+        return replies.number(live), replies.number(unlisted, most=live)
+
+    arguments: tuple[Argument, ...]
+    arguments = (keyspace.session(""), keyspace.users, int(not only_look), *ids)
+    return script_command(scripts.LIST_MANY, (keyspace.index,), arguments, read)
+
+
+def session_ids(keyspace: Keyspace, cursor: int) -> Command[tuple[int, list[str]]]:
+    """
+    Look at the next keys of the database, about `BATCH_SIZE`, for sessions.
+
+    Returns the cursor to go on from, 0 at the end, and ids. A session that stays from the first
+    call to the last one is found, maybe more than once.
+    """
+    start = keyspace.session("")
+
+    def read(reply: Any) -> tuple[int, list[str]]:
+        following, names = replies.listing(reply, 2)
+        keys = [replies.text(name) for name in replies.listing(names)]
+        ids = [key.removeprefix(start) for key in keys]
+        return replies.decimal(following, most=LAST_CURSOR), [*filter(is_id, ids)]
+
+    # The characters that have a meaning in a pattern.
+    pattern = re.sub(r"[*?\[\]\\]", r"\\\g<0>", start) + "*"
+    return Command(("SCAN", cursor, "MATCH", pattern, "COUNT", BATCH_SIZE), read)
+
+
+def keys() -> Command[int]:
+    """How many keys the database has, of whatever kind."""
+    return Command(("DBSIZE",), replies.number)
 
 
 def now() -> Command[float]:
@@ -314,9 +399,8 @@ def _pairs(reply: Any) -> list[tuple[bytes, float]]:
 
 
 def _seconds(text: bytes | None) -> int:
-    # A damaged time must cost no more than itself: 1970 stands for it. Twelve digits and more
-    # may lie beyond the last date there is.
-    return int(text) if text and text.isdigit() and len(text) < 12 else 0
+    # A damaged time must cost no more than itself: 1970 stands for it.
+    return int(text) if is_time(text) else 0
 
 
 def _shown(value: bytes | None) -> str | None:

@@ -1,8 +1,8 @@
 """
 The Lua scripts: each is one atomic step on the server.
 
-Lua in Redis has no ``require``, so what scripts share (``calls.lua`` all of them, ``index.lua`` and
-``write.lua`` those that write) is put in front of them here.
+Lua in Redis has no ``require``. So this puts the parts that scripts share in front of them: each
+script has those that it needs, because each call pays for the functions that a script defines.
 """
 
 from dataclasses import dataclass
@@ -20,22 +20,27 @@ class Script:
 
 def _script(*names: str) -> Script:
     folder = files(__name__)
-    text = "\n".join((folder / f"{name}.lua").read_text("utf-8") for name in ("calls", *names))
+    text = "\n".join((folder / f"{name}.lua").read_text("utf-8") for name in names)
     # EVALSHA's name for a script is the SHA-1 of its text; nothing is kept secret by it.
     return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-CREATE = _script("index", "write", "create")
-CREATE_BESIDE = _script("index", "write", "create_beside")
-SAVE = _script("index", "write", "save")
-CYCLE = _script("index", "write", "cycle")
-DELETE = _script("index", "delete")
-INCREMENT = _script("increment")
-INSPECT = _script("inspect")
-NOTE = _script("note")
-PAGE = _script("page")
-COUNT = _script("count")
-DROP = _script("drop")
-TRIM = _script("trim")
-END_ALL = _script("index", "end_all")
-END_MANY = _script("index", "end_many")
+_WRITING = ("margins", "calls", "list", "write")
+
+CREATE = _script(*_WRITING, "create")
+CREATE_BESIDE = _script(*_WRITING, "user", "markers", "create_beside")
+SAVE = _script("margins", "renew", *_WRITING[1:], "user", "save")
+EXPIRE = _script("calls", "user", "forget", "expire")
+CYCLE = _script(*_WRITING, "user", "cycle")
+DELETE = _script("delete_listed", "calls", "forget", "delete")
+INCREMENT = _script("calls", "increment")
+INSPECT = _script("calls", "inspect")
+NOTE = _script("margins", "calls", "list", "relist", "note")
+LIST_MANY = _script("margins", "calls", "list", "relist", "list_many")
+PAGE = _script("margins", "calls", "ranks", "page")
+COUNT = _script("calls", "count")
+DROP = _script("calls", "gone", "drop")
+SWEEP = _script("margins", "calls", "ranks", "gone", "sweep")
+TRIM = _script("calls", "trim")
+END_ALL = _script("calls", "markers", "end_all")
+END_MANY = _script("calls", "forget", "end_many")

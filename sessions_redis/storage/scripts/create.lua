@@ -4,6 +4,5 @@
 -- Returns 1, or 0 if the name is taken and nothing was written.
 
 if call('EXISTS', KEYS[1]) == 1 then return 0 end
-local session = {key = KEYS[1], id = ARGV[1]}
-write(session, session, nil, KEYS[2] or '', ARGV[2], 3)
+if tonumber(ARGV[3]) > 0 then write(ARGV[1], nil, nil, KEYS[2] or '', ARGV[2], 3) end
 return 1

@@ -9,6 +9,5 @@
 if user_of(KEYS[1]) then return 1 end
 local present = present_id(ARGV[3], ARGV[4])
 if not present or user_of(ARGV[3] .. present) ~= ARGV[5] then return 0 end
-local session = {key = KEYS[1], id = ARGV[1]}
-write(session, session, nil, KEYS[2] or '', ARGV[2], 6)
+if tonumber(ARGV[6]) > 0 then write(ARGV[1], nil, nil, KEYS[2] or '', ARGV[2], 6) end
 return 1

@@ -9,7 +9,5 @@ if not user then
   -- carried out before and is repeated because its reply was lost.
   return user_of(KEYS[2]) and 1 or 0
 end
-local old = {key = KEYS[1], id = ARGV[1]}
-local new = {key = KEYS[2], id = ARGV[2]}
-write(old, new, user, KEYS[3] or '', ARGV[3], 4)
+write(ARGV[1], user, {key = KEYS[2], id = ARGV[2]}, KEYS[3] or '', ARGV[3], 4)
 return 1

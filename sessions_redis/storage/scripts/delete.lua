@@ -1,6 +1,8 @@
 -- Deletes a session and its index entries, whatever lies under its name but a marker of cycling.
 -- KEYS: session, and the index if one is kept
 -- ARGV: id, what user indexes' names start with ('' for none)
--- Returns 1, or 0 if there was nothing to delete, and the session's user ('' for nobody).
+-- Returns 'deleted:' and the session's user, if it has one; or 'nothing', if there was no session.
+-- A list would take the server longer.
 
-return {forget(KEYS[1], ARGV[1], KEYS[2] or '', ARGV[2])}
+local user = forget(KEYS[1], ARGV[1], KEYS[2] or '', ARGV[2])
+return user and 'deleted:' .. user or 'nothing'

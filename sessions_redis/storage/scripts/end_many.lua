@@ -21,11 +21,8 @@ for i = 3, #ARGV do
   end
 end
 
-for name in pairs(leaving) do need(name, 'ZREM', 'ZRANGE', 'PEXPIREAT') end
+for name in pairs(leaving) do need('ZREM', name) end
 -- Each command once for all of them, as in end_all.lua.
 if #keys > 0 then call('UNLINK', unpack(keys)) end
-for name, ids in pairs(leaving) do
-  leave(name, unpack(ids))
-  settle(name)
-end
+for name, ids in pairs(leaving) do on('ZREM', name, unpack(ids)) end
 return ended

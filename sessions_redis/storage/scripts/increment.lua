@@ -6,7 +6,8 @@
 
 if type(on('HGET', KEYS[1], '@created')) ~= 'string' then return '' end
 local now = call('TIME')[1]
-need(KEYS[1], 'HINCRBY', 'HSET')
+need('HINCRBY', KEYS[1])
+need('HSET', KEYS[1])
 local reply = redis.pcall('HINCRBY', KEYS[1], ARGV[1], ARGV[2])
 if type(reply) == 'table' then
   local said = tostring(reply.err)  -- no text by itself in fakeredis

@@ -1,8 +1,21 @@
--- Notes metadata of a session that exists, and leaves its time to live alone.
--- KEYS: session
--- ARGV: fields and values in turn
--- Returns 1, or 0 if the session is gone and nothing was written.
+-- Notes that a session was used, and its metadata. Lists it again if one of its indexes does not.
+-- KEYS: session, and the index if one is kept
+-- ARGV: id, what user indexes' names start with ('' for none), fields of metadata and values in turn
+-- Returns the time in ms since 1970; or 0 if the session is gone, and nothing was written. The
+-- session's time to live stays as it is.
 
-if type(on('HGET', KEYS[1], '@created')) ~= 'string' then return 0 end
-call('HSET', KEYS[1], unpack(ARGV))
-return 1
+local key, id, index, users = KEYS[1], ARGV[1], KEYS[2], ARGV[2]
+local found = on('HMGET', key, '@created', '@user', '@listed')
+if not found[1] then return 0 end
+local time = call('TIME')
+local now, last = time[1] * 1000 + math.floor(time[2] / 1000), #ARGV
+need('HSET', key)
+if index then
+  local user = found[2] or ''
+  local ttl = unlisted(key, id, user, found[3], now, index, users)
+  if ttl then
+    ARGV[last + 1], ARGV[last + 2] = '@listed', list(id, id, user, user, index, users, now, ttl)
+  end
+end
+call('HSET', key, '@seen', time[1], unpack(ARGV, 3))
+return now

@@ -1,36 +1,51 @@
--- Some ids of an index, in the order of their expiry. What has expired is not there.
+-- Some ids of an index, in the order of the times until which it lists them. What has expired by
+-- these times is not there.
 -- KEYS: index
--- ARGV: what must be left in seconds, more than and at most ('inf' for any), how many ids to skip,
---   how many to return, '1' for the latest expiry first, how many to drop of those that have expired
+-- ARGV: what the sessions' names start with, seconds that a session may have left at most ('inf' for
+--   any), how many ids to skip, how many to return, '1' for the latest first, how many to drop of
+--   those that have expired
 -- Returns how many ids fit, and the ids.
 
-local skipped, wanted, most = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
+local sessions, most = ARGV[1], tonumber(ARGV[6])
+local skipped, wanted, latest_first = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5] == '1'
 local time = call('TIME')
 local now = time[1] + time[2] / 1000000
-local low = string.format('%.3f', now + ARGV[1])
-local high = ARGV[2] == 'inf' and '+inf' or string.format('%.3f', now + ARGV[2])
+local low, high = string.format('%.3f', now), '+inf'
 
-local function count(from, to)
-  return call('ZCOUNT', KEYS[1], from, to)
-end
-
--- By rank, which the server finds at once however many there are to skip.
-local function ids(total)
-  local first, last = skipped, math.min(skipped + wanted, total) - 1
-  if first > last then return {} end
-  if ARGV[5] == '1' then
-    local later = high == '+inf' and 0 or count('(' .. high, '+inf')
-    return call('ZRANGE', KEYS[1], later + first, later + last, 'REV')
+-- The index lists a session for up to two margins longer than it lives. So some fit that it lists
+-- for too long; their hashes say which. This looks at a thousand, those that it lists the shortest.
+local late = {}
+if ARGV[2] ~= 'inf' then
+  local within = tonumber(ARGV[2])
+  high = string.format('%.3f', now + within)
+  local further = string.format('%.3f', now + within + 2 * MARGIN / 1000)
+  for _, id in ipairs(call('ZRANGEBYSCORE', KEYS[1], '(' .. high, further, 'LIMIT', 0, 1000)) do
+    local left = call('PTTL', sessions .. id)
+    if left > 0 and left <= within * 1000 then late[#late + 1] = id end
   end
-  local sooner = count('-inf', low)
-  return call('ZRANGE', KEYS[1], sooner + first, sooner + last)
 end
 
-local total = count('(' .. low, high)
-local found = ids(total)
+local total = call('ZCOUNT', KEYS[1], '(' .. low, high)
+local found = {}
+local function add_late()
+  for place = 1, #late do
+    local at = latest_first and place - 1 or total + place - 1
+    if at >= skipped and at < skipped + wanted then
+      found[#found + 1] = latest_first and late[#late - place + 1] or late[place]
+    end
+  end
+end
+
+local before = latest_first and #late or 0
+if latest_first then add_late() end
+local first, stop = math.max(skipped - before, 0), skipped + wanted - before
+for _, id in ipairs(ranked(KEYS[1], low, high, total, first, stop - first, latest_first)) do
+  found[#found + 1] = id
+end
+if not latest_first then add_late() end
+
 if most > 0 then
-  local expired = string.format('%.3f', now)
-  local dead = call('ZRANGEBYSCORE', KEYS[1], '-inf', expired, 'LIMIT', 0, most)
+  local dead = call('ZRANGEBYSCORE', KEYS[1], '-inf', low, 'LIMIT', 0, most)
   if #dead > 0 then call('ZREM', KEYS[1], unpack(dead)) end
 end
-return {total, found}
+return {total + #late, found}

@@ -5,6 +5,5 @@
 
 local user = user_of(KEYS[1])
 if not user then return 0 end
-local session = {key = KEYS[1], id = ARGV[1]}
-write(session, session, user, KEYS[2] or '', ARGV[2], 3)
+write(ARGV[1], user, nil, KEYS[2] or '', ARGV[2], 3)
 return 1

@@ -1,0 +1,24 @@
+-- The usual deletion: of a session that has a user.
+-- KEYS, ARGV, returns: as delete.lua says
+-- Anything else goes on in delete.lua, and so does a deletion that Redis refuses. This part comes
+-- first and defines no functions, for which each call would pay.
+
+do
+  local index, id = KEYS[2], ARGV[1]
+  local user = index and redis.pcall('HGET', KEYS[1], '@user')
+  if type(user) == 'string' and user ~= '' then
+    local half, own = index .. ':signed-in', ARGV[2] .. user
+    local can, is_allowed = redis.acl_check_cmd, true
+    if can then  -- `index` is one of KEYS: that it may be used was checked with these
+      local is_known, allows_half = pcall(can, 'ZREM', half)
+      is_allowed = is_known and allows_half and can('ZREM', own)
+    end
+    if is_allowed and type(redis.pcall('DEL', KEYS[1])) == 'number' then
+      -- A key of another type is left alone.
+      redis.pcall('ZREM', index, id)
+      redis.pcall('ZREM', half, id)
+      redis.pcall('ZREM', own, id)
+      return 'deleted:' .. user
+    end
+  end
+end

@@ -1,0 +1,43 @@
+-- The usual save: the session keeps its user, and its indexes list it until a good time.
+-- KEYS, ARGV, returns: as save.lua says
+-- Any other save goes on in save.lua, and so does one that Redis refuses. This part comes first and
+-- defines no functions, for which each call would pay.
+
+do
+  local key, index, id = KEYS[1], KEYS[2], ARGV[1]
+  local ttl, removed = tonumber(ARGV[3]), tonumber(ARGV[7])
+  local found = redis.pcall('HMGET', key, '@created', '@user', '@listed')
+  local time = redis.pcall('TIME')
+  local user = found[2] or ''
+  local is_usual = found[1] and time[1] and #ARGV <= 1000
+    and ARGV[4] == '0' and (ARGV[5] == '0' or ARGV[6] == user)
+  local at
+  if is_usual then at = time[1] * 1000 + math.floor(time[2] / 1000) + ttl end
+
+  if is_usual and index then
+    local longer = (tonumber(found[3]) or 0) - at
+    -- A score is text. It is false if the session is not there, a table if something is wrong.
+    is_usual = longer >= 0 and longer <= 2 * math.min(ttl / MARGIN_PART, MARGIN)
+      and type(redis.pcall('ZSCORE', index, id)) == 'string'
+      and type(redis.pcall(
+        'ZSCORE', index .. (user == '' and ':anonymous' or ':signed-in'), id)) == 'string'
+      and (user == '' or type(redis.pcall('ZSCORE', ARGV[2] .. user, id)) == 'string')
+  end
+
+  -- HSET comes first, so that a server that refuses to write does so before anything is written.
+  if is_usual and redis.acl_check_cmd then
+    local is_known, is_allowed = pcall(redis.acl_check_cmd, 'PEXPIREAT', key)
+    is_usual = is_known and is_allowed
+    if is_usual and removed > 0 then
+      is_known, is_allowed = pcall(redis.acl_check_cmd, 'HDEL', key, '@')
+      is_usual = is_known and is_allowed
+    end
+  end
+  if is_usual and
+    type(redis.pcall('HSET', key, '@updated', time[1], unpack(ARGV, 8 + removed))) == 'number'
+  then
+    if removed > 0 then redis.call('HDEL', key, unpack(ARGV, 8, 7 + removed)) end
+    redis.call('PEXPIREAT', key, string.format('%.0f', at))
+    return 1
+  end
+end
