@@ -38,6 +38,9 @@ class StoreBase(SessionBase):
     # The key that `_id` was last asked for, with its ID, which takes time to compute.
     _last_key: Key | None = None
 
+    # Whether this store has written the session since it last loaded it.
+    _has_written = False
+
     def _is_overridden(self, *names: str) -> bool:
         """Whether one of the engine's own methods is replaced, in a subclass or otherwise."""
         raise NotImplementedError
@@ -162,6 +165,7 @@ class StoreBase(SessionBase):
         """Note that Redis holds ``changes``, so that a later save compares with them."""
         self._known = self._known_of(former_id or id).after(changes, id)
         self._mark = None
+        self._has_written = True
 
     def _entries_in(self, fields: Mapping[bytes, bytes], id: str = "") -> Entries:
         def report(name: bytes) -> None:

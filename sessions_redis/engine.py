@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from sessions_redis import conf, logs, registry
 from sessions_redis.calls import Call, StoreSteps, twin
+from sessions_redis.clock import server_clock
 from sessions_redis.creation import CreatingStore, Predecessor
 from sessions_redis.exceptions import GONE, SessionGone
 from sessions_redis.keys import Key
@@ -22,7 +23,7 @@ from sessions_redis.scope import Scope
 from sessions_redis.storage import commands
 from sessions_redis.storage.changes import Changes, Known
 from sessions_redis.storage.commands import StoredSession, session_id
-from sessions_redis.storage.entries import NOTHING, field_of
+from sessions_redis.storage.entries import CREATED, NOTHING, SEEN, UPDATED, field_of, is_time
 from sessions_redis.storage.lazy_entries import Entries
 
 Method = TypeVar("Method", bound=Callable[..., Coroutine[Any, Any, Any]])
@@ -30,6 +31,9 @@ Method = TypeVar("Method", bound=Callable[..., Coroutine[Any, Any, Any]])
 # New keys that creation tries before it gives up. Two of 36**32 keys are never the same by chance,
 # but a creation that is sent again because its reply was lost finds its own key taken.
 CREATE_ATTEMPTS = 3
+
+# Seconds between two notes that a session is in use.
+NOTE_INTERVAL = 60
 
 log = logs.named("django.security.SuspiciousSession")
 
@@ -75,6 +79,7 @@ class SessionStore(CreatingStore):
             entries = self._entries_in(stored, id)
             entries.known = self._last_loaded = Known(id, stored)
             entries.mark = self._mark
+            self._has_written = False
             return entries
         if self._id == id:  # another task of the request may have cycled it meanwhile
             self._session_key = None
@@ -327,15 +332,29 @@ class SessionStore(CreatingStore):
         id = self._id
         if id is None or not hasattr(self, "_entries"):
             return
-        metadata = self._known_of(id).new_metadata(self.metadata_source())
-        if metadata and (yield commands.note(conf.current().keyspace, id, metadata)):
+        known = self._known_of(id)
+        metadata = known.new_metadata(self.metadata_source())
+        if not metadata and not self._is_note_due(known):
+            return
+        now = yield commands.note(conf.current().keyspace, id, metadata)
+        if now:
+            server_clock.set(now / 1000)
             self._record_written(id, Changes(metadata))
+
+    def _is_note_due(self, known: Known) -> bool:
+        # What this store has written since it loaded the session is later than what it knows.
+        if self._has_written or CREATED not in known.fields:
+            return False
+        times = [int(time) for time in map(known.fields.get, (UPDATED, SEEN)) if is_time(time)]
+        return server_clock.is_over(NOTE_INTERVAL, *times)
 
     def note_metadata(self) -> None:
         """
-        Write the metadata that ``metadata_source`` returns, if the session was loaded without it.
+        Note that the session is in use, if this store has loaded and not written it.
 
-        The session's lifetime stays as it is. Silent if the session is gone.
+        Writes the metadata that ``metadata_source`` returns if that differs, and otherwise writes
+        only if the session was last used over a minute ago. Lists the session again if an index has
+        lost it. The session's lifetime stays as it is. Silent if the session is gone.
         """
         self._perform(self._noting_metadata())
 

@@ -38,9 +38,11 @@ class SessionMiddleware(middleware.SessionMiddleware):
     overrides runs in a thread, as the methods of Django's middleware do.
 
     It keeps the visitor's IP address and user agent in the metadata fields ``@ip`` and ``@agent``.
-    The save at the end of a request writes them. If the session was only read and they changed, a
-    separate write stores them, which does not extend the session's lifetime. With
-    ``METADATA: False`` it keeps neither, and the next save of a session removes them.
+    The save at the end of a request writes them. If the session was only read, the middleware
+    writes a note if they changed, or if the session was last used over a minute ago: the field
+    ``@seen`` says when. A note takes one round trip and does not extend the session's lifetime. It
+    also lists the session again if Redis has lost an index. With ``METADATA: False`` the middleware
+    keeps neither address nor user agent, and the next save of a session removes them.
 
     While Redis is away or refuses commands, it answers 503 with the header ``Retry-After`` and
     leaves the visitor's cookie as it is. This covers views, templates, and middleware that come
@@ -221,5 +223,5 @@ def _with_error_responses(request: HttpRequest, finish: Any) -> Any:
 
 
 def _log_lost_metadata(error: SessionStoreUnavailable) -> None:
-    # The response is ready and does not depend on the metadata, so it is sent.
-    log.warning("The visitor's IP address and user agent were not saved. %s", error)
+    # The response is ready, and its session was read: there is no reason to withhold it.
+    log.warning("When and where the session was last used could not be stored. %s", error)

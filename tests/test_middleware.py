@@ -10,10 +10,12 @@ from django.contrib.sessions.exceptions import SessionInterrupted
 from django.http import HttpResponse
 from django.test import AsyncRequestFactory, RequestFactory
 
-from sessions_redis import registry
+from sessions_redis import engine, registry
+from sessions_redis.clock import ServerClock
 from sessions_redis.engine import SessionStore
 from sessions_redis.middleware import SessionMiddleware
 from sessions_redis.storage.commands import session_id
+from tests.listed import expect_listed
 from tests.servers import Server
 
 HERE = {"REMOTE_ADDR": "198.51.100.7", "HTTP_USER_AGENT": "Firefox"}
@@ -100,7 +102,7 @@ def test_what_is_not_sent_stays(visit, saved):
 def test_reading_from_elsewhere_does_not_extend_the_lifetime(visit, saved, raw, prefix):
     """Writing metadata keeps the TTL, the time of the last save and the indexes."""
     key = f"{prefix}:{session_id(saved)}"
-    raw.pexpire(key, 5_000)
+    raw.pexpire(key, raw.pttl(key) - 60_000)
     raw.hset(key, "@updated", 1)
     before = raw.pexpiretime(key), raw.zrange(f"{prefix}:index", 0, -1, withscores=True)
     visit(saved, read, THERE)
@@ -174,7 +176,8 @@ def test_no_metadata(visit, settings, session_redis, saved):
     visit(saved, read, THERE)
     assert SessionStore(saved).inspect().fields["@ip"] == "198.51.100.7"
     visit(saved, write, THERE)
-    assert SessionStore(saved).inspect().fields.keys() == {"@created", "@updated", "color"}
+    fields = SessionStore(saved).inspect().fields
+    assert fields.keys() == {"@created", "@updated", "@listed", "color"}
 
 
 def test_trusted_proxies(visit, settings, session_redis):
@@ -282,6 +285,99 @@ def test_redis_goes_away_before_the_note(visit, mortal, caplog):
     assert not response.cookies
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert line.startswith(
-        "The visitor's IP address and user agent were not saved. Redis at redis://127"
+        "When and where the session was last used could not be stored. Redis at redis://127"
     )
     assert key not in caplog.text
+
+
+# The note of a session that is only read
+
+
+LOST = ["index", "index:anonymous"]
+
+
+@pytest.fixture
+def used(raw, prefix):
+    """``used(session_key, seconds)``: the session was last written and seen so long ago."""
+
+    def used(session_key, seconds, **fields):
+        then = int(raw.time()[0]) - seconds
+        raw.hset(f"{prefix}:{session_id(session_key)}", mapping={"@updated": then, **fields})
+        return then
+
+    return used
+
+
+def seen(raw, prefix, session_key):
+    text = raw.hget(f"{prefix}:{session_id(session_key)}", "@seen")
+    return None if text is None else int(text)
+
+
+def test_a_session_in_use_is_seen(visit, saved, used, trips, raw, prefix):
+    """A session that is only read is noted as in use at most once a minute, in one round trip."""
+    assert seen(raw, prefix, saved) is None or trips(saved, read) == 1
+    used(saved, 3600, **{"@seen": int(raw.time()[0]) - 90})
+    before = raw.time()[0]
+    expires = raw.pexpiretime(f"{prefix}:{session_id(saved)}")
+    assert trips(saved, read) == 2
+    assert before <= seen(raw, prefix, saved) <= raw.time()[0]
+    assert trips(saved, read) == 1
+    assert raw.pexpiretime(f"{prefix}:{session_id(saved)}") == expires
+
+
+def test_a_session_that_was_just_written_is_not_noted(visit, saved, used, trips):
+    """Its save says that it is in use: neither this request nor one soon after it writes a note."""
+    used(saved, 3600)
+    assert trips(saved, write) == 2
+    assert trips(saved, read) == 1
+
+
+def test_a_session_that_is_not_read_is_not_noted(visit, saved, used, trips):
+    """However long it was not used."""
+    used(saved, 3600)
+    assert trips(saved, touch_nothing) == 0
+
+
+def test_a_note_lists_the_session_again(visit, saved, used, raw, prefix):
+    """Indexes that were lost are rebuilt by sessions that are only read."""
+    raw.delete(*[f"{prefix}:{name}" for name in LOST])
+    visit(saved, read)
+    assert registry.count() == 0
+    used(saved, 90)
+    visit(saved, read)
+    assert [live.id for live in registry.latest()] == [session_id(saved)]
+    expect_listed(raw, prefix)
+
+
+def test_a_note_without_metadata_and_indexes(visit, settings, session_redis, used, raw, prefix):
+    """With METADATA and INDEX off a note says when the session was used, and no more."""
+    settings.SESSION_REDIS = {**session_redis, "METADATA": False, "INDEX": False}
+    key = visit(None, write).cookies["sessionid"].value
+    used(key, 90)
+    visit(key, read)
+    fields = SessionStore(key).inspect().fields
+    assert fields.keys() == {"@created", "@updated", "@seen", "color"}
+    assert list(raw.scan_iter(f"{prefix}:*")) == [f"{prefix}:{session_id(key)}".encode()]
+
+
+@pytest.mark.parametrize("field", ["@updated", "@seen"])
+@pytest.mark.parametrize("text", ["", "x", "-5", "9" * 400, "99999999999"])
+def test_damaged_times_cost_one_note(visit, saved, used, trips, raw, prefix, field, text):
+    """A time that is damaged, or far in the future, does not make every request write a note."""
+    used(saved, 90, **{field: text})
+    visit(saved, read)
+    visit(saved, read)
+    assert seen(raw, prefix, saved) <= raw.time()[0]
+    assert trips(saved, read) == 1
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_a_machine_whose_clock_is_wrong(visit, saved, used, trips, raw, prefix, monkeypatch, hours):
+    """The server's clock counts: one note teaches the process what time it is."""
+    monkeypatch.setattr(engine, "server_clock", ServerClock())
+    engine.server_clock._offset += hours * 3600
+    assert trips(saved, read) == 2
+    assert seen(raw, prefix, saved) <= raw.time()[0]
+    assert trips(saved, read) == 1
+    used(saved, 90, **{"@seen": 1})
+    assert trips(saved, read) == 2
