@@ -240,6 +240,36 @@ def cycle(session_keys: list[str]) -> Generator[None, None, list[str | None]]:
 
 
 @job
+def log_in(user: str, times: int) -> None:  # pragma: no cover - it may be killed
+    """
+    Sign in as many times, as Django's ``login()`` does, and print each key that a client gets.
+
+    When Redis fails, the visitor tries again.
+    """
+    import time
+
+    from sessions_redis.engine import SessionStore
+    from sessions_redis.exceptions import SessionStoreUnavailable
+
+    done = 0
+    while done < times:
+        session = SessionStore()
+        try:
+            if done % 2:  # the visitor was there before
+                session["cart"] = [1, 2, 3]
+                session.save()
+            session["_auth_user_id"] = user
+            session.cycle_key()
+            session["last"] = done
+            session.save()
+        except SessionStoreUnavailable:
+            time.sleep(0.01)
+            continue
+        done += 1
+        print(session.session_key, flush=True)
+
+
+@job
 def churn(seed: int) -> None:  # pragma: no cover - it is killed, and coverage with it
     """Do all operations that write, in random order, until killed."""
     from sessions_redis.engine import SessionStore
