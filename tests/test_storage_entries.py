@@ -13,7 +13,7 @@ from sessions_redis.storage.entries import (
     is_key,
     is_metadata,
     key_of,
-    keys_of,
+    keys_with,
     stored_entries,
     unread_entries,
 )
@@ -54,7 +54,7 @@ def test_keys_and_fields_of_many(keys):
     """The names of many entries are those of each, in turn."""
     names = fields_of(keys)
     assert names == [field_of(key) for key in keys]
-    assert list(keys_of(names)) == keys
+    assert list(keys_with(1, names).items()) == [(key, 1) for key in keys]
 
 
 @unhurried
@@ -67,7 +67,7 @@ def test_keys_and_fields_of_many(keys):
 @example([b"a", b"\xff"])
 def test_keys_of_many_fields(names):
     """Fields that hold no entry are left out."""
-    assert list(keys_of(names)) == [key_of(name) for name in names if is_key(name)]
+    assert list(keys_with(1, names)) == [key_of(name) for name in names if is_key(name)]
 
 
 @pytest.mark.parametrize(

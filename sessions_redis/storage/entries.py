@@ -8,7 +8,9 @@ value. Names with one leading ``@`` are metadata, so an entry's own leading ``@`
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard, TypeVar
+
+T = TypeVar("T")
 
 CREATED = b"@created"
 UPDATED = b"@updated"
@@ -64,21 +66,21 @@ def fields_of(keys: Collection[str]) -> list[bytes]:
     return names
 
 
-def keys_of(names: Collection[bytes]) -> Collection[str]:
-    """The keys of the entries among the fields ``names``, in turn. Other fields are left out."""
+def keys_with(value: T, names: Collection[bytes]) -> dict[str, T]:
+    """The keys of the entries among the fields ``names``, in turn, each with ``value``."""
     # All at once, as in `fields_of`: every request does this.
     try:
         together = b"\0".join(names).decode()
     except UnicodeDecodeError:
-        return [key_of(name) for name in names if is_key(name)]
+        return dict.fromkeys(map(key_of, filter(is_key, names)), value)
     apart = together.split("\0")
-    keys, unknown = dict.fromkeys(apart), together.count("@")
+    keys, unknown = dict.fromkeys(apart, value), together.count("@")
     for name in _METADATA_IN_TEXT:
         if name in keys:
             del keys[name]
             unknown -= 1
     if unknown or len(apart) != len(names):
-        return [key_of(name) for name in names if is_key(name)]
+        return dict.fromkeys(map(key_of, filter(is_key, names)), value)
     return keys
 
 

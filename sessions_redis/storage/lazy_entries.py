@@ -15,7 +15,7 @@ from sessions_redis.storage.entries import (
     field_of,
     is_key,
     is_metadata,
-    keys_of,
+    keys_with,
 )
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def entries_in(
     fields: Mapping[bytes, bytes], serializer: Serializer, on_damaged: Callable[[bytes], None]
 ) -> Entries:
     """The entries that the fields of a hash hold."""
-    loaded_keys = dict.fromkeys(keys_of(fields), NOT_DECODED)
+    loaded_keys = keys_with(NOT_DECODED, fields)
     entries = Entries(loaded_keys)
     entries.fields = fields
     entries.loaded_keys = loaded_keys
