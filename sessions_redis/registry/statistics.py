@@ -1,4 +1,4 @@
-"""What sessions there are and what they cost, by counting the indexes and looking at a sample."""
+"""How many sessions there are, and how much memory they take, by the indexes and a sample."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ class Statistics:
     """
     ``live``, ``signed_in``, ``anonymous``: sessions that have not expired, by the indexes.
 
-    ``expired``: how many the index of all still holds that have. ``sampled``: how many of those
-    that have not were looked at. ``bytes_per_session``: what those of them that are live take in
-    Redis, on average; ``None`` if none is. ``drift``: the share of them, from 0 to 1, whose session
-    is gone, and which ``live`` counts all the same; ``None`` if none was looked at.
+    ``expired``: expired members that the index of all sessions still holds. ``sampled``: how many
+    members that have not expired were looked at. ``bytes_per_session``: the average size of the
+    live sessions among them; ``None`` if none is live. ``drift``: the share of them, from 0 to 1,
+    whose session is gone, and which ``live`` counts nevertheless; ``None`` for an empty sample.
     """
 
     live: int
@@ -34,7 +34,7 @@ def measure(sample: int) -> Statistics:
     """
     Look at up to ``sample`` sessions. Two round trips, and one for each thousand of the sample.
 
-    Raises ``ImproperlyConfigured`` where ``INDEX`` is off.
+    Raises ``ImproperlyConfigured`` if ``INDEX`` is off.
     """
     return perform(_measure(sample))
 
@@ -65,7 +65,7 @@ def _measure(sample: int) -> Steps[Statistics]:
 
 
 def _sizes(ids: Sequence[str]) -> Steps[list[int]]:
-    """What those of ``ids`` that are live take in Redis."""
+    """The bytes that each live session among ``ids`` takes in Redis."""
     keyspace = indexed()
     asked = (commands.exists, listings.memory)
     answers = yield [ask(keyspace, id) for id in ids if is_id(id) for ask in asked]

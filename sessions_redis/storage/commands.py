@@ -1,8 +1,8 @@
 """
-Each thing asked of Redis, as a value: what to send, and how to read the reply.
+Commands for Redis as values: what to send, and how to read the reply.
 
-A command is one round trip and, where it writes, one atomic step on the server, which sets the
-time to live of all it writes. Nothing here does I/O: `clients` runs commands.
+A command takes one round trip. A command that writes is one atomic step on the server, which also
+sets the time to live of each key that it writes. Nothing here does I/O: `clients` runs commands.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ MAX_TTL = 300 * 365 * 86400
 # No server has been running since before 2001. Milliseconds since 1970.
 EARLIEST = 10**12
 
-# What PTTL says of a key that is not there; -1 stands for one that never expires.
+# The reply of PTTL for a key that does not exist; -1 is that for a key that never expires.
 GONE = -2
 
 
@@ -35,9 +35,9 @@ class Command(NamedTuple, Generic[T]):  # made with each request: a dataclass ta
     """
     ``parts``: the command's words. ``source``: the text of the script that it names by digest.
 
-    ``read`` makes the answer of the reply; ``read_wrong_type`` makes it where Redis says that the
-    key is no hash. A command that is not ``repeatable`` does more when carried out twice, or tells
-    less, so it is not sent again when its reply is lost.
+    ``read`` turns the reply into the answer; ``read_wrong_type`` gives the answer if Redis says
+    that the key is not a hash. A command is not ``repeatable`` if sending it twice would do more,
+    or if the second reply would say less. Then it is not sent again when its reply is lost.
     """
 
     parts: tuple[Argument, ...]
@@ -48,7 +48,7 @@ class Command(NamedTuple, Generic[T]):  # made with each request: a dataclass ta
 
     @property
     def with_source(self) -> tuple[Argument, ...]:
-        """The words to send where the server may not know the script."""
+        """The words to send if the server may not know the script."""
         return self.parts if self.source is None else ("EVAL", self.source, *self.parts[2:])
 
 
@@ -86,14 +86,14 @@ class Keyspace:
 
 
 class WrongType:
-    """What lies under the session's name is no hash."""
+    """The key with the session's name is not a hash."""
 
 
 def session_id(session_key: str) -> str:
     """
-    The digest that stands for the session key everywhere but in the cookie: 32 hex digits.
+    The digest that replaces the session key everywhere except in the cookie: 32 hex digits.
 
-    From the digest nobody gets back to the key, so whoever reads Redis cannot take over a session.
+    Nobody can compute the key from it, so a person who reads Redis cannot take over a session.
     """
     return sha256(session_key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
@@ -104,14 +104,14 @@ def load(keyspace: Keyspace, id: str) -> Command[Mapping[bytes, bytes] | WrongTy
 
 
 def exists(keyspace: Keyspace, id: str) -> Command[bool]:
-    # Not EXISTS: a hash without its date of creation is what a half-done deletion leaves.
+    # Not EXISTS: a hash without its date of creation is not a session.
     return Command(
         ("HEXISTS", keyspace.session(id), CREATED), replies.flag, read_wrong_type=lambda: False
     )
 
 
 def create(keyspace: Keyspace, id: str, ttl: float, changes: Changes) -> Command[bool]:
-    """``False`` if the id is taken. With no ``ttl`` left nothing is written, and that is fine."""
+    """``False`` if the id is taken. With no ``ttl`` left, this writes nothing."""
     return script_command(
         scripts.CREATE,
         _keys(keyspace, keyspace.session(id)),
@@ -157,8 +157,8 @@ def create_beside(
     """
     Create a session beside the one that had ``cycled_id`` until another request cycled it.
 
-    ``False`` if that one is gone, or is not ``user``'s any more; nothing is written then. Both
-    are looked at and written in one step, so that ending all sessions of a user misses neither.
+    ``False`` if that session is gone, or has another user by now; then nothing is written. This
+    looks at one and writes the other in one step, so ending all sessions of a user misses neither.
     """
     return script_command(
         scripts.CREATE_BESIDE,
@@ -172,7 +172,7 @@ def create_beside(
 
 
 def delete(keyspace: Keyspace, id: str) -> Command[str | None]:
-    """The primary key of the session's user, ``""`` for nobody's; ``None`` if there was none."""
+    """The primary key of its user, ``""`` without a user; ``None`` if there was no session."""
 
     def read(reply: Any) -> str | None:
         deleted, _, user_pk = replies.text(reply).partition(":")
@@ -208,11 +208,11 @@ def note(keyspace: Keyspace, id: str, metadata: Mapping[bytes, bytes] = NOTHING)
 
 
 class NotAnInteger:
-    """The entry to increment holds something else."""
+    """The entry to increment does not hold an integer."""
 
 
 class TooLarge:
-    """The entry to increment would leave the 64 bits that Redis counts in."""
+    """The sum would not fit into the 64 bits that Redis counts with."""
 
 
 def increment(
@@ -230,7 +230,7 @@ class StoredSession:
     A session as stored in Redis, for people to look at.
 
     ``redis_key``: the hash's name. ``ttl``: seconds left. ``fields``: names and values in text,
-    metadata among them; bytes that are no UTF-8 show as ``\\xNN``.
+    including metadata; bytes that are not UTF-8 are shown as ``\\xNN``.
     """
 
     redis_key: str

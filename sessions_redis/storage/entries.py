@@ -1,8 +1,8 @@
 """
 The fields of a session's hash: their names and values.
 
-A field's name is the entry's key in UTF-8; its value is what the serializer makes of the entry's
-value. Names with one leading ``@`` are metadata, so an entry's own leading ``@`` is doubled.
+A field's name is the entry's key in UTF-8; its value is the entry's value as the serializer writes
+it. Names with one leading ``@`` are metadata, so a leading ``@`` of an entry's key is doubled.
 """
 
 from collections.abc import Collection, Mapping
@@ -21,7 +21,7 @@ IP = b"@ip"
 AGENT = b"@agent"
 METADATA = frozenset({CREATED, UPDATED, USER, SEEN, LISTED, IP, AGENT})
 
-# django.contrib.auth.SESSION_KEY: the entry that says whose session it is.
+# django.contrib.auth.SESSION_KEY: the entry that holds the primary key of the session's user.
 USER_KEY = "_auth_user_id"
 
 NOTHING: Mapping[bytes, bytes] = MappingProxyType({})
@@ -31,15 +31,15 @@ DAMAGED = object()
 
 
 class Serializer(Protocol):
-    """What ``SESSION_SERIALIZER`` names, made: Django's ``JSONSerializer`` or one like it."""
+    """An instance of ``SESSION_SERIALIZER``: Django's ``JSONSerializer`` or a similar class."""
 
     def dumps(self, obj: Any) -> bytes: ...
     def loads(self, data: bytes) -> Any: ...
 
 
 def field_of(key: str) -> bytes:
-    """The name of the field that holds the entry ``key``. Never that of a metadata field."""
-    # JSON carries lone surrogates, so a key may hold one; strict UTF-8 would refuse it.
+    """The name of the field that holds the entry ``key``: never the name of a metadata field."""
+    # JSON can carry lone surrogates, so a key may contain one. Strict UTF-8 would refuse it.
     name = key.encode("utf-8", "surrogatepass")
     return b"@" + name if name.startswith(b"@") else name
 

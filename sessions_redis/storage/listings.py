@@ -19,10 +19,10 @@ from sessions_redis.storage.entries import AGENT, CREATED, IP, UPDATED, USER, is
 # `margins.lua` has the same.
 MARGIN_PART, MARGIN = 32, 600
 
-# A bound below all that has expired, however long ago: no member's time is before 1970.
+# A bound below any expired member, however long ago it expired: no time is before 1970.
 EVER = -1e10
 
-# A server's clock shows no year of five digits: Python has no such dates.
+# The last second of the year 9999: Python has no later dates.
 LATEST = 253_402_300_799
 
 # Cursors are unsigned.
@@ -40,16 +40,16 @@ END_MANY_BATCH_SIZE = (BATCH_SIZE - 3) // 2
 LIST_MANY_BATCH_SIZE = END_MANY_BATCH_SIZE
 SWEEP_BATCH_SIZE = BATCH_SIZE - 4
 
-# Bytes that are read of an address and of a user agent. The middleware writes fewer.
+# Bytes of an IP address or a user agent that are read. The middleware writes fewer.
 MAX_SHOWN = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """
-    ``total``: how many members fit. ``ids``: those asked for. Live or not is not known yet.
+    ``total``: how many members fit. ``ids``: the requested ones, which may be dead.
 
-    ``strays``: members among those asked for that are not the id of any session.
+    ``strays``: requested members that are not the id of any session.
     """
 
     total: int
@@ -64,14 +64,14 @@ class Page:
 
     @property
     def members(self) -> int:
-        """How many members were asked for and found."""
+        """How many of the requested members there are."""
         return len(self.ids) + len(self.strays)
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
     """
-    What one step ended: the ids of sessions, and whose they were, ``""`` for nobody's.
+    The result of one step: the ids of the sessions that it ended, and their users or ``""``.
 
     ``spared``: the id that the spared session has now, ``""`` for none. ``more``: whether there may
     be more sessions to end.
@@ -112,12 +112,12 @@ def is_id(id: str) -> bool:
 
 
 def is_start(digits: str) -> bool:
-    """Whether ``digits`` can be the first ones of a session's id, and are enough to look for."""
+    """Whether ``digits`` can be the start of a session's id, and are enough to search for."""
     return re.fullmatch("[0-9a-f]{6,32}", digits) is not None
 
 
 def is_short_start(digits: str) -> bool:
-    """Whether ``digits`` can be the first ones of a session's id, and are too few to look for."""
+    """Whether ``digits`` can be the start of a session's id, but are too few to search for."""
     return re.fullmatch("[0-9a-f]{0,5}", digits) is not None
 
 
@@ -226,7 +226,7 @@ def drop(
     keyspace: Keyspace, indexes: Sequence[str], members: Iterable[str | bytes]
 ) -> Command[int]:
     """
-    Remove those of ``members`` that are no ids or whose session is gone: the server looks.
+    Remove those of ``members`` that are not ids, or whose session is gone: the server checks.
 
     At most `BATCH_SIZE` members and indexes together.
     """
@@ -358,12 +358,12 @@ def sample(index: str, size: int) -> Command[list[tuple[str, float]]]:
 
 def memory(keyspace: Keyspace, id: str) -> Command[int | None]:
     """Bytes that the session takes in the server; ``None`` if it is gone."""
-    # SAMPLES 0: all fields are measured. Otherwise five stand for all, be one of them huge.
+    # SAMPLES 0: measure all fields. Otherwise five would stand for all, even if one is huge.
     return Command(("MEMORY", "USAGE", keyspace.session(id), "SAMPLES", 0), _number_or_none)
 
 
 def eviction() -> Command[Eviction | None]:
-    """``None`` where the server does not tell."""
+    """``None`` if the server does not say."""
 
     def read(reply: Any) -> Eviction | None:
         reply = replies.raw(reply)
@@ -387,7 +387,7 @@ def _metadata(reply: Any) -> Metadata | None:
     return Metadata(
         began,
         _seconds(updated) or began,
-        replies.text(user) if user else None,  # an empty one is nobody, as for the scripts
+        replies.text(user) if user else None,  # the scripts take an empty user for none, too
         _shown(ip),
         _shown(agent),
     )

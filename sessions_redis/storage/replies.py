@@ -1,9 +1,9 @@
 """
-The shapes that replies have: each function returns what a reply says, or raises `WrongShape`.
+The shapes of replies: each function returns the contents of a reply, or raises `WrongShape`.
 
-Pure, as `commands`. A reply of another shape comes from something else than Redis, or answers
-another command, so nothing in it can be trusted. What a field of a session holds is another matter:
-any bytes will do here, and damage stays with that field.
+Pure, as `commands`. A reply of another shape does not come from Redis, or answers another command,
+so nothing in it can be trusted. The contents of a session's field are not checked here: a field may
+hold any bytes, and damage in it affects that field only.
 """
 
 from typing import Any, NoReturn
@@ -16,7 +16,7 @@ class WrongShape(Exception):  # noqa: N818 - named for what the reply has
     """
     A reply that cannot belong to the command that was sent.
 
-    Its text names kinds of values only: a reply may hold what somebody stored in a session.
+    Its text names kinds of values only, because a reply may contain the contents of a session.
     """
 
 
@@ -47,7 +47,7 @@ def decimal(reply: Any, least: int = 0, most: int = MOST) -> int:
 
 
 def real(reply: Any) -> float:
-    """A number, infinite ones among them: as such with the newer protocol, else in text."""
+    """A number, which may be infinite: a float with the newer protocol, text with the older one."""
     try:
         value = reply if type(reply) is float else float(raw(reply))
     except ValueError:
@@ -64,19 +64,19 @@ def raw(reply: Any) -> bytes:
 
 
 def text(reply: Any) -> str:
-    """Bytes that are no UTF-8 show as ``\\xNN``: damage, which is its own matter only."""
+    """Text; bytes that are not UTF-8 become ``\\xNN``. They are damage, not another shape."""
     return raw(reply).decode("utf-8", "backslashreplace")
 
 
 def listing(reply: Any, length: int | None = None) -> list[Any]:
-    """A list, of ``length`` where that is known."""
+    """A list, of ``length`` if that is given."""
     if type(reply) is not list or length not in (None, len(reply)):
         _refuse(reply, "a list" if length is None else f"a list of {length}")
     return reply
 
 
 def pairs(reply: Any) -> list[tuple[Any, Any]]:
-    """A list of first and second values in turn, or of pairs of them."""
+    """Pairs, from a list of pairs or a list of first and second values in turn."""
     if listing(reply) and type(reply[0]) is list:
         return [(first, second) for first, second in (listing(pair, 2) for pair in reply)]
     if len(reply) % 2:

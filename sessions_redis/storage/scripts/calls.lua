@@ -2,9 +2,9 @@
 
 local can = redis.acl_check_cmd
 
--- Raises if the user may not run a command on these keys. What a script wrote before it failed stays,
--- so this is called before the first write, for the commands that follow it. Redis before 7 and
--- fakeredis cannot be asked beforehand.
+-- Raises an error if the user may not run a command on these keys. Redis does not undo the writes of
+-- a script that fails, so scripts call this before their first write, for the commands after it.
+-- Redis before 7 and fakeredis cannot be asked beforehand.
 local function need(command, ...)
   if not can then return end
   local is_known, is_allowed = pcall(can, command, ...)
@@ -22,15 +22,15 @@ local function raise(command, ...)
   return redis.call(command, ...)
 end
 
--- As redis.call, for what comes before the first write: the refusal names the command.
+-- As redis.call, for commands before the first write: the error of a refusal names the command.
 local function call(command, ...)
   local reply = redis.pcall(command, ...)
   if type(reply) == 'table' and reply.err then return raise(command, ...) end
   return reply
 end
 
--- As `call`, also for later. Returns an empty table if the key has another type than the command is
--- for. Other errors are raised: as "nothing there" they would lose sessions.
+-- As `call`, also for later commands. Returns an empty table if the key has another type than the
+-- command is for. Other errors are raised: to take them for "nothing there" would lose sessions.
 local function on(command, ...)
   local reply = redis.pcall(command, ...)
   if type(reply) ~= 'table' or not reply.err then return reply end

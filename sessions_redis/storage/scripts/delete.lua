@@ -1,4 +1,4 @@
--- Deletes a session and its index entries, whatever lies under its name but a marker of cycling.
+-- Deletes a session and its index entries; also another key that has its name, but no marker.
 -- KEYS: session, and the index if one is kept
 -- ARGV: id, what user indexes' names start with ('' for none)
 -- Returns 'deleted:' and the session's user, if it has one; or 'nothing', if there was no session.

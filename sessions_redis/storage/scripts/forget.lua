@@ -8,8 +8,8 @@ local function indexes_with(user, index, users)
   return {index, index .. ':signed-in', users .. user}
 end
 
--- Whether something lies under a session's name that ending the session deletes, and its user.
--- That may be no session and no hash; a marker that cycling left is nothing.
+-- Whether a session's name has a key that ending the session deletes, and the session's user. The
+-- key need not be a session, or a hash. The marker that cycling left does not count.
 local function found_at(key)
   local found = on('HMGET', key, '@created', '@user', '@cycled')
   if found[1] then return true, found[2] or '' end
