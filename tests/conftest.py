@@ -50,11 +50,18 @@ def delete_all(server):
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch):
-    """Give a busy machine more time than a site has, before a connection counts as lost or idle."""
-    for name in pools.TIMEOUTS:
+def timeouts_of_a_site(monkeypatch):
+    """
+    The timeouts that a site has by default.
+
+    Tests have longer ones, because the machine that runs them may be busy. For the same reason no
+    connection is idle for so long that it is checked.
+    """
+    defaults = dict(pools.TIMEOUTS)
+    for name in defaults:
         monkeypatch.setitem(pools.TIMEOUTS, name, 5.0)
     monkeypatch.setattr(connections, "IDLE_SECONDS", 300.0)
+    return defaults
 
 
 @pytest.fixture(autouse=True)

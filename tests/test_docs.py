@@ -167,10 +167,10 @@ def test_every_location_is_documented():
     assert {re.match("`([a-z]+)://", url)[1] for url, _ in table} == locations.SCHEMES.keys()
 
 
-def test_the_defaults_of_options():
+def test_the_defaults_of_options(timeouts_of_a_site):
     """The table has the defaults of the client, in their units."""
     documented = dict(rows(section(SETTINGS, "## OPTIONS")))
-    defaults = pools.TIMEOUTS | pools.POOL
+    defaults = timeouts_of_a_site | pools.POOL
     assert {name: documented[f"`{name}`"] for name in defaults} == {
         name: f"`{value}`" for name, value in defaults.items()
     }
