@@ -10,7 +10,7 @@ import redis
 from benchmarks.contents import AUTH, OWN
 
 # Sessions written in one step; the server does nothing else meanwhile.
-AT_ONCE = 2_000
+BATCH_SIZE = 2_000
 
 # Sessions of each user, where every second session has one.
 OF_EACH_USER = 10
@@ -55,7 +55,7 @@ end
 LOOK = """
 for _ = 1, ARGV[1] do redis.call('EXISTS', KEYS[1]) end
 """
-LOOKS_AT_ONCE = 100_000
+LOOKS_BATCH_SIZE = 100_000
 
 
 def fill(redis_url: str, key_prefix: str, size: int, progress: Callable[[int], None]) -> None:
@@ -66,8 +66,8 @@ def fill(redis_url: str, key_prefix: str, size: int, progress: Callable[[int], N
     with redis.Redis.from_url(redis_url, socket_timeout=60) as client:
         script = client.register_script(FILL)
         now = int(time.time())
-        for start in range(0, size, AT_ONCE):
-            stop = min(start + AT_ONCE, size)
+        for start in range(0, size, BATCH_SIZE):
+            stop = min(start + BATCH_SIZE, size)
             script(args=[key_prefix, start, stop - 1, users, now, *own, "-", *auth])
             progress(stop)
         _settle(client, f"{key_prefix}:index")
@@ -81,8 +81,8 @@ def _settle(client: redis.Redis, name: str) -> None:
     above one. Until that is done, for minutes, everything takes longer by it.
     """
     look = client.register_script(LOOK)
-    for _ in range(0, client.dbsize(), LOOKS_AT_ONCE):
-        look(keys=[name], args=[LOOKS_AT_ONCE])
+    for _ in range(0, client.dbsize(), LOOKS_BATCH_SIZE):
+        look(keys=[name], args=[LOOKS_BATCH_SIZE])
 
 
 def _fields(entries: dict[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ from benchmarks.engines import PREFIX
 DEADLINE = 20.0
 
 # Keys that one round of cleaning takes away.
-AT_ONCE = 10_000
+BATCH_SIZE = 10_000
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def clean(url: str, prefix: str = PREFIX, progress: Callable[[int], None] = lamb
     with redis.Redis.from_url(url, socket_timeout=60) as client:
         cursor = None
         while cursor != 0:
-            cursor, names = client.scan(cursor or 0, match=f"{prefix}*", count=AT_ONCE)
+            cursor, names = client.scan(cursor or 0, match=f"{prefix}*", count=BATCH_SIZE)
             if names:
                 gone += client.unlink(*names)
                 progress(gone)

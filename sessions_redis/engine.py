@@ -336,17 +336,10 @@ class SessionStore(CreatingStore):
         metadata = known.new_metadata(self.metadata_source())
         if not metadata and not self._is_note_due(known):
             return
-        now = yield commands.note(conf.current().keyspace, id, metadata)
+        now = yield commands.note(conf.current().keyspace, id, metadata, NOTE_INTERVAL)
         if now:
             server_clock.set(now / 1000)
             self._record_written(id, Changes(metadata))
-
-    def _is_note_due(self, known: Known) -> bool:
-        # What this store has written since it loaded the session is later than what it knows.
-        if self._has_written or CREATED not in known.fields:
-            return False
-        times = [int(time) for time in map(known.fields.get, (UPDATED, SEEN)) if is_time(time)]
-        return server_clock.is_over(NOTE_INTERVAL, *times)
 
     def note_metadata(self) -> None:
         """
@@ -360,6 +353,13 @@ class SessionStore(CreatingStore):
 
     async def anote_metadata(self) -> None:
         await self._aperform(self._noting_metadata())
+
+    def _is_note_due(self, known: Known) -> bool:
+        # What this store has written since it loaded the session is later than what it knows.
+        if self._has_written or CREATED not in known.fields:
+            return False
+        times = [int(time) for time in map(known.fields.get, (UPDATED, SEEN)) if is_time(time)]
+        return server_clock.is_over(NOTE_INTERVAL, *times)
 
 
 # Methods that other methods call, as this class has them.

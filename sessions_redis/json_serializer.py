@@ -26,18 +26,22 @@ def _prepared() -> Callable[[Any], str]:
     make: Any = getattr(encoder, "c_make_encoder", None)
     if make is None:  # another Python than CPython
         return _ENCODER.encode
-    # Without the dictionary in which it finds a container that holds itself, the same one serves
-    # all values and threads.
-    parts = make(None, _ENCODER.default, _quoted, None, ":", ",", *(False, False, True))
+
+    def parts_of(seen: dict[int, Any] | None) -> Any:
+        return make(seen, _default, _quoted, None, ":", ",", *(False, False, True))
+
+    for_all = parts_of(None)
 
     def encode(value: Any) -> str:
-        try:
-            return "".join(parts(value, 0))
-        except RecursionError:
-            pass
-        return _ENCODER.encode(value)  # which says whether a container holds itself
+        # A container may hold itself, so the encoder needs to know which ones it is in.
+        parts = parts_of({}) if isinstance(value, list | dict | tuple) else for_all
+        return "".join(parts(value, 0))
 
     return encode
+
+
+def _default(value: Any) -> Any:
+    return _ENCODER.default(value)  # looked up now: a site may have replaced it
 
 
 _encode = _prepared()

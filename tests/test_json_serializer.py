@@ -1,6 +1,7 @@
 """Django's own serializer with an encoder that is prepared: the same bytes, values and errors."""
 
 import json
+import tracemalloc
 
 import pytest
 from django.contrib.sessions.serializers import JSONSerializer
@@ -158,3 +159,23 @@ def test_a_python_without_the_encoder_in_c(monkeypatch):
     """Where the json module has no encoder in C, values are written the same."""
     monkeypatch.setattr(json.encoder, "c_make_encoder", None)
     assert json_serializer._prepared()([1, {"a": None}]) == '[1,{"a":null}]'
+
+
+def test_a_replaced_default(monkeypatch):
+    """A site may teach the class JSONEncoder further types, before and after the first session."""
+    monkeypatch.setattr(json.JSONEncoder, "default", lambda self, value: str(value))
+    for value in (1j, [1j]):
+        assert PREPARED.dumps(value) == DJANGOS.dumps(value)
+
+
+def test_a_container_that_holds_itself():
+    """It is found at once, before it takes memory."""
+    bag = {"a": "x" * 1_000_000}
+    bag["itself"] = bag
+    tracemalloc.start()
+    try:
+        assert outcome(PREPARED.dumps, bag) == outcome(DJANGOS.dumps, bag)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20_000_000

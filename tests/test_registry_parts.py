@@ -5,8 +5,11 @@ from itertools import product
 
 import pytest
 
-from sessions_redis import registry
+from sessions_redis import conf, registry
+from sessions_redis.clients import run_all
 from sessions_redis.registry import Selection
+from sessions_redis.storage import commands
+from sessions_redis.storage.changes import Changes
 from tests.test_registry import call, commands_of, ids, nobodys, put_in_index, started  # noqa: F401
 
 PARTS = [(0, 1), (0, 3), (1, 3), (2, 5), (3, 4), (6, 9), (8, 100), (0, 100)]
@@ -130,3 +133,23 @@ def test_a_long_list_is_read_in_parts(call, created, monkeypatch):  # noqa: F811
     assert ids(call("latest", 0, 10**9)) == expected
     assert ids(call("latest", 3, 8)) == expected[3:8]
     assert ids(call("find_many", created)) == created
+
+
+def test_very_many_that_expire_soon(call, settings, session_redis):  # noqa: F811
+    """All sessions that expire within a time are listed, even if very many expire at its end."""
+    keyspace = conf.current().keyspace
+    ids = [f"{number:032x}" for number in range(1100)]
+    run_all([commands.create(keyspace, id, 40_000, Changes()) for id in ids])
+    run_all([commands.create(keyspace, id, 40_500, Changes()) for id in ("e" * 32, "f" * 32)])
+    soon = Selection(within=40_100)
+    found = call("latest", 0, 2000, soon)
+    assert sorted(session.id for session in found) == ids
+    assert call("count", soon) == 1102  # they are too many to look at, so it counts a few more
+
+
+def test_very_many_users(call, raw, prefix):  # noqa: F811
+    """Dead members are dropped from the indexes of more users than a call has keys."""
+    put_in_index(raw, f"{prefix}:user:5", nobodys(1), time.time() + 9000)
+    users = tuple(str(number) for number in range(1100))
+    assert call("latest", 0, 10, Selection(users=users)) == []
+    assert raw.exists(f"{prefix}:user:5") == 0

@@ -12,7 +12,7 @@ from tests.proxy import Proxy
 from tests.servers import Server
 
 SESSIONS = 200_000
-AT_ONCE = 20_000
+BATCH_SIZE = 20_000
 
 # Every second session has a user, each user has ten, and all sessions expire within a day.
 USERS = SESSIONS // 20
@@ -52,8 +52,8 @@ def full(tmp_path_factory):
     server = Server(tmp_path_factory.mktemp("full"))
     with server.client(socket_timeout=60) as client:
         load = client.register_script(LOAD)
-        for first in range(0, SESSIONS, AT_ONCE):
-            load(args=[PREFIX, first, first + AT_ONCE - 1, USERS, int(time.time())])
+        for first in range(0, SESSIONS, BATCH_SIZE):
+            load(args=[PREFIX, first, first + BATCH_SIZE - 1, USERS, int(time.time())])
     yield server
     server.stop()
 

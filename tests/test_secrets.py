@@ -30,7 +30,7 @@ PASSWORD = "open-sesame-4711"
 USER_NAME = "ali-baba-1001"
 
 # No retries, so that errors come at once.
-AT_ONCE = {"retry": Retry(NoBackoff(), 0), "retry_on_error": []}
+NO_RETRY = {"retry": Retry(NoBackoff(), 0), "retry_on_error": []}
 
 
 def report_of(error):
@@ -139,7 +139,11 @@ def test_redis_fails_at_some_step(session, settings, session_redis, server, oper
     for last in range(12):
         stale = again(session)
         with Proxy(server.port, last) as proxy:
-            settings.SESSION_REDIS = {**session_redis, "LOCATION": proxy.url, "OPTIONS": AT_ONCE}
+            settings.SESSION_REDIS = {
+                **session_redis,
+                "LOCATION": proxy.url,
+                "OPTIONS": NO_RETRY,
+            }
             error = failure_of(OPERATIONS[operation], stale)
         settings.SESSION_REDIS = session_redis
         if not isinstance(error, SessionStoreUnavailable):
@@ -288,7 +292,7 @@ def test_a_password_that_is_wrong(settings, session_redis, locked, session, plac
     """
     If Redis refuses user and password, the report contains neither, also not in redis-py's frames.
     """
-    setting = wrong({**session_redis, **LOCATIONS[place](locked.port)}, **AT_ONCE)
+    setting = wrong({**session_redis, **LOCATIONS[place](locked.port)}, **NO_RETRY)
     settings.SESSION_REDIS = setting
     error = failure_of(OPERATIONS[operation], again(session))
     settings.SESSION_REDIS = session_redis
@@ -300,7 +304,7 @@ def test_a_password_that_is_wrong(settings, session_redis, locked, session, plac
 @pytest.mark.parametrize("operation", ["load", "aload", "increment", "aincrement"])
 def test_a_server_that_is_away(settings, session_redis, session, place, operation):
     """If no server listens at the address, the report contains neither user nor password."""
-    setting = wrong({**session_redis, **LOCATIONS[place](1)}, **AT_ONCE)
+    setting = wrong({**session_redis, **LOCATIONS[place](1)}, **NO_RETRY)
     settings.SESSION_REDIS = setting
     error = failure_of(OPERATIONS[operation], again(session))
     settings.SESSION_REDIS = session_redis

@@ -9,8 +9,10 @@ from django.utils import timezone
 from sessions_redis import conf, registry
 from sessions_redis.clients import run
 from sessions_redis.engine import SessionStore
+from sessions_redis.registry import Selection
 from sessions_redis.registry.rebuilding import Progress, rebuild
 from sessions_redis.storage import commands, listings
+from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import session_id
 from tests.listed import expect_listed, indexes_of, scores
 from tests.servers import is_marker
@@ -454,3 +456,81 @@ def test_in_memory(settings, session_redis):
     assert registry.end_many(sorted(ids)[:1]) == sorted(ids)[:1]
     assert registry.end_all_of("7") == 2
     assert registry.count() == 0
+
+
+@pytest.mark.parametrize("heal", ["save", "note", "rebuild"])
+def test_a_score_that_is_too_early(raw, prefix, live, heal):
+    """An index that lists a session for less than its lifetime lists it for long enough again."""
+    live["_auth_user_id"] = "7"
+    live.save()
+    id = session_id(live.session_key)
+    now = raw.time()[0]
+    for name in indexes_of("7"):
+        raw.zadd(f"{prefix}:{name}", {id: now + 2})
+    if heal == "save":
+        live.save()
+    elif heal == "note":
+        assert run(commands.note(conf.current().keyspace, id))
+    else:
+        assert rebuild() == Progress(1, 1, 1)
+    expect_listed(raw, prefix)
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "7"), ("7", None)])
+@pytest.mark.parametrize("heal", ["save", "note", "rebuild"])
+def test_a_user_who_changed_while_no_indexes_were_kept(
+    settings, session_redis, raw, prefix, live, heal, before, after
+):
+    """The session leaves the index of all with a user, or of all without, once indexes are kept."""
+    session_of(live, before)
+    settings.SESSION_REDIS = {**session_redis, "INDEX": False}
+    session_of(live, after)
+    settings.SESSION_REDIS = session_redis
+    id = session_id(live.session_key)
+    wrong = Selection(signed_in=before is not None)
+    assert registry.count(wrong) == 1
+    assert registry.latest(selection=wrong) == []
+    if heal == "save":
+        live.save()
+    elif heal == "note":
+        assert run(commands.note(conf.current().keyspace, id))
+    else:
+        assert rebuild() == Progress(1, 1, 1)
+    assert registry.count(wrong) == 0
+    assert registry.count(Selection(signed_in=after is not None)) == 1
+    registry.end(id)
+    assert raw.keys(f"{prefix}:index*") == []
+
+
+def session_of(session, user):
+    session.pop("_auth_user_id", None)
+    if user is not None:
+        session["_auth_user_id"] = user
+    session.save()
+
+
+def test_rebuilding_drops_no_members(raw, prefix, live):
+    """A batch lists its sessions and nothing else, so a call stays within its bounds."""
+    id = "0" * 32
+    keyspace = conf.current().keyspace
+    assert run(commands.create(keyspace, id, 1000, Changes({b"color": b"1"})))
+    raw.zrem(f"{prefix}:index", id)
+    raw.zadd(f"{prefix}:index", {f"{number:032x}": 1 for number in range(1, 100)})
+    assert run(listings.list_many(keyspace, [id])) == (1, 1)
+    assert raw.zcard(f"{prefix}:index") == 1 + 1 + 99
+
+
+@pytest.mark.parametrize(("interval", "writes"), [(60, False), (10, True)])
+def test_notes_of_the_same_moment(raw, prefix, live, interval, writes):
+    """Of requests that read a session at the same time, the first one notes it."""
+    id = session_id(live.session_key)
+    seen = raw.time()[0] - 30
+    raw.hset(f"{prefix}:{id}", "@seen", seen)
+    assert run(commands.note(conf.current().keyspace, id, {}, interval))
+    assert (int(raw.hget(f"{prefix}:{id}", "@seen")) > seen) == writes
+    # Metadata is written all the same, and a moment in the future is damaged.
+    assert run(commands.note(conf.current().keyspace, id, {b"@ip": b"::1"}, 60))
+    assert raw.hget(f"{prefix}:{id}", "@ip") == b"::1"
+    raw.hset(f"{prefix}:{id}", "@seen", seen + 9000)
+    assert run(commands.note(conf.current().keyspace, id, {}, 60))
+    assert int(raw.hget(f"{prefix}:{id}", "@seen")) < seen + 9000

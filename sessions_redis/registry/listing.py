@@ -18,7 +18,7 @@ from sessions_redis.storage.listings import BATCH_SIZE, MARGIN, Page
 REREADS = 2
 
 # How many thousands of dead members are removed at most where a page begins.
-SWEEPS = 20
+SWEEPS = 50
 
 
 def _count(selection: Selection) -> Steps[int]:
@@ -89,7 +89,8 @@ def latest(start: int = 0, stop: int = 50, selection: Selection = ALL) -> list[L
     """
     List the live sessions from ``start`` up to, not with, ``stop``: the last to expire come first.
 
-    That order is exact to 20 minutes, and within each thousand exact.
+    The order is that of the indexes, which can be wrong by up to 20 minutes. The sessions that one
+    call returns are in exact order, up to a thousand of them.
     If the selection names several users, this reads ``stop`` members of each user's index.
     """
     return perform(_latest(start, stop, selection))
@@ -144,22 +145,28 @@ def _part(
     index: str, start: int, stop: int, selection: Selection
 ) -> Steps[tuple[int, list[LiveSession]]]:
     """Live sessions of an index, read again if some members were dead; and the total."""
-    keyspace = indexed()
+    page, found = yield from _page(index, start, stop, selection)
     for _ in range(1 + REREADS):
-        page = yield listings.page(
-            keyspace,
-            index,
-            selection.longest,
-            start=start,
-            stop=stop,
-            latest_first=selection.latest_first,
-            trim=selection.users is not None,
-        )
-        found = yield from read(page.ids)
         if len(found) == page.members:
             break
         yield from _sweep(index, start, selection)
+        page, found = yield from _page(index, start, stop, selection)
     return page.total, _by_expiry(found, selection)
+
+
+def _page(
+    index: str, start: int, stop: int, selection: Selection
+) -> Steps[tuple[Page, list[LiveSession]]]:
+    page = yield listings.page(
+        indexed(),
+        index,
+        selection.longest,
+        start=start,
+        stop=stop,
+        latest_first=selection.latest_first,
+        trim=selection.users is not None,
+    )
+    return page, (yield from read(page.ids))
 
 
 def _sweep(index: str, start: int, selection: Selection) -> Steps[None]:
@@ -237,9 +244,14 @@ def _of_users(
 
 
 def _fitting(found: list[LiveSession], selection: Selection) -> list[LiveSession]:
-    # A user's index may list a session that has another user by now.
-    users = selection.users
-    return found if users is None else [one for one in found if one.user_pk in users]
+    # An index may list a session that has another user by now, or none.
+    users, signed_in = selection.users, selection.signed_in
+    return [
+        one
+        for one in found
+        if (users is None or one.user_pk in users)
+        and (signed_in is None or signed_in == (one.user_pk is not None))
+    ]
 
 
 def _drop(page: Page, found: Sequence[LiveSession], *more: str) -> Steps[None]:
@@ -248,7 +260,7 @@ def _drop(page: Page, found: Sequence[LiveSession], *more: str) -> Steps[None]:
     keyspace = conf.current().keyspace
     names = [keyspace.index, keyspace.signed_in, keyspace.anonymous, *more]
     gone: list[str | bytes] = [*page.strays, *(id for id in page.ids if id not in live)]
-    size = listings.BATCH_SIZE - len(names)
+    size = max(listings.BATCH_SIZE - len(names), 1)
     for start in range(0, len(gone), size):
         yield listings.drop(keyspace, names, gone[start : start + size])
 

@@ -30,19 +30,6 @@ class Statistics:
     drift: float | None
 
 
-def measure(sample: int) -> Statistics:
-    """
-    Look at up to ``sample`` sessions. Two round trips, and one for each thousand of the sample.
-
-    Raises ``ImproperlyConfigured`` if ``INDEX`` is off.
-    """
-    return perform(_measure(sample))
-
-
-async def ameasure(sample: int) -> Statistics:
-    return await aperform(_measure(sample))
-
-
 def _measure(sample: int) -> Steps[Statistics]:
     keyspace = indexed()
     names = [keyspace.index, keyspace.signed_in, keyspace.anonymous]
@@ -70,3 +57,16 @@ def _sizes(ids: Sequence[str]) -> Steps[list[int]]:
     asked = (commands.exists, listings.memory)
     answers = yield [ask(keyspace, id) for id in ids if is_id(id) for ask in asked]
     return [size for live, size in zip(answers[::2], answers[1::2], strict=True) if live and size]
+
+
+def measure(sample: int) -> Statistics:
+    """
+    Look at up to ``sample`` sessions. Two round trips, and one for each thousand of the sample.
+
+    Raises ``ImproperlyConfigured`` if ``INDEX`` is off.
+    """
+    return perform(_measure(sample))
+
+
+async def ameasure(sample: int) -> Statistics:
+    return await aperform(_measure(sample))

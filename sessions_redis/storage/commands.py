@@ -187,10 +187,13 @@ def delete(keyspace: Keyspace, id: str) -> Command[str | None]:
     )
 
 
-def note(keyspace: Keyspace, id: str, metadata: Mapping[bytes, bytes] = NOTHING) -> Command[int]:
+def note(
+    keyspace: Keyspace, id: str, metadata: Mapping[bytes, bytes] = NOTHING, interval: int = 0
+) -> Command[int]:
     """
-    Note that the session is in use, write metadata fields, and list it where no index does.
+    Note that the session is in use, write metadata fields, and list it again if an index does not.
 
+    Without metadata, nothing is written if the last note is less than ``interval`` seconds old.
     The time to live stays as it is. Returns the server's time in milliseconds since 1970; 0 if the
     session is gone, and nothing was written.
     """
@@ -203,7 +206,10 @@ def note(keyspace: Keyspace, id: str, metadata: Mapping[bytes, bytes] = NOTHING)
 
     pairs = [part for pair in metadata.items() for part in pair]
     return script_command(
-        scripts.NOTE, _keys(keyspace, keyspace.session(id)), (id, _users(keyspace), *pairs), read
+        scripts.NOTE,
+        _keys(keyspace, keyspace.session(id)),
+        (id, _users(keyspace), interval, *pairs),
+        read,
     )
 
 

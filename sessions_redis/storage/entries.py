@@ -143,7 +143,7 @@ def stored_entries(serializer: Serializer, stored: Mapping[bytes, bytes]) -> lis
 def unread_entries(stored: Mapping[bytes, bytes]) -> list[StoredEntry]:
     """As `stored_entries`, but no value is decoded."""
     return [
-        StoredEntry(_shown(name), None, len(encoded), unread=True)
+        StoredEntry(_text_of_name(name), None, len(encoded), unread=True)
         for name, encoded in sorted(stored.items())
         if not is_metadata(name)
     ]
@@ -153,9 +153,9 @@ def _stored_entry(serializer: Serializer, name: bytes, encoded: bytes) -> Stored
     value = decoded(serializer, encoded) if is_key(name) else DAMAGED
     is_damaged = value is DAMAGED
     return StoredEntry(
-        _shown(name), None if is_damaged else value, len(encoded), damaged=is_damaged
+        _text_of_name(name), None if is_damaged else value, len(encoded), damaged=is_damaged
     )
 
 
-def _shown(name: bytes) -> str:
+def _text_of_name(name: bytes) -> str:
     return name.removeprefix(b"@").decode("utf-8", "backslashreplace")

@@ -41,7 +41,7 @@ LIST_MANY_BATCH_SIZE = END_MANY_BATCH_SIZE
 SWEEP_BATCH_SIZE = BATCH_SIZE - 4
 
 # Bytes of an IP address or a user agent that are read. The middleware writes fewer.
-MAX_SHOWN = 1000
+MAX_METADATA_BYTES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +134,9 @@ def page(
     """
     Ids from ``start`` up to, not with, ``stop``, by their rank: a page far down costs no more.
 
-    ``within``: only sessions that expire within so many seconds. Of those that expire at the end of
-    this time, at most 1,000 can be missing on a very large site: those that expire last.
+    ``within``: only sessions that expire within this many seconds. If the index lists more than
+    1,000 sessions for up to 20 minutes longer than that, the total includes all of these, and a
+    page leaves out those that do not match.
     ``trim``: drop some of the members that expired.
     """
     arguments = (
@@ -388,8 +389,8 @@ def _metadata(reply: Any) -> Metadata | None:
         began,
         _seconds(updated) or began,
         replies.text(user) if user else None,  # the scripts take an empty user for none, too
-        _shown(ip),
-        _shown(agent),
+        _metadata_text(ip),
+        _metadata_text(agent),
     )
 
 
@@ -403,8 +404,8 @@ def _seconds(text: bytes | None) -> int:
     return int(text) if is_time(text) else 0
 
 
-def _shown(value: bytes | None) -> str | None:
-    return None if value is None else replies.text(value[:MAX_SHOWN])
+def _metadata_text(value: bytes | None) -> str | None:
+    return None if value is None else replies.text(value[:MAX_METADATA_BYTES])
 
 
 def _text(seconds: float) -> Any:

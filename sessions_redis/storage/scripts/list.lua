@@ -14,7 +14,8 @@ local LATEST = 2e13
 -- Lists a session that lives `ttl` ms from `now` on in each of the indexes of its user, in place of
 -- the id that it had before, and removes it from the indexes that it leaves. `was`: its user before;
 -- nil for a session that is created. Returns the time until which it is listed, in ms, in text.
-local function list(former_id, id, was, user, index, users, now, ttl)
+-- `keeps_dead`: drop no expired members.
+local function list(former_id, id, was, user, index, users, now, ttl, keeps_dead)
   local signed_in, anonymous = index .. ':signed-in', index .. ':anonymous'
   local names, left = {index, anonymous}, {}
   if user ~= '' then names[2], names[3] = signed_in, users .. user end
@@ -22,9 +23,13 @@ local function list(former_id, id, was, user, index, users, now, ttl)
     if was ~= '' then left[1] = users .. was end
     if user == '' then left[2] = signed_in end
     if was == '' then left[1] = anonymous end
+  elseif was then
+    -- Where it is if its user changed while no indexes were kept.
+    left[1] = user == '' and signed_in or anonymous
   end
   local margin = math.floor(math.min(ttl / MARGIN_PART, MARGIN))
-  local listed, moves, trims = now + ttl + margin, former_id ~= id, string.byte(id) == TRIMS
+  local listed, moves = now + ttl + margin, former_id ~= id
+  local trims = not keeps_dead and string.byte(id) == TRIMS
 
   local expiries = {}
   for i = 1, #names do

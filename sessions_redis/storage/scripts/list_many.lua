@@ -20,7 +20,8 @@ for i = 4, #ARGV do
       missing = missing + 1
       if ARGV[3] == '1' then
         need('HSET', key)
-        redis.call('HSET', key, '@listed', list(id, id, user, user, index, users, now, ttl))
+        local listed = list(id, id, user, user, index, users, now, ttl, true)
+        redis.call('HSET', key, '@listed', listed)
       end
     end
   end

@@ -12,16 +12,22 @@ local time = call('TIME')
 local now = time[1] + time[2] / 1000000
 local low, high = string.format('%.3f', now), '+inf'
 
--- The index lists a session for up to two margins longer than it lives. So some fit that it lists
--- for too long; their hashes say which. This looks at a thousand, those that it lists the shortest.
-local late = {}
+-- The index lists a session for up to two margins longer than it lives. So some sessions that it
+-- lists for longer fit as well; their hashes say which.
+local late, within, is_wide = {}, tonumber(ARGV[2]), false
 if ARGV[2] ~= 'inf' then
-  local within = tonumber(ARGV[2])
   high = string.format('%.3f', now + within)
   local further = string.format('%.3f', now + within + 2 * MARGIN / 1000)
-  for _, id in ipairs(call('ZRANGEBYSCORE', KEYS[1], '(' .. high, further, 'LIMIT', 0, 1000)) do
-    local left = call('PTTL', sessions .. id)
-    if left > 0 and left <= within * 1000 then late[#late + 1] = id end
+  is_wide = call('ZCOUNT', KEYS[1], '(' .. high, further) > 1000
+  if is_wide then
+    -- These are too many to look at, so all of them count. Those that do not fit are left out of
+    -- the page.
+    high = further
+  else
+    for _, id in ipairs(call('ZRANGEBYSCORE', KEYS[1], '(' .. high, further)) do
+      local left = call('PTTL', sessions .. id)
+      if left > 0 and left <= within * 1000 then late[#late + 1] = id end
+    end
   end
 end
 
@@ -40,7 +46,7 @@ local before = latest_first and #late or 0
 if latest_first then add_late() end
 local first, stop = math.max(skipped - before, 0), skipped + wanted - before
 for _, id in ipairs(ranked(KEYS[1], low, high, total, first, stop - first, latest_first)) do
-  found[#found + 1] = id
+  if not is_wide or call('PTTL', sessions .. id) <= within * 1000 then found[#found + 1] = id end
 end
 if not latest_first then add_late() end
 

@@ -16,12 +16,13 @@ do
 
   if is_usual and index then
     local longer = (tonumber(found[3]) or 0) - at
-    -- A score is text. It is false if the session is not there, a table if something is wrong.
+    local half = index .. (user == '' and ':anonymous' or ':signed-in')
+    -- A score is false if the session is not there, and a table if something is wrong. It may be
+    -- too early: an earlier version of this package wrote scores without a margin.
     is_usual = longer >= 0 and longer <= 2 * math.min(ttl / MARGIN_PART, MARGIN)
-      and type(redis.pcall('ZSCORE', index, id)) == 'string'
-      and type(redis.pcall(
-        'ZSCORE', index .. (user == '' and ':anonymous' or ':signed-in'), id)) == 'string'
-      and (user == '' or type(redis.pcall('ZSCORE', ARGV[2] .. user, id)) == 'string')
+      and (tonumber(redis.pcall('ZSCORE', index, id)) or 0) * 1000 > at - 1
+      and (tonumber(redis.pcall('ZSCORE', half, id)) or 0) * 1000 > at - 1
+      and (user == '' or (tonumber(redis.pcall('ZSCORE', ARGV[2] .. user, id)) or 0) * 1000 > at - 1)
   end
 
   -- HSET comes first, so that a server that refuses to write does so before anything is written.
