@@ -1,8 +1,8 @@
 """
 Measure session engines side by side.
 
-Redis is that of REDIS_URL, or a server started for this. What is written there bears names of its
-own and is deleted in the end.
+Uses the server of REDIS_URL, or starts one. Its keys have a prefix of their own, and are deleted at
+the end.
 """
 
 import argparse
@@ -40,7 +40,7 @@ FOLDER = Path(__file__).parent / "results"
 
 def main() -> None:
     options = _options()
-    # Whoever ends this ends what it started, too.
+    # SIGTERM, too, stops the servers that this started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("Terminated."))
     try:
         require("tabulate", "matplotlib")
@@ -58,7 +58,7 @@ def main() -> None:
     except MissingPackageError as missing:
         sys.exit(str(missing))
     except KeyboardInterrupt:
-        sys.exit("Interrupted; what was measured before is kept.")
+        sys.exit("Interrupted. Results so far are kept.")
 
 
 def _run(bench: Bench, sections: tuple[str, ...], output: Path) -> None:
@@ -76,7 +76,7 @@ def _run(bench: Bench, sections: tuple[str, ...], output: Path) -> None:
         results.add(targets.table(results.tables), here)
         results.write()
     print(shown(targets.table(results.tables)))
-    print(f"\nWritten to {results.file}; pictures beside it.", file=sys.stderr)
+    print(f"\nWritten to {results.file}. The pictures are beside it.", file=sys.stderr)
 
 
 def _measured(section: str, bench: Bench) -> list[Table]:
@@ -110,13 +110,15 @@ def _options() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("sections", nargs="*", metavar="section", help=", ".join(SECTIONS))
-    parser.add_argument("--rounds", type=int, help=f"{ROUNDS} unless told otherwise")
+    parser.add_argument(
+        "sections", nargs="*", metavar="section", help=f"Sections: {', '.join(SECTIONS)}."
+    )
+    parser.add_argument("--rounds", type=int, help=f"default: {ROUNDS}")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller numbers")
     parser.add_argument("--output", type=Path, default=FOLDER, help="a folder: %(default)s")
     options = parser.parse_args()
     if unknown := set(options.sections) - set(SECTIONS):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}. There are {', '.join(SECTIONS)}.")
+        parser.error(f"unknown: {', '.join(sorted(unknown))}. Sections: {', '.join(SECTIONS)}.")
     return options
 
 

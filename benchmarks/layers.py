@@ -55,9 +55,9 @@ def measure(bench: Bench) -> list[Table]:
             rows,
             plot=False,
             note="Each line does what the one above it does, and more: redis-py packs the request "
-            "and parses the reply; the command takes a connection, sends again what was lost, and "
-            "tells errors apart; the read makes a SessionStore and decodes one entry. The last "
-            f"line is not part of it. Medians of {bench.rounds} rounds of {NUMBER} reads each.",
+            "and parses the reply; the command takes a connection, retries after a failure and "
+            "recognizes errors; the read makes a SessionStore and decodes one entry. The last "
+            f"line is for comparison. Medians of {bench.rounds} rounds of {NUMBER} reads each.",
         )
     ]
 

@@ -4,8 +4,8 @@ How many updates an engine loses when requests of one session run at the same ti
     python -m benchmarks.lost_updates ours
     python -m benchmarks.lost_updates rediscache
 
-Each process sets entries of its own in one session, a request at a time: load, set, save. Redis is
-that of REDIS_URL, or one started for this.
+Each process sets entries of its own in one session, a request at a time: load, set, save. Uses the
+server of REDIS_URL, or starts one.
 """
 
 import argparse
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 PROCESSES = 8
 UPDATES = 50
 
-# More of them tell nothing new: each is hundreds of races.
+# More rounds would add nothing: each has hundreds of races.
 ROUNDS = 3
 
 
@@ -35,8 +35,8 @@ class RaceError(Exception):
 
 def measure(bench: Bench) -> list[Table]:
     """
-    Raises `RaceError` if an update failed, for what is refused is not lost, or if all goes so well
-    that there cannot have been a race.
+    Raises `RaceError` if an update failed, because a refused update is not a lost one; and if no
+    engine lost any update, because then there was no race.
     """
     lost: dict[str, list[int]] = {}
     require("django_redis", "redis_sessions")
@@ -56,8 +56,8 @@ def measure(bench: Bench) -> list[Table]:
             unit="updates",
             columns=("fewest", "most"),
             rows=tuple((e.name, min(lost[e.slug]), max(lost[e.slug])) for e in ENGINES),
-            note=f"{PROCESSES} processes set {UPDATES} entries each in one session, each entry "
-            "another one, all at the same time.",
+            note=f"{PROCESSES} processes run at the same time. Each sets {UPDATES} entries of its own "
+            "in one session.",
             details={"rounds": lost},
         )
     ]
@@ -100,7 +100,7 @@ def _output(process: "subprocess.Popen[str]") -> str:
     with process:
         output = process.stdout.read().strip()
     if process.returncode:
-        raise RaceError(f"A process failed: {' '.join(process.args[1:])}. Its error stands above.")
+        raise RaceError(f"A process failed: {' '.join(process.args[1:])}. Its error is above.")
     return output
 
 
@@ -114,7 +114,7 @@ def create(store: type) -> None:
 
 
 def update(store: type, session_key: str, name: str) -> None:
-    """Say "ready", wait for the others, which the end of the standard input tells, and write."""
+    """Say "ready", wait until the standard input ends, and write."""
     store().exists("connects")
     print("ready", flush=True)
     sys.stdin.read()

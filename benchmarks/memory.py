@@ -127,10 +127,10 @@ def _name(session: Session, prefix: str) -> str:
 
 def _table(rows: tuple[tuple[Any, ...], ...], number: int, *, own_server: bool) -> Table:
     note = (
-        f"Five entries. First: MEMORY USAGE of the session's own key, mean of {ASKED}; "
-        f"second: the growth of used_memory by {number:,} sessions, each of another user, indexes "
-        "and all, divided by their number; third: that beside the cache engine over "
-        f"django-redis. 'listpack' is the server's {LISTPACK}: {DEFAULT} by default."
+        "Sessions of five entries. The first column is MEMORY USAGE of a session's own key, the "
+        f"mean of {ASKED}. The second is the growth of used_memory for each of {number:,} sessions "
+        "of different users, with the indexes. The third compares the second with the cache "
+        f"engine over django-redis. 'listpack' is the server's {LISTPACK}: {DEFAULT} by default."
     )
     if not own_server:
         note += (
@@ -139,7 +139,7 @@ def _table(rows: tuple[tuple[Any, ...], ...], number: int, *, own_server: bool) 
         )
     return Table(
         "memory",
-        "Memory of the server for each session of somebody signed in",
+        "Memory of the server for each signed-in session",
         "bytes",
         ("its key", "all in all", f"ratio to {BASE.name}"),
         rows,

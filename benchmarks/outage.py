@@ -1,9 +1,9 @@
 """
 Who is still signed in after Redis was away for two seconds, by engine.
 
-A site with users under gunicorn, and their browsers, which do what they are told with cookies. The
-server that fails is this section's own. It ends in an orderly way and comes back with its data: no
-session is gone, so whoever is signed out was signed out by the engine.
+gunicorn serves a site, and each user has a browser that keeps cookies. This section starts a Redis
+of its own, stops it properly, and starts it again with its data. No session is lost, so if a user is
+signed out, the engine did it.
 """
 
 import threading
@@ -23,8 +23,8 @@ from sessions_redis.clients import embedded
 USERS = 100
 SECONDS = 2.0
 
-# A client that tries for long keeps its request until Redis is back. All who ask during the outage
-# shall meet it, so none of them waits for another one's thread.
+# Some clients retry until Redis is back, and keep a thread that long. Each user has a thread, so that
+# each request reaches the engine during the outage.
 THREADS = USERS
 
 # Seconds until a browser gives up.
@@ -36,8 +36,8 @@ NOBODY = "200, as nobody"
 
 class OutageError(Exception):
     """
-    What was measured is no outage: somebody was not signed in before, Redis was not away, or its
-    data was gone.
+    This was not an outage: a user was not signed in before, Redis was not away, or its data was
+    lost.
     """
 
 
@@ -84,8 +84,8 @@ def measure(bench: Bench) -> list[Table]:
             unit="users",
             columns=("signed out for good", "answered as nobody", "answered 5xx", "answered right"),
             rows=tuple((engine.name, *_row(*told[engine.slug])) for engine in ENGINES),
-            note="The first column is of a request after the outage, the others are of one during "
-            "it. An answer may be right because the client tried until Redis was back.",
+            note="The first column counts answers after the outage. The others count answers during "
+            "it. An answer may be right because the client retried until Redis was back.",
             details={slug: {"during": during, "after": after}
                      for slug, (during, after) in told.items()},
         )
@@ -110,7 +110,7 @@ def outage(engine: Engine, folder: Path) -> tuple[Counter[str], Counter[str]]:
                 raise OutageError(f"{engine.name}: before the outage, {dict(before)}.")
             during = _while_away(redis, browsers)
             if engine.in_redis_alone and during[SIGNED_IN] == USERS:
-                raise OutageError(f"{engine.name}: nobody noticed that Redis was away.")
+                raise OutageError(f"{engine.name}: no request failed while Redis was away.")
             if on_holiday.ask() != SIGNED_IN:
                 raise OutageError(f"{engine.name}: Redis came back without its sessions.")
             return during, Counter(browser.ask() for browser in browsers)
@@ -119,12 +119,12 @@ def outage(engine: Engine, folder: Path) -> tuple[Counter[str], Counter[str]]:
 
 
 def _while_away(redis: Path, browsers: list[Browser]) -> Counter[str]:
-    """What the browsers are answered, who ask one after the other while Redis is away."""
+    """The answers that the browsers get. They ask one after the other while Redis is away."""
     embedded.stop(redis)
     back = threading.Timer(SECONDS, embedded.ensure, [redis])
     back.start()
     with ThreadPoolExecutor(USERS) as pool:
-        # All have asked well before the end, so that a quick refusal is what Redis being away does.
+        # All ask in the first half of the outage, so that no request finds Redis back at once.
         asked = []
         for browser in browsers:
             asked.append(pool.submit(browser.ask))

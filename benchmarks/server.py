@@ -17,8 +17,8 @@ ACTIONS = (READ, REQUEST, READ_AND_TOUCH, CREATE, READ_AND_CYCLE, DELETE)
 # Those whose sessions are in Redis.
 MEASURED = tuple(engine for engine in ENGINES if engine.slug != "db")
 
-# Operations of a block. The server counts its time exactly, but what it does now and then besides
-# must become small.
+# Operations of a block. The server counts its time exactly. Many operations keep the share of its
+# other work small.
 NUMBER = 300
 NUMBER_IN_A_HURRY = 100
 
@@ -27,7 +27,7 @@ def measure(bench: Bench) -> list[Table]:
     require("django_redis", "redis_sessions")
     number = NUMBER_IN_A_HURRY if bench.quick else NUMBER
     samples = Samples()
-    # As servers come: most sites change nothing about them.
+    # The default, because most sites do not change it.
     with places(bench, SIZES, f"--{LISTPACK}", str(DEFAULT)) as all_places:
         for place in all_places:
             _check(place)
@@ -88,11 +88,13 @@ def _tables(samples: Samples, sizes: list[str], bench: Bench, number: int) -> li
     columns = tuple(engine.name for engine in MEASURED)
     rows = [_row(action.name, words) for words in sizes for action in ACTIONS]
     title = "Processor time that an operation takes in the server"
-    setting = f"{LISTPACK} as it comes, {DEFAULT}" if bench.own_server else "the server's own"
+    setting = (
+        f"{LISTPACK} at its default, {DEFAULT}" if bench.own_server else "the server's own settings"
+    )
     note = (
         f"By INFO cpu, one command at a time: medians of {bench.rounds} rounds with {number} "
         "operations of each engine in each, on signed-in sessions of five entries, our indexes "
-        f"kept; {setting}. Beside them the server holds so many sessions of ours. "
+        f"kept, and {setting}. The server also holds the number of our sessions that the row names. "
     )
     return [
         Table(

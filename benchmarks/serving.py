@@ -138,7 +138,7 @@ def tables_of(protocol: str, outcomes: Outcomes) -> list[Table]:
                 for case, of_case in outcomes.items()
             ),
             note="Above 1, our engine serves more. Medians of the ratios within each round. "
-            f"A site without sessions is what an engine that takes no time would be.{refused}",
+            f"A site without sessions shows the best that any engine could reach.{refused}",
             details={whose: _shares(outcomes, whose) for whose in ("server_cpu", "load_cpu")},
         ),
         Table(
