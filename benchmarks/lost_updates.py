@@ -56,8 +56,8 @@ def measure(bench: Bench) -> list[Table]:
             unit="updates",
             columns=("fewest", "most"),
             rows=tuple((e.name, min(lost[e.slug]), max(lost[e.slug])) for e in ENGINES),
-            note=f"{PROCESSES} processes run at the same time. Each sets {UPDATES} entries of its own "
-            "in one session.",
+            note=f"{PROCESSES} processes run at the same time. Each sets {UPDATES} entries "
+            "of its own in one session.",
             details={"rounds": lost},
         )
     ]

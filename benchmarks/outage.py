@@ -2,8 +2,8 @@
 Who is still signed in after Redis was away for two seconds, by engine.
 
 gunicorn serves a site, and each user has a browser that keeps cookies. This section starts a Redis
-of its own, stops it properly, and starts it again with its data. No session is lost, so if a user is
-signed out, the engine did it.
+of its own, stops it properly, and starts it again with its data. No session is lost, so if a user
+is signed out, the engine did it.
 """
 
 import threading
@@ -23,8 +23,8 @@ from sessions_redis.clients import embedded
 USERS = 100
 SECONDS = 2.0
 
-# Some clients retry until Redis is back, and keep a thread that long. Each user has a thread, so that
-# each request reaches the engine during the outage.
+# Some clients retry until Redis is back, and keep a thread that long. Each user has a thread, so
+# that each request reaches the engine during the outage.
 THREADS = USERS
 
 # Seconds until a browser gives up.
@@ -84,8 +84,8 @@ def measure(bench: Bench) -> list[Table]:
             unit="users",
             columns=("signed out for good", "answered as nobody", "answered 5xx", "answered right"),
             rows=tuple((engine.name, *_row(*told[engine.slug])) for engine in ENGINES),
-            note="The first column counts answers after the outage. The others count answers during "
-            "it. An answer may be right because the client retried until Redis was back.",
+            note="The first column counts answers after the outage. The others count answers "
+            "during it. An answer may be right because the client retried until Redis was back.",
             details={slug: {"during": during, "after": after}
                      for slug, (during, after) in told.items()},
         )

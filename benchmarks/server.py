@@ -94,7 +94,8 @@ def _tables(samples: Samples, sizes: list[str], bench: Bench, number: int) -> li
     note = (
         f"By INFO cpu, one command at a time: medians of {bench.rounds} rounds with {number} "
         "operations of each engine in each, on signed-in sessions of five entries, our indexes "
-        f"kept, and {setting}. The server also holds the number of our sessions that the row names. "
+        f"kept, and {setting}. The server also holds the number of our sessions "
+        "that the row names. "
     )
     return [
         Table(
