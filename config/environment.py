@@ -165,5 +165,5 @@ def problem_with(proxy: str) -> str | None:
     return (
         None
         if network.prefixlen
-        else "it trusts every visitor, so any visitor could forge an address"
+        else "this network contains every address, so any visitor could forge an address"
     )

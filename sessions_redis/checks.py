@@ -89,7 +89,8 @@ def _evicting(eviction: Eviction) -> CheckMessage:
         f"Redis at {conf.current().shown_location} has the maxmemory-policy {eviction.policy}: "
         f"{when}, it removes sessions, and the indexes that list them.",
         "A visitor whose session is removed is signed out. Sessions whose index is removed stay "
-        "valid, but nobody can list them or end them together until each is saved again. Set "
+        "valid, but nobody can list them or end them together until each is used or saved again, "
+        "or until you run manage.py rebuildindex. Set "
         '"maxmemory-policy noeviction" in that server, and use another server for caches.',
         id="sessions_redis.W009",
     )

@@ -3,10 +3,11 @@
 import time
 from math import inf
 
-# Seconds for which a process trusts its own clock although times from Redis lie ahead of it.
+# After the clock was set, times from Redis that lie ahead of it count as damaged for this many
+# seconds.
 TRUSTED = 60.0
 
-# Seconds by which such a time may lie ahead: it is whole seconds, and was read a moment ago.
+# Such a time may be this many seconds ahead, because Redis stores whole seconds.
 TOLERANCE = 5.0
 
 
@@ -15,7 +16,7 @@ class ServerClock:
     An estimate of the server's time, in epoch seconds.
 
     It begins with this machine's clock and is set by each reply that has the server's time. Between
-    two of these nobody who sets this machine's clock moves it.
+    two such replies, changes to this machine's clock have no effect.
     """
 
     def __init__(self) -> None:
@@ -30,8 +31,8 @@ class ServerClock:
         """
         Whether each of ``moments``, in the server's epoch seconds, is more than ``seconds`` ago.
 
-        A moment in the future says that this clock is slow: then it may be over, unless the clock
-        was set a short time ago. In that case the moment is damaged, and is not counted.
+        A moment in the future means that this clock may be slow, so the result is ``True``. If the
+        clock was set within `TRUSTED` seconds, the moment is damaged instead, and is ignored.
         """
         ticks = time.monotonic()
         now = ticks + self._offset

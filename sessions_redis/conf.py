@@ -31,7 +31,7 @@ UNIX = "unix"
 @dataclass(frozen=True, repr=False)
 class Conf:
     """
-    ``SESSION_REDIS`` with its defaults filled in. The docs explain each setting in a table.
+    ``SESSION_REDIS`` with its defaults filled in. docs/settings.md explains each setting.
 
     Its ``repr()`` shows neither the password nor the options, because error reports print it.
     """

@@ -106,7 +106,7 @@ class CreatingStore(StoreBase):
         user = known.user(serializer)
         if not user:
             return False
-        # A session of its own, where another request has cycled that session meanwhile.
+        # Another request may have cycled the session: then create a second session beside it.
         changes = whole(self._entries, serializer, self.metadata_source())
         command = commands.create_beside(keyspace, predecessor.id, user, id, age, changes)
         if not (yield command):

@@ -59,8 +59,8 @@ class SessionStore(CreatingStore):
     """
     A session in one Redis hash.
 
-    Every method that needs Redis raises `SessionStoreUnavailable` if Redis is away; nothing is
-    half-written then. Saving or incrementing a session that was ended or has expired raises
+    Every method that needs Redis raises `SessionStoreUnavailable` if Redis is away. Nothing is
+    half-written then (docs/redis.md names one exception on Redis 6.2). Saving or incrementing a session that was ended or has expired raises
     `SessionGone`, which is an ``UpdateError``, and writes nothing.
     """
 
@@ -197,8 +197,8 @@ class SessionStore(CreatingStore):
         if not self._is_overridden("create", "acreate", "save", "asave", "delete", "adelete"):
             yield from self._creating(Predecessor(old.id))
             return
-        # Overridden methods are called as Django calls them. Between them the new session replaces
-        # the old one in one step all the same.
+        # Overridden methods are called as Django calls them. The session still moves in one atomic
+        # step.
         self._predecessor = Predecessor(old.id)
         try:
             yield Call("create")
@@ -208,13 +208,13 @@ class SessionStore(CreatingStore):
 
     def cycle_key(self) -> None:
         """
-        Move the session to a new key. The old key is dead at once.
+        Move the session to a new key; the old key stops working at once.
 
         Entries that other requests wrote before move as well. If the session is gone, and had no
-        user when this request loaded it, the loaded entries become a session of their own. The
-        same happens if another request has cycled the session meanwhile, and it is still alive
-        with the same user, as when a visitor clicks "Log in" twice. Otherwise the session was ended
-        or has expired: raises `SessionGone`.
+        user when this request loaded it, the loaded entries begin a new session. If another request
+        has cycled it meanwhile, and the same user is still signed in, they begin a second session,
+        as when a visitor clicks "Log in" twice. Otherwise raises `SessionGone`: the session was
+        ended or has expired.
         """
         self._perform(self._cycling())
 
@@ -250,7 +250,7 @@ class SessionStore(CreatingStore):
             raise TypeError(f"The key of an entry to increment is a string, not {key!r}.")
         self._require_decimal_serializer()
         if self._is_overridden("load", "aload"):
-            yield from self._loaded()  # which may refuse
+            yield from self._loaded()  # an overridden load() may refuse the session
         loaded, id = hasattr(self, "_entries"), self._id
         if id is None or (
             loaded and self._known_of(id).is_changed(key, self._entries, self._made_serializer())
@@ -309,7 +309,7 @@ class SessionStore(CreatingStore):
 
     def _inspecting(self) -> StoreSteps[StoredSession | None]:
         if self._is_overridden("load", "aload"):
-            yield from self._loaded()  # which may refuse
+            yield from self._loaded()  # an overridden load() may refuse the session
         id = self._id
         if id is None:
             return None

@@ -7,7 +7,7 @@ from django.contrib.sessions.exceptions import SessionInterrupted
 
 from sessions_redis.logs import printable
 
-GONE = "The session was deleted or has expired."
+GONE = "The session was ended or has expired."
 
 
 class SessionGone(UpdateError, SessionInterrupted):  # noqa: N818 - named for what happened

@@ -9,8 +9,7 @@ from django.contrib.sessions.serializers import JSONSerializer
 
 from sessions_redis.storage.entries import Serializer
 
-# Longer strings are first looked through for characters that JSON escapes, which takes less time
-# than to look at each on its own.
+# Strings longer than this are first searched for characters to escape, which is faster.
 LONG = 64
 
 # The bytes of an ASCII string that JSON writes as they are.
@@ -22,7 +21,7 @@ _decode = json.JSONDecoder().raw_decode
 
 
 def _prepared() -> Callable[[Any], str]:
-    """``_ENCODER.encode``, without what that makes anew for each value."""
+    """As ``_ENCODER.encode``, but with one prepared encoder for all values."""
     make: Any = getattr(encoder, "c_make_encoder", None)
     if make is None:  # another Python than CPython
         return _ENCODER.encode
@@ -48,7 +47,7 @@ _encode = _prepared()
 
 
 def made(kind: Callable[[], Serializer]) -> Serializer:
-    """A serializer of this ``kind``: if that is Django's own class, one that is quicker."""
+    """A serializer of class ``kind``. For Django's own class, a faster one."""
     return _PREPARED if kind is JSONSerializer else kind()
 
 

@@ -198,7 +198,7 @@ class SessionMiddleware(middleware.SessionMiddleware):
         patch_vary_headers(response, ("Cookie",))
 
 
-_INTERRUPTED = "The session was deleted or has expired before the request completed."
+_INTERRUPTED = "The session was ended or has expired before the request completed."
 
 
 def _has_new_key(request: HttpRequest) -> bool:

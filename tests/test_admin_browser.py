@@ -486,7 +486,7 @@ def test_redis_away(chromium, boss, settings, session_redis, tmp_path):
             check_looks(page, ".sessions-histogram")
             own.stop()
             assert page.goto(url()).status == 503
-            expect(page.get_by_text("The site cannot reach Redis")).to_be_visible()
+            expect(page.get_by_text("The site cannot read sessions from Redis")).to_be_visible()
             check_looks(page, "#content-main")
             page.get_by_role("link", name="Home").click()
             expect(page.get_by_role("heading", name="Site administration")).to_be_visible()

@@ -60,7 +60,7 @@ def test_redis_is_away(admin_client, away, page):
     response = ask(admin_client, page)
     text = text_of(response)
     assert (response.status_code, response["Retry-After"]) == (503, "5")
-    assert "The site cannot reach Redis, so it cannot show or end sessions now." in text
+    assert "The site cannot read sessions from Redis now." in text
     assert "The sessions are still there." in text
     assert "Django administration" in text
     assert "password@" not in response.content.decode()
@@ -112,7 +112,7 @@ def test_redis_goes_away_after_the_visitor_was_recognized(settings, admin_user, 
     monkeypatch.setattr(registry, "count", fail)
     response = client.get(url())
     assert response.status_code == 503
-    assert "The site cannot reach Redis" in text_of(response)
+    assert "The site cannot read sessions from Redis" in text_of(response)
 
 
 NEED_INDEX = {"list", "filtered list", "search", "end all of a user"}

@@ -138,9 +138,9 @@ def test_an_empty_store():
         "live                      0",
         "signed in                 0",
         "anonymous                 0",
-        "expired, not yet removed  0",
+        "expired, still in the index  0",
         "memory per session        -",
-        "listed, but gone          -",
+        "in the index, but gone       -",
     ]
     assert figures() == {
         "live": 0,
@@ -188,7 +188,7 @@ def test_drift(settings, session_redis, raw, prefix, protocol):
     assert said["live"] == registry.count() == 5
     assert (said["sampled"], said["drift"], said["expired"]) == (5, 0.4, 7)
     lines = run("sessionstats").splitlines()
-    assert lines[-1] == "listed, but gone          40.0% of 5 sampled"
+    assert lines[-1] == "in the index, but gone       40.0% of 5 sampled"
     assert lines[3].split() == ["expired,", "not", "yet", "removed", "7"]
 
 
@@ -221,13 +221,13 @@ def test_the_text_is_aligned(raw, prefix):
     put_in_index(raw, f"{prefix}:index", gone, time.time() + 900)
     lines = run("sessionstats", "--sample", "1234").splitlines()
     assert lines[0] == "live                      1,234"
-    assert {line[: len("expired, not yet removed  ")].rstrip() for line in lines} == {
+    assert {line[: len("expired, still in the index  ")].rstrip() for line in lines} == {
         "live",
         "signed in",
         "anonymous",
-        "expired, not yet removed",
+        "expired, still in the index",
         "memory per session",
-        "listed, but gone",
+        "in the index, but gone",
     }
     assert len({len(line.split(" bytes")[0].split(" of ")[0]) for line in lines}) == 1
 

@@ -48,12 +48,12 @@ def lost(raw, prefix):
 def test_everything_is_listed_again(lost, raw, prefix):
     """Every session is in its indexes and its user's again, and keeps its lifetime."""
     before = {id: raw.pexpiretime(f"{prefix}:{id}") for id in lost}
-    assert run("rebuildindex") == "1,500 sessions found. 1,500 of them listed again.\n"
+    assert run("rebuildindex") == "1,500 sessions found; 1,500 were listed again.\n"
     expect_listed(raw, prefix)
     assert {id: raw.pexpiretime(f"{prefix}:{id}") for id in lost} == before
     assert registry.count() == MANY
     assert registry.end_all_of("1") == MANY // 4
-    assert run("rebuildindex") == "1,125 sessions found. All of them are listed.\n"
+    assert run("rebuildindex") == "1,125 sessions found, none unlisted.\n"
 
 
 def test_a_dry_run(lost, contents):
@@ -73,7 +73,7 @@ def test_one_index_was_lost(raw, prefix, name):
     raw.zrem(f"{prefix}:{name}", session_id(session.session_key))
     said = "1 session found. 1 of them is not listed, or not under the right user. "
     assert run("rebuildindex", "--dry-run").startswith(said)
-    assert run("rebuildindex") == "1 session found. 1 of them listed again.\n"
+    assert run("rebuildindex") == "1 session found; 1 was listed again.\n"
     expect_listed(raw, prefix)
 
 
@@ -88,7 +88,7 @@ def test_what_is_no_session(raw, prefix):
     raw.hset(f"{prefix}:no-id", "@created", "1")
     raw.hset(f"{other}:{'c' * 32}", "@created", "1")
     raw.delete(f"{prefix}:index")
-    assert run("rebuildindex") == "1 session found. 1 of them listed again.\n"
+    assert run("rebuildindex") == "1 session found; 1 was listed again.\n"
     assert raw.zrange(f"{prefix}:index", 0, -1) == [session_id(session.session_key).encode()]
     raw.delete(f"{prefix}:{'a' * 32}", f"{prefix}:{'b' * 32}", f"{prefix}:no-id")
     raw.delete(f"{other}:{'c' * 32}")
@@ -100,13 +100,13 @@ def test_a_prefix_with_characters_of_patterns(settings, session_redis, raw, pref
     SessionStore().save()
     keyspace = conf.current().keyspace
     raw.delete(keyspace.index)
-    assert run("rebuildindex") == "1 session found. 1 of them listed again.\n"
+    assert run("rebuildindex") == "1 session found; 1 was listed again.\n"
     assert raw.zcard(keyspace.index) == 1
 
 
 def test_no_sessions():
     """There is nothing to list."""
-    assert run("rebuildindex") == "0 sessions found. All of them are listed.\n"
+    assert run("rebuildindex") == "0 sessions found, none unlisted.\n"
     assert run("rebuildindex", verbosity=0) == ""
 
 
@@ -135,7 +135,7 @@ def test_progress(lost):
     assert len(bars) >= 2
     shares = [int(re.search(r"(\d+)%", bar)[1]) for bar in bars]
     assert shares == sorted(shares)
-    assert said == "1,500 sessions found. 1,500 of them listed again."
+    assert said == "1,500 sessions found; 1,500 were listed again."
 
 
 def test_index_is_off(settings, session_redis):
@@ -149,7 +149,7 @@ def test_index_is_off(settings, session_redis):
 def test_redis_is_away(settings, session_redis, option):
     """The command says so, and what it had done by then."""
     settings.SESSION_REDIS = {**session_redis, "LOCATION": f"redis://127.0.0.1:{free_port()}"}
-    done = "Nothing was written" if option else "0 sessions were listed again"
+    done = "Nothing was written" if option else "Sessions listed again before that: 0."
     with pytest.raises(CommandError, match=f"Redis at .*{done}"):
         run("rebuildindex", *option)
 

@@ -476,8 +476,8 @@ def test_the_message_about_garbage(garbler, use, visitor):
     session = visitor()
     use({})
     for reply, what in [
-        (b"$6\r\nsecret\r\n", "bytes where a list belongs"),
-        (b"*1\r\n+secret\r\n", "list of 1 where names and values belongs"),
+        (b"$6\r\nsecret\r\n", "expected a list, got bytes"),
+        (b"*1\r\n+secret\r\n", "expected names and values, got list of 1"),
         (b"secret\r\n", "redis-py cannot parse it (InvalidResponse)"),
     ]:
         garbler.garble(reply)

@@ -60,7 +60,7 @@ def lost(client, proxy, page, form=YES, *, spared=0):
     response = client.post(page, form)
     proxy.losing = ()
     assert (response.status_code, response["Retry-After"]) == (503, "5")
-    assert "Redis stopped responding while sessions were being ended." in text_of(response)
+    assert "Redis failed while the site was ending sessions." in text_of(response)
     assert "The sessions are still there" not in text_of(response)
     return text_of(response)
 

@@ -281,7 +281,7 @@ def test_a_server_that_is_full(site, redis, red, caplog):
     session.save()
     session.save()
     (_, ends) = errors(caplog)
-    assert ends.startswith("Redis runs commands again that it refused for ")
+    assert ends.startswith("Redis accepts commands again. It had refused them for ")
     assert len(mail.outbox) == 2
 
 

@@ -245,5 +245,5 @@ def test_the_kind_of_what_came_is_told_and_nothing_of_it():
         with pytest.raises(WrongShape) as caught:
             replies.flag(reply)
         assert "secret" not in str(caught.value)
-    with pytest.raises(WrongShape, match=r"^list of 1 where a list of 2 belongs$"):
+    with pytest.raises(WrongShape, match=r"^expected a list of 2, got list of 1$"):
         replies.listing([1], 2)

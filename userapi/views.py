@@ -1,5 +1,5 @@
 """
-``GET /api/user/<username>``: returns the user name and the visitor's session as JSON.
+``GET /api/user/<username>``: returns the user name and the visitor's session key as JSON.
 
 ``sessionId`` in the response is the session key, the secret value of the cookie.
 """
@@ -22,7 +22,7 @@ logger = logging.getLogger("userapi")
 # The most user names in one session, so that no visitor can fill Redis.
 MAX_NAMES = 50
 FULL = (
-    f"This session already has {MAX_NAMES} user names, which is the limit. "
+    f"This session has the most user names that are allowed: {MAX_NAMES}. "
     "Use one of these names, or send the request without the cookie to start a new session."
 )
 

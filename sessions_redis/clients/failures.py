@@ -133,9 +133,9 @@ _EXPLANATIONS: tuple[tuple[Callable[[RedisError], bool], str], ...] = (
     ),
     (
         lambda error: "WRONGTYPE" in str(error),
-        "has a key of the wrong type in place of an index of sessions: {what}. With the command "
-        "TYPE, find the one of {prefix}:index, …:index:signed-in, …:index:anonymous and "
-        "…:user:<pk> that is not a zset, and delete it.",
+        "has a key that should be an index of sessions, but has another type: {what}. Check these "
+        "keys with the command TYPE: {prefix}:index, …:index:signed-in, …:index:anonymous and "
+        "…:user:<pk>. Delete the one that is not a zset.",
     ),
     (lambda error: True, "refused a command: {what}."),  # noqa: ARG005
 )

@@ -127,9 +127,12 @@ def last_failure() -> SessionStoreUnavailable | None:
     return failures[-1] if failures else None
 
 
-_BEGINS = "Sessions cannot be reached. %s Until this is over, failures are logged as warnings."
+_BEGINS = (
+    "Sessions cannot be reached. %s Until Redis answers again, further failures are logged as "
+    "warnings."
+)
 _IS_BACK = "Redis answers again. Sessions could not be reached for %.1f seconds."
-_IS_ALLOWED = "Redis runs commands again that it refused for %.1f seconds."
+_IS_ALLOWED = "Redis accepts commands again. It had refused them for %.1f seconds."
 
 
 def _log(line: str, argument: object) -> None:

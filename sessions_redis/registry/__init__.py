@@ -2,9 +2,9 @@
 Sessions as a list: count, list, find and end them. Each function has an ``a…`` twin.
 
 The registry reads the indexes and checks each session before it returns it, because an index can
-list a session shortly after it expired. It removes the members that it finds dead. A page takes two
-round trips, whatever the number of sessions; a page with dead members is read again, at most twice,
-which takes three more each time. Nothing here needs the session keys, and nothing reveals them.
+list a session shortly after it expired. A page takes two round trips, however many sessions there
+are. If some of its members are dead, the registry removes them and reads the page again, at most
+twice. This usually takes three round trips more. Nothing here needs the session keys, and nothing reveals them.
 
 A command that ends sessions is sent once. If its reply is lost, the function raises
 `SessionStoreUnavailable`: the sessions may have ended, and no signal is sent for them. Many

@@ -14,7 +14,7 @@ from sessions_redis.registry.selections import ALL, Selection, indexed, indexes_
 from sessions_redis.storage import listings
 from sessions_redis.storage.listings import BATCH_SIZE, MARGIN, Page
 
-# How often a part of a list is read again because some of its members were dead.
+# The most times that a part of a list is read again because some of its members were dead.
 REREADS = 2
 
 # How many thousands of dead members are removed at most where a page begins.
@@ -87,7 +87,7 @@ def _latest(start: int, stop: int, selection: Selection) -> Steps[list[LiveSessi
 
 def latest(start: int = 0, stop: int = 50, selection: Selection = ALL) -> list[LiveSession]:
     """
-    List the live sessions from ``start`` up to, not with, ``stop``: the last to expire come first.
+    List the live sessions from ``start`` up to, but not including, ``stop``.
 
     The order is that of the indexes, which can be wrong by up to 20 minutes. The sessions that one
     call returns are in exact order, up to a thousand of them.
@@ -116,7 +116,7 @@ def _of_user(user: Any, start: int, stop: int | None) -> Steps[list[LiveSession]
         at += BATCH_SIZE
         if at >= page.total:
             break
-    # Not before all are read: removing members moves those that follow.
+    # Only after all pages are read: removing members moves later ones.
     for page, part in parts:
         if len(part) < page.members:
             yield from _drop(page, part, index)
@@ -192,7 +192,7 @@ def _sweep_dead(
     found: Sequence[LiveSession],
     selection: Selection,
 ) -> Steps[None]:
-    """Remove dead members from the start of those indexes that gave mostly dead ones."""
+    """Remove dead members from the start of the indexes whose members were mostly dead."""
     live = {session.id.encode() for session in found}
     dead = [
         name
@@ -213,8 +213,9 @@ def _of_users(
     """
     Sessions of several users in one order.
 
-    This reads the members up to ``stop`` of each user's index, and then the sessions asked for. If
-    these have to expire within a time, it reads a thousand members more, and those up to ``stop``.
+    This reads the members up to ``stop`` of each user's index, and then the requested sessions.
+    If the selection limits the time left, this reads 1,000 more members of each index, and all
+    sessions up to ``stop``.
     """
     is_limited = selection.within is not None
     margins, more = (2 * MARGIN, BATCH_SIZE) if is_limited else (0, 0)

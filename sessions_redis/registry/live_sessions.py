@@ -18,8 +18,8 @@ from sessions_redis.storage.listings import BATCH_SIZE, Metadata
 # Stands for a time that is damaged in Redis.
 NOT_KNOWN = datetime.fromtimestamp(0, UTC)
 
-# Stands for an expiry that is missing, or later than this. One more year, or a time zone other than
-# UTC, would be more than ``datetime`` holds.
+# Stands for an expiry that is missing, or later than this. ``datetime`` cannot
+# hold more than one later year, which a time zone may need.
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 

@@ -14,7 +14,7 @@ class Progress:
     """
     How far a rebuild has come.
 
-    ``share``: how much of the database it has looked at, about, from 0 to 1. ``sessions``: how many
+    ``share``: roughly how much of the database it has read, from 0 to 1. ``sessions``: how many
     it has found. ``unlisted``: how many of them were not in each of their indexes.
     """
 
@@ -31,7 +31,7 @@ def rebuild(
 
     Looks at all keys of the database, about a thousand in each step. Each step lists its sessions
     atomically, so this can run beside the site: it never lists a session that has ended, and a
-    session that begins meanwhile is listed by itself. ``only_look``: count them, and write nothing.
+    new session is listed when it is created. ``only_look``: count them, and write nothing.
     If the database grows or shrinks by much meanwhile, Redis may return a session twice; then it is
     counted twice.
 

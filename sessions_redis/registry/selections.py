@@ -38,8 +38,8 @@ def indexed() -> Keyspace:
     keyspace = conf.current().keyspace
     if not keyspace.indexed:
         raise ImproperlyConfigured(
-            'Sessions cannot be listed: SESSION_REDIS["INDEX"] is False. Set it to True; sessions '
-            "enter the index when they are next saved."
+            'Sessions cannot be listed: SESSION_REDIS["INDEX"] is False. Set it to True. Then run '
+            "manage.py rebuildindex, which lists all sessions."
         )
     return keyspace
 
@@ -48,7 +48,7 @@ def indexes_of(selection: Selection) -> list[str]:
     """The indexes that list the sessions of ``selection``: each user's, or one."""
     keyspace = indexed()
     if selection.users is not None:
-        # Sessions without a user are nobody's.
+        # No user owns an anonymous session.
         users = dict.fromkeys(selection.users if selection.signed_in is not False else ())
         return [keyspace.user(user_pk) for user_pk in users]
     if selection.signed_in is None:

@@ -13,7 +13,8 @@ from sessions_redis.storage.listings import BATCH_SIZE, is_id
 @dataclass(frozen=True, slots=True)
 class Statistics:
     """
-    ``live``, ``signed_in``, ``anonymous``: sessions that have not expired, by the indexes.
+    ``live``, ``signed_in``, ``anonymous``: sessions that the indexes count. This can include
+    sessions that expired up to 20 minutes ago.
 
     ``expired``: expired members that the index of all sessions still holds. ``sampled``: how many
     members that have not expired were looked at. ``bytes_per_session``: the average size of the

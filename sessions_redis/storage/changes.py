@@ -26,8 +26,9 @@ class Changes(NamedTuple):  # made with each request: a dataclass takes longer
     """
     The changes that bring the session in Redis up to date.
 
-    ``replaces``: fields of entries that are not in ``written`` are removed, known here or not.
-    ``user``: the user's primary key in text, ``""`` for nobody, ``None`` if that did not change.
+    ``replaces``: remove every entry's field that is not in ``written``, even one that this store
+    does not know. ``user``: the user's primary key in text, ``""`` without a user, ``None`` if that
+    did not change.
     """
 
     written: Mapping[bytes, bytes] = NOTHING
@@ -65,7 +66,7 @@ class Known(NamedTuple):
         ``metadata`` are fields of metadata to write where they differ, or to remove where empty.
 
         Raises the serializer's error for a value that it cannot write, and ``TypeError`` for a key
-        that it does not make text of.
+        that it does not turn into text.
         """
         written = self.new_metadata(metadata) if metadata else {}
         if self.replaces:
@@ -99,7 +100,7 @@ class Known(NamedTuple):
         return self._differs(field_of(key), serializer.dumps(value), serializer)
 
     def user(self, serializer: Serializer) -> bytes:
-        """The session's user as the hash is known to hold it, whatever bytes; empty for nobody."""
+        """The user as bytes, even if damaged; empty if there is none."""
         if USER in self.fields:
             return self.fields[USER]
         encoded = self.fields.get(USER_FIELD)
@@ -123,7 +124,7 @@ class Known(NamedTuple):
         return Known(id, fields, self.replaces and not changes.replaces, loaded, since)
 
     def _are_of_this(self, entries: dict[Any, Any]) -> TypeGuard[Entries]:
-        """Whether ``entries`` were made of the fields known, as they are or were before a save."""
+        """Whether ``entries`` were decoded from the known fields, as they are or were loaded."""
         loaded = self.fields if self.loaded is None else self.loaded
         return isinstance(entries, Entries) and entries.fields is loaded
 
@@ -132,8 +133,8 @@ class Known(NamedTuple):
         fields = {}
         keys: Iterable[Any] = ()
         if self._are_of_this(entries):
-            # An entry that was not decoded can differ only where something else was written since:
-            # 1 is written in place of "1".
+            # An entry that was not decoded differs only if another value was written since: 1 is
+            # written in place of "1".
             if self.since:
                 keys = map(key_of, filter(is_key, self.since))
             items = entries.decoded_items()
@@ -148,7 +149,7 @@ class Known(NamedTuple):
         return fields
 
     def _missing(self, entries: dict[Any, Any], serializer: Serializer) -> Iterable[bytes]:
-        """The fields of entries that were removed, which a damaged entry was not."""
+        """The fields of removed entries. A damaged entry was not removed."""
         there = dict.keys(entries)
         if self._are_of_this(entries):
             are_all_there = entries.loaded_keys.keys() <= there
@@ -179,7 +180,7 @@ class Known(NamedTuple):
         return value is DAMAGED or serializer.dumps(value) != encoded
 
 
-# Of a session whose entries its store did not load.
+# For a session whose entries this store did not load.
 UNKNOWN = Known(replaces=True)
 
 
@@ -213,7 +214,7 @@ def _name_of(key: Any, serializer: Serializer) -> bytes:
     """
     The field that holds the entry ``key``.
 
-    Of two keys that the serializer makes one text of, the later one stays, as in a whole document.
+    If the serializer turns two keys into the same text, the later one wins, as in a whole document.
     """
     return field_of(key if isinstance(key, str) else _text(key, serializer))
 
@@ -224,7 +225,7 @@ def _text(key: Any, serializer: Serializer) -> str:
     if not isinstance(text, str):
         raise TypeError(
             f"The session entry {key!r} cannot be saved: its key is not a string, and "
-            f"{type(serializer).__name__} does not make one of it. Use a string."
+            f"{type(serializer).__name__} does not turn it into one. Use a string."
         )
     return text
 

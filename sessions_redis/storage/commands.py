@@ -20,14 +20,14 @@ T = TypeVar("T")
 
 Argument = bytes | str | int
 
-# Redis counts expiry in milliseconds since 1970 and Lua is exact to 53 bits; 300 years are plenty
-# and keep an absurd age from leaving a hash without its TTL.
+# No session lives longer than 300 years. A larger number could not be stored exactly: Redis counts
+# milliseconds since 1970, and Lua's numbers are exact to 53 bits.
 MAX_TTL = 300 * 365 * 86400
 
 # No server has been running since before 2001. Milliseconds since 1970.
 EARLIEST = 10**12
 
-# The reply of PTTL for a key that does not exist; -1 is that for a key that never expires.
+# PTTL returns -2 if a key does not exist, -1 if it never expires.
 GONE = -2
 
 
@@ -36,8 +36,8 @@ class Command(NamedTuple, Generic[T]):  # made with each request: a dataclass ta
     ``parts``: the command's words. ``source``: the text of the script that it names by digest.
 
     ``read`` turns the reply into the answer; ``read_wrong_type`` gives the answer if Redis says
-    that the key is not a hash. A command is not ``repeatable`` if sending it twice would do more,
-    or if the second reply would say less. Then it is not sent again when its reply is lost.
+    that the key is not a hash. ``repeatable`` is ``False`` if sending the command twice would
+    change more, or lose its result. Then it is not sent again when its reply is lost.
     """
 
     parts: tuple[Argument, ...]
@@ -155,10 +155,10 @@ def create_beside(
     keyspace: Keyspace, cycled_id: str, user: bytes, new_id: str, ttl: float, changes: Changes
 ) -> Command[bool]:
     """
-    Create a session beside the one that had ``cycled_id`` until another request cycled it.
+    Create a session beside the one whose former ID is ``cycled_id``.
 
-    ``False`` if that session is gone, or has another user by now; then nothing is written. This
-    looks at one and writes the other in one step, so ending all sessions of a user misses neither.
+    ``False`` if that session is gone or has another user; then nothing is written. Both happen in
+    one step, so ending all sessions of a user finds both.
     """
     return script_command(
         scripts.CREATE_BESIDE,
@@ -179,7 +179,7 @@ def delete(keyspace: Keyspace, id: str) -> Command[str | None]:
         if deleted == "deleted":
             return user_pk
         if reply != b"nothing":
-            raise WrongShape("another text where that of a deletion belongs")
+            raise WrongShape("expected the reply to a deletion, got other text")
         return None
 
     return script_command(
@@ -201,7 +201,7 @@ def note(
     def read(reply: Any) -> int:
         now = replies.number(reply)
         if 0 < now < EARLIEST:
-            raise WrongShape("a number where the server's time belongs")
+            raise WrongShape("expected the server's time, got another number")
         return now
 
     pairs = [part for pair in metadata.items() for part in pair]
@@ -316,5 +316,5 @@ def _incremented(reply: Any) -> int | NotAnInteger | TooLarge | None:
             return TooLarge()
         if b"integer" in error:
             return NotAnInteger()
-        raise WrongShape("another error where one of counting belongs")
+        raise WrongShape("expected an error about counting, got another one")
     return None if reply == b"" else replies.decimal(reply, replies.LEAST)

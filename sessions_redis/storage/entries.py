@@ -15,7 +15,7 @@ T = TypeVar("T")
 CREATED = b"@created"
 UPDATED = b"@updated"
 USER = b"@user"
-SEEN = b"@seen"  # when the session was last used, if that did not write it
+SEEN = b"@seen"  # when the session was last used without a write
 LISTED = b"@listed"  # until when the indexes list it, in milliseconds since 1970
 IP = b"@ip"
 AGENT = b"@agent"
@@ -111,7 +111,7 @@ def decoded(serializer: Serializer, encoded: bytes) -> Any:
     """The value of an entry; `DAMAGED` if the serializer cannot read it."""
     try:
         return serializer.loads(encoded)
-    except Exception:  # noqa: BLE001 - a serializer raises anything on bytes it did not write
+    except Exception:  # noqa: BLE001 - a serializer can raise any error
         return DAMAGED
 
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 class NotDecodedYet:
     """
-    Stands for the value of an entry that was not read yet. No encoder takes it.
+    Stands for a value that was not decoded yet. No encoder accepts it.
 
-    Code that reads a dictionary without its methods, as orjson does, meets it and raises: give
-    such code ``dict(session.items())``.
+    Code that reads a dictionary without its methods, as orjson does, finds it and raises. Pass
+    ``dict(session.items())`` to such code.
     """
 
     __slots__ = ()
@@ -41,8 +41,8 @@ class NotDecodedYet:
 
 
 _NOT_READ = (
-    "An entry of a session was not decoded yet. Code that reads a dictionary without its methods "
-    "takes dict(session.items())."
+    "An entry of a session was not decoded yet. This code reads the dictionary without its "
+    "methods. Pass it dict(session.items()) instead."
 )
 NOT_DECODED = NotDecodedYet()
 
@@ -51,8 +51,8 @@ class Entries(dict[Any, Any]):
     """
     A dictionary of entries, which `entries_in` makes of the fields of a hash.
 
-    Every key is there from the start. A value is decoded when it is read, those of all entries by
-    whatever reads the dictionary as a whole. Until then `NOT_DECODED` stands in its place, which
+    Every key is there from the start. A value is decoded when it is read. Reading the whole
+    dictionary decodes all of them. Until then `NOT_DECODED` stands in its place, which
     the methods of ``dict`` itself show, as in ``dict.items(entries)``.
 
     An entry that cannot be decoded is reported to ``on_damaged(field name)`` once and is missing
@@ -65,7 +65,7 @@ class Entries(dict[Any, Any]):
     ``mark``: set by the store that loaded them, to recognize them.
     """
 
-    # Without fields, as the class itself makes one, it is a dictionary like any other.
+    # An instance without fields is an ordinary dictionary.
     fields: Mapping[bytes, bytes] = NOTHING
     loaded_keys: Mapping[str, object] = MappingProxyType({})
     known: "Known | None" = None
@@ -85,7 +85,7 @@ class Entries(dict[Any, Any]):
         return self.fields[field_of(key)]
 
     def decoded_items(self) -> list[tuple[Any, Any]]:
-        """The entries that were read or set, as far as they are still there."""
+        """The entries that were read or set and still exist."""
         are_decoded = map(is_not, dict.values(self), repeat(NOT_DECODED))
         return list(compress(dict.items(self), are_decoded))
 

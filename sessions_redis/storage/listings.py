@@ -1,8 +1,8 @@
 """
 The commands that read indexes, and those for many sessions at once. Pure, as `commands`.
 
-An index lists a session for a margin longer than it lives: for 1/32 of its lifetime when it was
-listed, and at most `MARGIN` seconds. A save moves that time if it is too early, or more than two
+An index lists a session for a little longer than it lives. This margin is 1/32 of its lifetime when
+it was listed, at most `MARGIN` seconds. A save moves that time if it is too early, or more than two
 margins too late.
 """
 
@@ -31,7 +31,7 @@ LAST_CURSOR = 2**64 - 1
 # What PTTL answers for a key without a time to live.
 PERSISTENT = -1
 
-# A script holds up all other clients, so none works on more than a thousand members or keys. Where
+# Other clients wait while a script runs, so each works on about a thousand members or keys. Where
 # sessions end, are listed or dropped, these are the sessions, the indexes that they are in (three,
 # and one for each user), and up to a hundred names that a session to spare had before.
 BATCH_SIZE = 1000
@@ -47,7 +47,7 @@ MAX_METADATA_BYTES = 1000
 @dataclass(frozen=True, slots=True)
 class Page:
     """
-    ``total``: how many members fit. ``ids``: the requested ones, which may be dead.
+    ``total``: how many members match. ``ids``: the requested ones, which may be dead.
 
     ``strays``: requested members that are not the id of any session.
     """
@@ -132,7 +132,7 @@ def page(
     trim: bool = False,
 ) -> Command[Page]:
     """
-    Ids from ``start`` up to, not with, ``stop``, by their rank: a page far down costs no more.
+    Ids from ``start`` up to, but not including, ``stop``, by rank: a page far down costs no more.
 
     ``within``: only sessions that expire within this many seconds. If the index lists more than
     1,000 sessions for up to 20 minutes longer than that, the total includes all of these, and a
@@ -167,8 +167,8 @@ def sweep(
     """
     Remove members without a session from ``index`` and the ``others``, from a page's start on.
 
-    Returns at how many members it looked, which are up to `SWEEP_BATCH_SIZE`, and how many of these
-    were without a session.
+    Returns how many members it looked at, up to `SWEEP_BATCH_SIZE`, and how many of them had no
+    session.
     """
 
     def read(reply: Any) -> tuple[int, int]:
@@ -242,7 +242,7 @@ def trim(index: str) -> Command[int]:
 
 def end_all(keyspace: Keyspace, user_pk: str, spared_id: str = "") -> Command[Ended]:
     """
-    End sessions of a user in one step, but for one. Ask again while there may be more.
+    End sessions of a user in one step, except one. Ask again while there may be more.
 
     The spared session is known by the id that it has now, or had before it was cycled.
     """
@@ -312,7 +312,7 @@ def session_ids(keyspace: Keyspace, cursor: int) -> Command[tuple[int, list[str]
 
 
 def keys() -> Command[int]:
-    """How many keys the database has, of whatever kind."""
+    """How many keys the database has, of any kind."""
     return Command(("DBSIZE",), replies.number)
 
 
@@ -346,9 +346,9 @@ def ttl(keyspace: Keyspace, id: str) -> Command[float]:
 
 def sample(index: str, size: int) -> Command[list[tuple[str, float]]]:
     """
-    Up to ``size`` different members at random, and when they expire, in epoch seconds.
+    Up to ``size`` different members at random, and until when the index lists them.
 
-    A member that is not an id is there as well, in text.
+    These times are in epoch seconds. Members that are not IDs are included, as text.
     """
 
     def read(reply: Any) -> list[tuple[str, float]]:

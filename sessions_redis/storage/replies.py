@@ -102,4 +102,4 @@ def fields(reply: Any) -> dict[bytes, bytes]:
 
 def _refuse(reply: Any, wanted: str) -> NoReturn:
     of_length = f" of {len(reply)}" if isinstance(reply, list) else ""
-    raise WrongShape(f"{type(reply).__name__}{of_length} where {wanted} belongs")
+    raise WrongShape(f"expected {wanted}, got {type(reply).__name__}{of_length}")

@@ -14,7 +14,7 @@ class Command(BaseCommand):
     help = (
         "Lists every session again, after Redis has lost an index, or after SESSION_REDIS['INDEX'] "
         "was off. The site can go on meanwhile. Without this command, each session is listed again "
-        "when it is next used."
+        "when it is next saved, or next used with sessions_redis.middleware."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -54,22 +54,23 @@ def _bar(progress: Progress) -> str:
 
 def _said(result: Progress, *, dry_run: bool) -> str:
     if not result.unlisted:
-        return f"{_sessions(result.sessions)} found. All of them are listed."
+        return f"{_sessions(result.sessions)} found, none unlisted."
+    was_or_were = "was" if result.unlisted == 1 else "were"
     if dry_run:
         is_or_are = "is" if result.unlisted == 1 else "are"
         return (
             f"{_sessions(result.sessions)} found. {result.unlisted:,} of them {is_or_are} not "
             "listed, or not under the right user. Run the command without --dry-run to list them."
         )
-    return f"{_sessions(result.sessions)} found. {result.unlisted:,} of them listed again."
+    return f"{_sessions(result.sessions)} found; {result.unlisted:,} {was_or_were} listed again."
 
 
 def _so_far(progress: Progress, *, dry_run: bool) -> str:
     if dry_run:
         return "Nothing was written."
     return (
-        f"Before that, {_sessions(progress.unlisted)} were listed again. Run the command again "
-        "for the others."
+        f"Sessions listed again before that: {progress.unlisted:,}. Run the command again for the "
+        "others."
     )
 
 

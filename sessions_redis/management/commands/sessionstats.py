@@ -56,9 +56,9 @@ def _lines(statistics: Statistics) -> Iterator[tuple[str, tuple[str, str]]]:
     yield "live", (f"{statistics.live:,}", "")
     yield "signed in", (f"{statistics.signed_in:,}", "")
     yield "anonymous", (f"{statistics.anonymous:,}", "")
-    yield "expired, not yet removed", (f"{statistics.expired:,}", "")
+    yield "expired, still in the index", (f"{statistics.expired:,}", "")
     yield "memory per session", _or_dash(None if size is None else f"{size:,.0f}", "bytes")
-    yield "listed, but gone", _or_dash(None if drift is None else f"{drift:.1%}", sampled)
+    yield "in the index, but gone", _or_dash(None if drift is None else f"{drift:.1%}", sampled)
 
 
 def _or_dash(value: str | None, unit: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
--- How many sessions have how much time left.
+-- Counts sessions by time left.
 -- KEYS: indexes
 -- ARGV: bounds in seconds from now, rising ('inf' for any)
 -- Returns for each index how many members lie between each bound and the next.

@@ -2,7 +2,7 @@
 -- KEYS: the new session, and the index if one is kept
 -- ARGV: its id, what user indexes' names start with ('' for none), what sessions' names start with,
 --   the id that the other session had before, the user it has to have, then as write.lua says
--- Returns 1; or 0 if the other session is gone, or is another user's, and nothing was written.
+-- Returns 1; or 0 if the other session is gone, or has another user, and nothing was written.
 
 -- The new name is random and known to this caller alone: if it is live, this very call was carried
 -- out before and is repeated because its reply was lost.

@@ -1,7 +1,7 @@
 -- The usual deletion: of a session that has a user.
 -- KEYS, ARGV, returns: as delete.lua says
 -- Anything else goes on in delete.lua, and so does a deletion that Redis refuses. This part comes
--- first and defines no functions, for which each call would pay.
+-- first and defines no functions, because defining functions takes time in each call.
 
 do
   local index, id = KEYS[2], ARGV[1]

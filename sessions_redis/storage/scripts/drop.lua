@@ -1,4 +1,4 @@
--- Removes members whose session is gone, and members that are no ids. What is live stays, whatever
+-- Removes members whose session is gone, and members that are not IDs. What is live stays, whatever
 -- the caller thinks.
 -- KEYS: indexes
 -- ARGV: what the sessions' names start with, members

@@ -1,8 +1,8 @@
--- Ends sessions of anybody, and of nobody.
+-- Ends sessions of any user, and anonymous ones.
 -- KEYS: the index if one is kept
 -- ARGV: what the sessions' names start with, what user indexes' names start with ('' for none), ids,
 --   all different
--- Returns the ids of the sessions that were ended and their users ('' for nobody), in turn.
+-- Returns the ids of the sessions that were ended and their users ('' if anonymous), in turn.
 
 local sessions, users, index = ARGV[1], ARGV[2], KEYS[1] or ''
 local ended, keys, leaving = {}, {}, {}

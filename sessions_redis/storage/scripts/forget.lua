@@ -1,7 +1,7 @@
 -- Deletes a session and its index entries. Shared.
 
--- The names of the indexes that a session of `user` is in. Of nobody's session it is not known
--- whether it had a user before it expired, so that may be in either half.
+-- The names of the indexes that a session of `user` is in. Of an anonymous session it is not
+-- known whether it had a user before it expired, so it may be in either half.
 local function indexes_with(user, index, users)
   if index == '' then return {} end
   if user == '' then return {index, index .. ':anonymous', index .. ':signed-in'} end
@@ -17,7 +17,7 @@ local function found_at(key)
   return call('EXISTS', key) == 1, found[2] or ''
 end
 
--- Deletes a session and its members. Returns its user, '' for nobody; false if there was none.
+-- Deletes a session and its members. Returns its user, '' if anonymous; false if there was none.
 local function forget(key, id, index, users)
   local is_there, user = found_at(key)
   local names = indexes_with(user, index, users)

@@ -4,8 +4,8 @@
 -- short time ago. If a key of another type has an index's name, it is left alone: sessions go on
 -- without that index, and a list that needs it fails.
 
--- Of 16 sessions that are listed, one (its id starts with '0') has up to so many expired members
--- dropped from each of its indexes: more than 16 sessions add.
+-- If an id starts with '0' (1 in 16), listing it also removes up to 64 expired members from each of
+-- its indexes: more than 16 sessions add.
 local TRIMS, TRIM = string.byte('0'), 64
 
 -- No session lives longer, see MAX_TTL; a damaged score may say more. Milliseconds since 1970.

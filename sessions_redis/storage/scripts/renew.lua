@@ -1,7 +1,7 @@
 -- The usual save: the session keeps its user, and its indexes list it until a good time.
 -- KEYS, ARGV, returns: as save.lua says
 -- Any other save goes on in save.lua, and so does one that Redis refuses. This part comes first and
--- defines no functions, for which each call would pay.
+-- defines no functions, because defining functions takes time in each call.
 
 do
   local key, index, id = KEYS[1], KEYS[2], ARGV[1]

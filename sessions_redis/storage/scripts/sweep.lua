@@ -1,4 +1,4 @@
--- Removes members whose session is gone, and members that are no ids, from where a page begins on.
+-- Removes members whose session is gone, and members that are not IDs, from where a page begins on.
 -- KEYS: the index that is listed, other indexes that may have these members
 -- ARGV: what the sessions' names start with, seconds that a session may have left at most ('inf' for
 --   any), how many members to skip, at how many to look, '1' for the latest first

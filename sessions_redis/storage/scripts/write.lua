@@ -13,7 +13,7 @@ local function in_chunks(command, key, values, first, last)
   end
 end
 
--- Writes what ARGV says from `first` on: ttl in ms, '1' if entries that are not given are to go,
+-- Writes what ARGV says from `first` on: ttl in ms, '1' if fields that are not given are removed,
 -- '1' if the user is given, the user, how many fields to remove, those fields, then fields and
 -- values in turn. KEYS[1] is the session. If it gets a new name, `moved_to` is {key, id}.
 -- `was`: its user before; nil for a session that is created.
