@@ -60,8 +60,9 @@ class SessionStore(CreatingStore):
     A session in one Redis hash.
 
     Every method that needs Redis raises `SessionStoreUnavailable` if Redis is away. Nothing is
-    half-written then (docs/redis.md names one exception on Redis 6.2). Saving or incrementing a session that was ended or has expired raises
-    `SessionGone`, which is an ``UpdateError``, and writes nothing.
+    half-written then (docs/redis.md names one exception on Redis 6.2). Saving or incrementing a
+    session that was ended or has expired raises `SessionGone`, which is an ``UpdateError``, and
+    writes nothing.
     """
 
     # Django's contract

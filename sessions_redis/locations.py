@@ -120,8 +120,10 @@ def _bad_options(query: str) -> Iterator[str]:
     for option in query.split("&") if query else ():
         name, equals, value = option.partition("=")
         if not equals or not name:
-            yield "has an option after the ? that is not percent-encoded, or not written as "
-            "name=value"
+            yield (
+                "has an option after the ? that is not percent-encoded, or not written as "
+                "name=value"
+            )
         if not _is_text(value):
             yield "has an option that does not decode to UTF-8 text; write a % as %25"
         if name in CREDENTIALS and "+" in value:

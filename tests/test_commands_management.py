@@ -135,11 +135,11 @@ def figures():
 def test_an_empty_store():
     """Without sessions, the counts are 0 and the estimates missing."""
     assert run("sessionstats").splitlines() == [
-        "live                      0",
-        "signed in                 0",
-        "anonymous                 0",
+        "live                         0",
+        "signed in                    0",
+        "anonymous                    0",
         "expired, still in the index  0",
-        "memory per session        -",
+        "memory per session           -",
         "in the index, but gone       -",
     ]
     assert figures() == {
@@ -220,7 +220,7 @@ def test_the_text_is_aligned(raw, prefix):
     gone = [session_id(f"gone-{number}") for number in range(1233)]
     put_in_index(raw, f"{prefix}:index", gone, time.time() + 900)
     lines = run("sessionstats", "--sample", "1234").splitlines()
-    assert lines[0] == "live                      1,234"
+    assert lines[0] == "live                         1,234"
     assert {line[: len("expired, still in the index  ")].rstrip() for line in lines} == {
         "live",
         "signed in",

@@ -198,8 +198,8 @@ def test_in_the_admin(site, red):
         response = client.get(page)
         assert_unavailable(response)
         assert (
-            "The site cannot read your session from Redis, so it cannot see whether you are signed in."
-            in response.text
+            "The site cannot read your session from Redis, so it cannot see whether you are signed "
+            "in." in response.text
         )
         assert "<title>Sessions cannot be reached | " in response.text
         assert "admin/css/base.css" in response.text

@@ -2,7 +2,7 @@
 -- KEYS: session
 -- ARGV: field, what to add
 -- Returns the new value in text, '' if the session is gone, or the server's error if the entry is
--- no integer or would leave 64 bits; nothing was written then.
+-- not an integer or would leave 64 bits; nothing was written then.
 
 if type(on('HGET', KEYS[1], '@created')) ~= 'string' then return '' end
 local now = call('TIME')[1]
