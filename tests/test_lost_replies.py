@@ -180,7 +180,7 @@ def own_server(settings, session_redis, tmp_path):
 
 def not_ended(response):
     assert response.status_code == 503
-    assert "it cannot show or end sessions now" in text_of(response)
+    assert "The site cannot read sessions from Redis now" in text_of(response)
     assert "may have been ended" not in text_of(response)
     assert logged() == {}
 

@@ -312,7 +312,7 @@ def test_damage_is_not_an_outage(site, redis, caplog):
     """A damaged index is only logged in warnings, which send no mail."""
     with redis.client() as client:
         client.set(f"{conf.current().key_prefix}:index", "damaged")
-    with pytest.raises(SessionStoreUnavailable, match="a key of the wrong type"):
+    with pytest.raises(SessionStoreUnavailable, match="a key that should be an index"):
         registry.count()
     assert errors(caplog) == mail.outbox == []
 

@@ -108,12 +108,11 @@ def end_all_of(
     """
     End all sessions that ``user`` has when this begins, and return how many there were.
 
-    Each step ends at most 896 sessions. Sessions that are cycled meanwhile end as well; a
-    session that signs in meanwhile may live. To spare one session, such as that of the current request, give its
-    key as ``except_session_key``, or its ID as ``except_id``. It is spared even if it is
-    cycled before or during the call. Sends `session_ended` for each
-    session that ended. If Redis fails, the error's ``ended`` says which ones did; call again for
-    the others.
+    Each step ends at most 896 sessions. Sessions that are cycled meanwhile end as well; a session
+    that signs in meanwhile may live. To spare one session, such as that of the current request,
+    give its key as ``except_session_key``, or its ID as ``except_id``. It is spared even if it is
+    cycled before or during the call. Sends `session_ended` for each session that ended. If Redis
+    fails, the error's ``ended`` says which ones did; call again for the others.
     """
     spared_id = _spared(except_session_key, except_id)
     del except_session_key
