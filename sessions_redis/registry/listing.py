@@ -89,8 +89,8 @@ def latest(start: int = 0, stop: int = 50, selection: Selection = ALL) -> list[L
     """
     List the live sessions from ``start`` up to, but not including, ``stop``.
 
-    The order is that of the indexes, which can be wrong by up to 20 minutes. The sessions that one
-    call returns are in exact order, up to a thousand of them.
+    The last to expire come first. The order is that of the indexes, which can be wrong by up to 20
+    minutes. The sessions that one call returns are in exact order, up to a thousand of them.
     If the selection names several users, this reads ``stop`` members of each user's index.
     """
     return perform(_latest(start, stop, selection))
