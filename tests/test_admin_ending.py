@@ -417,6 +417,6 @@ def test_a_session_in_use_does_not_come_back(admin_client, ada):
     (id,) = live_ids() - {own_id(admin_client)}
     session["color"] = "blue"
     admin_client.post(url("end_all", ada.pk), YES)
-    with pytest.raises(Exception, match="deleted or has expired"):
+    with pytest.raises(Exception, match="ended or has expired"):
         session.save()
     assert id not in live_ids()
