@@ -175,3 +175,29 @@ def test_a_method_of_one_store(live):
         with pytest.raises(UpdateError):
             live.cycle_key()
     assert save.call_args_list == [mock.call(must_create=True)] * 2
+
+
+class FirstTaken(SessionStore):
+    """Overrides ``save()``, and draws the key ``taken`` before others."""
+
+    taken = None
+
+    def save(self, must_create=False):
+        super().save(must_create=must_create)
+
+    def _get_new_session_key(self):
+        key, self.taken = self.taken, None
+        return key or super()._get_new_session_key()
+
+
+def test_a_taken_key_under_an_overridden_save(live):
+    """A new key that is taken is not used: ``create()`` tries the next one."""
+    live["color"] = "red"
+    live.save()
+    session = FirstTaken()
+    session.taken = live.session_key
+    session["color"] = "blue"
+    session.create()
+    assert session.session_key != live.session_key
+    assert SessionStore(live.session_key)["color"] == "red"
+    assert SessionStore(session.session_key)["color"] == "blue"

@@ -1,5 +1,7 @@
 """A session's entries: a dictionary whose values are decoded when they are read."""
 
+import pickle
+
 import pytest
 
 from sessions_redis.storage import entries as fields
@@ -207,3 +209,11 @@ def test_damage_in_another_serializer(damaged):
     entries = Held(PickleSerializer(), stored, on_damaged=damaged.append)
     assert dict(entries) == {}
     assert sorted(damaged) == sorted(stored)
+
+
+def test_a_placeholder_is_never_read(entries_of):
+    """Code that reads the dictionary without its methods fails, and does not see a placeholder."""
+    entries = entries_of(stored_as({"color": "red"}))
+    for read in (dict.__repr__, lambda entries: pickle.dumps(list(dict.values(entries)))):
+        with pytest.raises(TypeError, match="not decoded yet"):
+            read(entries)

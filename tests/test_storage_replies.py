@@ -247,3 +247,9 @@ def test_the_kind_of_what_came_is_told_and_nothing_of_it():
         assert "secret" not in str(caught.value)
     with pytest.raises(WrongShape, match=r"^expected a list of 2, got list of 1$"):
         replies.listing([1], 2)
+
+
+def test_a_note_without_the_time():
+    """A small number is not a time, so it does not answer a note."""
+    with pytest.raises(WrongShape, match="time"):
+        commands.note(KEYSPACE, "a").read(1)
