@@ -44,6 +44,7 @@ class Conf:
     trusted_proxies: Sequence[str] = ()
     masked_names: Sequence[str] = ()
     unmasked_names: Sequence[str] = ()
+    wait_replicas: int = 0
 
     def __repr__(self) -> str:
         return f"<Conf {self.shown_location} {self.key_prefix!r}>"
@@ -89,6 +90,7 @@ _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "TRUSTED_PROXIES": ((list, tuple), "a list of networks"),
     "MASKED_NAMES": ((list, tuple), "a list of names"),
     "UNMASKED_NAMES": ((list, tuple), "a list of names"),
+    "WAIT_REPLICAS": (int, "a number of replicas, such as 1, or 0 for none"),
 }
 
 # Settings that a later version will have. Only the value with which they change nothing is allowed.
@@ -210,6 +212,12 @@ def _problems_of(name: Any, value: Any) -> Iterator[Problem]:
         )
     elif name == "TRUSTED_PROXIES":
         yield from _network_problems(value)
+    elif name == "WAIT_REPLICAS" and value < 0:
+        yield Problem(
+            "sessions_redis.E004",
+            f'SESSION_REDIS["WAIT_REPLICAS"] is {value}, which is less than 0.',
+            f"Write {_TYPES[name][1]}.",
+        )
     elif name in {"MASKED_NAMES", "UNMASKED_NAMES"}:
         yield from _name_problems(name, value)
     elif name == "OPTIONS" and value.get("decode_responses"):
@@ -221,7 +229,8 @@ def _problems_of(name: Any, value: Any) -> Iterator[Problem]:
 
 
 def _has_type_of(name: str, value: Any) -> bool:
-    return isinstance(value, _TYPES[name][0])
+    kind = _TYPES[name][0]
+    return isinstance(value, kind) and (kind is not int or not isinstance(value, bool))
 
 
 def _network_problems(networks: Sequence[Any]) -> Iterator[Problem]:

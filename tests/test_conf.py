@@ -86,6 +86,19 @@ WRONG = {
         ['"customer_number"'],
     ),
     "names misspelt": (setting_with(MASK_NAMES=[]), "E002", ["'MASK_NAMES'"], ['"MASKED_NAMES"']),
+    "replicas as text": (
+        setting_with(WAIT_REPLICAS="1"),
+        "E004",
+        ['"WAIT_REPLICAS"', "str, not a number"],
+        ["such as 1"],
+    ),
+    "replicas on": (setting_with(WAIT_REPLICAS=True), "E004", ["bool, not a number"], ["or 0"]),
+    "fewer than no replicas": (
+        setting_with(WAIT_REPLICAS=-1),
+        "E004",
+        ['"WAIT_REPLICAS"] is -1', "less than 0"],
+        ["such as 1"],
+    ),
     "reserved age": (setting_with(ABSOLUTE_AGE=60), "E004", ["ABSOLUTE_AGE", "60"], ["None"]),
     "reserved shards": (setting_with(INDEX_SHARDS=4), "E004", ["INDEX_SHARDS", "4"], ["write 1"]),
 }
@@ -294,6 +307,7 @@ def test_the_values_that_are_set(settings):
         "INDEX": False,
         "METADATA": False,
         "TRUSTED_PROXIES": ["::1", "10.0.0.0/8", "unix"],
+        "WAIT_REPLICAS": 2,
         "ABSOLUTE_AGE": None,
         "INDEX_SHARDS": 1,
     }
@@ -304,6 +318,7 @@ def test_the_values_that_are_set(settings):
         index=False,
         metadata=False,
         trusted_proxies=["::1", "10.0.0.0/8", "unix"],
+        wait_replicas=2,
     )
 
 

@@ -15,7 +15,7 @@ from redis.exceptions import (
 )
 
 from sessions_redis import conf
-from sessions_redis.clients import pools
+from sessions_redis.clients import pools, replicas
 from sessions_redis.clients.exchange import Request, exchange, is_refusal_of_replica, packed
 from sessions_redis.clients.failures import store_unavailable
 from sessions_redis.clients.outages import alogging_outages, logging_outages
@@ -162,24 +162,42 @@ def _replies(commands: Sequence[Command[Any]], requests: list[Request]) -> list[
     if not requests:
         return []
     ours, reads = pools.current(), [command.read for command in commands]
+    leases, wait = ours.leases_for(commands), None
+    if ours.conf.wait_replicas:
+        wait = replicas.wait_after(commands, ours.conf, leases.pool)
+    if wait:
+        requests, reads = [*requests, wait.command.parts], [*reads, wait.command.read]
     try:
-        return exchange(ours.leases_for(commands), packed(requests), reads)
+        answers = exchange(leases, packed(requests), reads)
     except RedisConnectionError:
         if not ours.restart_embedded_server(commands):
             raise
-        return exchange(ours.leases_for(commands), packed(requests), reads)
+        answers = exchange(ours.leases_for(commands), packed(requests), reads)
+    if wait:
+        wait.report(answers.pop(), answers)
+    return answers
 
 
 async def _areplies(commands: Sequence[Command[Any]], requests: list[Request]) -> list[Any]:
     if not requests:
         return []
     ours, reads = pools.current(), [command.read for command in commands]
+    pipeline, wait = await ours.pipeline_for(commands), None
+    if ours.conf.wait_replicas:
+        wait = replicas.wait_after(commands, ours.conf, pipeline.leases.pool)
+    if (
+        wait
+    ):  # Two requests do not share an exchange with those of other tasks, which need not wait.
+        requests, reads = [*requests, wait.command.parts], [*reads, wait.command.read]
     try:
-        return await (await ours.pipeline_for(commands)).ask(requests, reads)
+        answers = await pipeline.ask(requests, reads)
     except RedisConnectionError:
         if not ours.restart_embedded_server(commands):
             raise
-        return await (await ours.pipeline_for(commands)).ask(requests, reads)
+        answers = await (await ours.pipeline_for(commands)).ask(requests, reads)
+    if wait:
+        wait.report(answers.pop(), answers)
+    return answers
 
 
 def _answer(reply: Any, command: Command[T]) -> T:

@@ -38,6 +38,9 @@ class Command(NamedTuple, Generic[T]):  # made with each request: a dataclass ta
     ``read`` turns the reply into the answer; ``read_wrong_type`` gives the answer if Redis says
     that the key is not a hash. ``repeatable`` is ``False`` if sending the command twice would
     change more, or lose its result. Then it is not sent again when its reply is lost.
+
+    ``awaits_replicas``: it creates or ends a session, or changes its user. With ``WAIT_REPLICAS``,
+    the engine waits until replicas have it.
     """
 
     parts: tuple[Argument, ...]
@@ -45,6 +48,7 @@ class Command(NamedTuple, Generic[T]):  # made with each request: a dataclass ta
     source: str | None = None
     read_wrong_type: Callable[[], T] | None = None
     repeatable: bool = True
+    awaits_replicas: bool = False
 
     @property
     def with_source(self) -> tuple[Argument, ...]:
@@ -117,6 +121,7 @@ def create(keyspace: Keyspace, id: str, ttl: float, changes: Changes) -> Command
         _keys(keyspace, keyspace.session(id)),
         (id, _users(keyspace), *_writing(ttl, changes)),
         replies.flag,
+        awaits_replicas=True,
     )
 
 
@@ -129,6 +134,7 @@ def save(keyspace: Keyspace, id: str, ttl: float, changes: Changes) -> Command[b
         _keys(keyspace, keyspace.session(id)),
         (id, _users(keyspace), *_writing(ttl, changes)),
         replies.flag,
+        awaits_replicas=changes.user is not None,
     )
 
 
@@ -143,12 +149,15 @@ def cycle(
         _keys(keyspace, keyspace.session(old_id), keyspace.session(new_id)),
         (old_id, new_id, _users(keyspace), *_writing(ttl, changes)),
         replies.flag,
+        awaits_replicas=True,
     )
 
 
 def _expire(keyspace: Keyspace, id: str) -> Command[bool]:
     keys = _keys(keyspace, keyspace.session(id))
-    return script_command(scripts.EXPIRE, keys, (id, _users(keyspace)), replies.flag)
+    return script_command(
+        scripts.EXPIRE, keys, (id, _users(keyspace)), replies.flag, awaits_replicas=True
+    )
 
 
 def create_beside(
@@ -168,6 +177,7 @@ def create_beside(
             *_writing(ttl, changes),
         ),
         replies.flag,
+        awaits_replicas=True,
     )  # fmt: skip
 
 
@@ -183,7 +193,11 @@ def delete(keyspace: Keyspace, id: str) -> Command[str | None]:
         return None
 
     return script_command(
-        scripts.DELETE, _keys(keyspace, keyspace.session(id)), (id, _users(keyspace)), read
+        scripts.DELETE,
+        _keys(keyspace, keyspace.session(id)),
+        (id, _users(keyspace)),
+        read,
+        awaits_replicas=True,
     )
 
 
@@ -268,6 +282,7 @@ def script_command(
     *,
     repeatable: bool = True,
     read_wrong_type: Callable[[], T] | None = None,
+    awaits_replicas: bool = False,
 ) -> Command[T]:
     return Command(
         ("EVALSHA", script.sha, len(keys), *keys, *args),
@@ -275,7 +290,17 @@ def script_command(
         script.text,
         read_wrong_type,
         repeatable,
+        awaits_replicas,
     )
+
+
+def wait(replicas: int, milliseconds: int) -> Command[int]:
+    """
+    How many replicas have what this connection wrote. Waits until ``replicas`` of them have it.
+
+    It waits for ``milliseconds`` at most, which must not be 0: Redis would wait forever.
+    """
+    return Command(("WAIT", replicas, milliseconds), replies.number)
 
 
 def _keys(keyspace: Keyspace, *sessions: str) -> tuple[str, ...]:

@@ -258,6 +258,7 @@ def end_all(keyspace: Keyspace, user_pk: str, spared_id: str = "") -> Command[En
         (keyspace.session(""), user_pk, spared_id, END_ALL_BATCH_SIZE),
         read,
         repeatable=False,  # again, it would find nothing
+        awaits_replicas=True,
     )
 
 
@@ -270,7 +271,9 @@ def end_many(keyspace: Keyspace, ids: Sequence[str]) -> Command[Ended]:
 
     indexes, users = ((keyspace.index,), keyspace.users) if keyspace.indexed else ((), "")
     arguments = (keyspace.session(""), users, *ids)
-    return script_command(scripts.END_MANY, indexes, arguments, read, repeatable=False)
+    return script_command(
+        scripts.END_MANY, indexes, arguments, read, repeatable=False, awaits_replicas=True
+    )
 
 
 def list_many(
