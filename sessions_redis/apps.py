@@ -10,13 +10,19 @@ class SessionsRedisConfig(AppConfig):
 
     def ready(self) -> None:
         from sessions_redis.checks import (  # noqa: PLC0415 - needs the app registry
+            TAG,
+            check_caches,
             check_cookies,
-            check_eviction,
+            check_network,
             check_password,
+            check_server,
             check_settings,
         )
 
-        checks.register(check_settings)
-        checks.register(check_eviction, deploy=True)
-        checks.register(check_password, checks.Tags.security, deploy=True)
-        checks.register(check_cookies, checks.Tags.security, deploy=True)
+        security = checks.Tags.security
+        checks.register(check_settings, TAG)
+        checks.register(check_caches, TAG)
+        checks.register(check_server, TAG, deploy=True)
+        checks.register(check_network, TAG, security, deploy=True)
+        checks.register(check_password, TAG, security, deploy=True)
+        checks.register(check_cookies, TAG, security, deploy=True)

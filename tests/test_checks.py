@@ -18,7 +18,6 @@ from django.core.management.base import SystemCheckError
 from django.test.utils import _TestState
 
 from sessions_redis import checks, engine
-from sessions_redis.storage import listings
 from sessions_redis.storage.commands import Keyspace
 from tests.pickling import PickleSerializer
 from tests.servers import Server
@@ -487,12 +486,6 @@ def test_the_server_of_another_engine(deploying, settings, evicting):
         client.config_set("maxmemory-policy", "allkeys-lru")
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
     assert deploying(LOCATION=evicting.url) == []
-
-
-def test_a_reply_without_a_policy():
-    """Some servers with Redis' protocol do not report a policy. The check finds nothing there."""
-    assert listings.eviction().read(b"# Memory\r\nused_memory:1\r\n") is None
-    assert listings.eviction().read(b"maxmemory_policy:noeviction\r\n").limit == 0
 
 
 # W011, and Django's checks of cookies

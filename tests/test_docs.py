@@ -17,6 +17,7 @@ from django.urls import resolve
 import sessions_redis
 from config.environment import REQUIRED
 from sessions_redis import checks, conf, exceptions, locations, registry
+from sessions_redis.checks import server, versions
 from sessions_redis.clients import pipelines, pools
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
@@ -24,6 +25,7 @@ from sessions_redis.models import Session
 from sessions_redis.registry import finding, statistics
 from sessions_redis.storage import entries, listings
 from sessions_redis.storage.commands import session_id
+from sessions_redis.storage.servers import Identity
 from sessions_redis.web import unavailable, visitors
 from tests.documents import (
     PAGES,
@@ -44,9 +46,11 @@ from userapi import views
 SETTINGS = text_of("docs/settings.md")
 REDIS = text_of("docs/redis.md")
 DESIGN = text_of("docs/design.md")
+CHECKS = text_of("docs/checks.md")
 CONTRIBUTING = text_of("CONTRIBUTING.md")
 
 PACKAGE = Path(sessions_redis.__file__).parent
+CONF = (PACKAGE / "conf.py").read_text()
 
 # What benchmarks write, which git does not keep.
 MADE = {"benchmarks/results/"}
@@ -121,7 +125,7 @@ def test_names_exist(page):
     written = text_of(page)
     for name in re.findall(r"`(sessions_redis(?:\.\w+)+)", written):
         *parts, last = name.split(".")
-        if re.fullmatch(r"[EW]\d{3}", last):
+        if re.fullmatch(r"[EIW]\d{3}", last):
             continue  # a system check, which has a test of its own
         path = PACKAGE.joinpath(*parts[1:])
         module = path if path.is_dir() else path.with_suffix(".py")
@@ -190,16 +194,52 @@ def test_what_production_needs():
     assert documented.keys() == {f"`{name}`" for name in (*REQUIRED, "TRUSTED_PROXIES")}
 
 
+def ids_in_code():
+    """The IDs of the system checks that the package reports."""
+    sources = [path.read_text() for path in (PACKAGE / "checks").glob("*.py")]
+    return set(re.findall(r'"sessions_redis\.([EIW]\d{3})"', "".join(sources) + CONF))
+
+
 def test_checks_are_listed():
-    """The lists of the module and of the docs have every id that the code uses, and no other."""
-    used = set()
-    for module in (checks, conf):
-        used |= set(re.findall(r'"sessions_redis\.([EW]\d+)"', inspect.getsource(module)))
-    assert set(re.findall(r"^([EW]\d+) ", checks.__doc__, re.MULTILINE)) == used
-    table = rows(section(text_of("docs/troubleshooting.md"), "## System checks"))
-    assert [re.search(r"\.([EW]\d+)`", id)[1] for id, _ in table] == sorted(
-        used, key=lambda id: id[1:]
-    )
+    """The lists of the module and of the docs have every ID that the code uses, and no other."""
+    used = ids_in_code()
+    assert set(re.findall(r"^([EIW]\d{3}) ", checks.__doc__, re.MULTILINE)) == used
+    listed = [re.search(r"\.([EIW]\d{3})`", id)[1] for id, _ in rows(CHECKS)]
+    assert sorted(listed) == sorted(used)
+
+
+def test_which_checks_need_deploy():
+    """The list of the module marks the checks of deployment, as the page does."""
+    deployment = rows(section(CHECKS, "## Checks for deployment"))
+    listed = {re.search(r"\.([EIW]\d{3})`", id)[1] for id, _ in deployment}
+    assert set(re.findall(r"^([EIW]\d{3}) \* ", checks.__doc__, re.MULTILINE)) == listed
+
+
+def test_ids_are_used_once():
+    """Each check has a number of its own, whatever its level is."""
+    used = ids_in_code()
+    assert len({id[1:] for id in used}) == len(used)
+
+
+def test_the_versions_that_fix_lua():
+    """The check of the server's version goes by the table of the docs."""
+    for servers, first in rows(section(REDIS, "## Versions")):
+        name, *lines = re.findall(r"[A-Za-z]+|\d+\.\d+", servers.partition(", no longer")[0])
+        for line in lines:
+            patch = re.match(rf"{line}\.(\d+)$", first)
+            safe = {"none": None, "all": 0}[first.partition(";")[0]] if patch is None else patch[1]
+            assert (safe is None) == versions.has_faults_in_lua(Identity(name, f"{line}.99"))
+            if safe:
+                faulty, fixed = (f"{line}.{int(safe) - less}" for less in (1, 0))
+                assert versions.has_faults_in_lua(Identity(name, faulty))
+                assert not versions.has_faults_in_lua(Identity(name, fixed))
+
+
+def test_what_the_check_says_of_memory():
+    """The figures in the message of W017 are those of the docs."""
+    text = section(REDIS, "## Memory")
+    assert f"takes {server.COMPACT_BYTES} bytes instead of {server.LOOSE_BYTES}" in text
+    assert f"hash-max-listpack-value {server.RECOMMENDED}" in text
 
 
 def test_permissions_are_listed():
@@ -441,7 +481,7 @@ def test_the_house_has_what_is_there():
 
 # From the bottom of the drawing to its top. A module uses those of its own floor and below.
 FLOORS = (
-    {"storage", "exceptions", "logs", "mails", "locations", "signals", "clock"},
+    {"storage", "exceptions", "logs", "mails", "locations", "signals", "clock", "sizes"},
     {"conf", "serializers", "json_serializer", "masking"},
     {"clients"},
     {"registry", "testing_runs", "testing_leftovers"},

@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.exceptions import ResponseError
 
-from sessions_redis.storage import commands, listings, replies
+from sessions_redis.storage import commands, listings, replies, samples, servers
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import Keyspace, StoredSession
-from sessions_redis.storage.listings import LAST_CURSOR, Ended, Eviction, Metadata, Page
+from sessions_redis.storage.listings import LAST_CURSOR, Ended, Metadata, Page
 from sessions_redis.storage.replies import LEAST, MOST, WrongShape
+from sessions_redis.storage.samples import Owner
+from sessions_redis.storage.servers import Identity, Memory, Persistence
 
 KEYSPACE = Keyspace("p")
 ID = b"0123456789abcdef0123456789abcdef"
@@ -124,17 +126,55 @@ ANSWERS = {
             ([b"7", [[ID, 1.5], [b"\xff", 2.0]]], (7, [ID.decode()])),
         ],
     ),
-    "eviction": (
-        listings.eviction(),
+    "memory": (listings.memory(KEYSPACE, "a"), [(144, 144), (None, None)]),
+    "owner": (
+        samples.owner(KEYSPACE, "a"),
         [
-            (
-                b"# Memory\r\nmaxmemory:7\r\nmaxmemory_policy:noeviction\r\n",
-                Eviction("noeviction", 7),
-            ),
-            (b"# Memory\r\n", None),
+            ([b"1", b"7"], Owner("7")),
+            ([b"1", None], Owner(None)),
+            ([b"1", b""], Owner(None)),
+            ([None, b"7"], None),
         ],
     ),
-    "memory": (listings.memory(KEYSPACE, "a"), [(144, 144), (None, None)]),
+    "members": (samples.members("i"), [(0, 0), (7, 7)]),
+    "encoding": (samples.encoding("a"), [(b"listpack", "listpack"), (None, None)]),
+    "size": (samples.size("a"), [(144, 144), (None, None)]),
+    "identity": (
+        servers.identity(),
+        [
+            (b"# Server\r\nredis_version:7.0.15\r\n", Identity("Redis", "7.0.15")),
+            (b"# Server\r\n", None),
+        ],
+    ),
+    "memory of the server": (
+        servers.memory(),
+        [
+            (
+                b"used_memory:9\r\nmaxmemory:7\r\nmaxmemory_policy:noeviction\r\n",
+                Memory(9, 7, "noeviction"),
+            ),
+            (b"# Memory\r\n", Memory(0, 0, None)),
+        ],
+    ),
+    "persistence": (
+        servers.persistence(),
+        [
+            (b"aof_enabled:1\r\n", Persistence(appends=True, took_snapshot=False, changes=0)),
+            (b"# Persistence\r\n", None),
+        ],
+    ),
+    "save_points": (
+        servers.save_points(),
+        [([b"save", b"3600 1"], "3600 1"), ({b"save": b""}, ""), ([], None), ({}, None)],
+    ),
+    "compact_limit": (
+        servers.compact_limit(),
+        [
+            ([b"hash-max-listpack-value", b"64", b"hash-max-ziplist-value", b"64"], 64),
+            ({b"hash-max-ziplist-value": b"256"}, 256),
+            ([], None),
+        ],
+    ),
 }
 
 each_command = pytest.mark.parametrize("name", ANSWERS)
@@ -173,7 +213,11 @@ def fits(name, reply):
     """Whether ``reply`` may be the right one after all."""
     kinds = [type(one) for one in reply] if isinstance(reply, list) else None
     return {
-        "eviction": isinstance(reply, bytes),
+        **dict.fromkeys(
+            ("encoding", "identity", "memory of the server", "persistence"),
+            isinstance(reply, bytes),
+        ),
+        "owner": kinds == [bytes, bytes],
         "end_many": kinds is not None and set(kinds) <= {bytes} and len(kinds) % 2 == 0,
         "load": kinds == [bytes, bytes],
         "page": kinds == [int, list] and reply[0] >= 0 and reply[1] == [b"a"],

@@ -4,11 +4,13 @@ The only package that talks to Redis. It connects to any ``LOCATION`` and runs c
 `embedded` is the server that ``embedded://`` starts.
 """
 
-from collections.abc import Generator, Iterable, Sequence
+import re
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, TypeVar
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import (
+    NoPermissionError,
     NoScriptError,
     RedisError,
     ResponseError,
@@ -36,10 +38,22 @@ Steps = Generator[Command[Any] | list[Command[Any]], Any, T]
 
 def perform(steps: Steps[T]) -> T:
     """Run the commands that ``steps`` yields, and return its result."""
+    return _performed(steps, run_all)
+
+
+def perform_without_logging_outages(steps: Steps[T]) -> T:
+    """As `perform`, but an outage that it meets is not logged. For steps that no visitor needs."""
+    return _performed(steps, _run_all)
+
+
+def _performed(steps: Steps[T], run_all: Callable[[Sequence[Command[Any]]], list[Any]]) -> T:
     try:
         yielded = next(steps)
         while True:
-            yielded = steps.send(run_all(yielded) if isinstance(yielded, list) else run(yielded))
+            if isinstance(yielded, list):
+                yielded = steps.send(run_all(yielded))
+            else:
+                yielded = steps.send(run_all((yielded,))[0])
     except StopIteration as stop:
         result: T = stop.value
         return result
@@ -72,12 +86,6 @@ def run(command: Command[T]) -> T:
 async def arun(command: Command[T]) -> T:
     """As `run`, on the connections of the running event loop."""
     answer: T = (await arun_all((command,)))[0]
-    return answer
-
-
-def run_without_logging_outages(command: Command[T]) -> T:
-    """As `run`, but an outage that it meets is not logged. For commands that no visitor needs."""
-    answer: T = _run_all((command,))[0]
     return answer
 
 
@@ -205,6 +213,18 @@ def _answer(reply: Any, command: Command[T]) -> T:
         answer: T = reply
         return answer
     # In the error of a script, Redis 6.2 puts words of its own before this one.
-    if command.read_wrong_type is None or "WRONGTYPE" not in str(reply):
-        raise reply
-    return command.read_wrong_type()
+    if command.read_wrong_type is not None and "WRONGTYPE" in str(reply):
+        return command.read_wrong_type()
+    if command.read_refusal is not None and _is_refusal_of_command(reply):
+        return command.read_refusal(str(reply))
+    raise reply
+
+
+def _is_refusal_of_command(error: ResponseError) -> bool:
+    """
+    Whether the user may not run the command, or the server does not know it.
+
+    Errors about the state of the server, such as BUSY, start with a word in capitals. redis-py
+    removes this word from refusals, where it is ERR or NOPERM.
+    """
+    return isinstance(error, NoPermissionError) or not re.match("[A-Z]{3,} ", str(error))

@@ -18,8 +18,9 @@ class Statistics:
 
     ``expired``: expired members that the index of all sessions still holds. ``sampled``: how many
     members that have not expired were looked at. ``bytes_per_session``: the average size of the
-    live sessions among them; ``None`` if none is live. ``drift``: the share of them, from 0 to 1,
-    whose session is gone, and which ``live`` counts nevertheless; ``None`` for an empty sample.
+    live sessions among them; ``None`` if none is live, or the server refuses to say. ``drift``: the
+    share of them, from 0 to 1, whose session is gone, and which ``live`` counts nevertheless;
+    ``None`` for an empty sample.
     """
 
     live: int
@@ -38,26 +39,27 @@ def _measure(sample: int) -> Steps[Statistics]:
     (expired, total), (_, signed_in), (_, anonymous) = counts
     now, members = yield [listings.now(), listings.sample(keyspace.index, sample)]
     ids = [id for id, expires in members if expires > now]
-    sizes: list[int] = []
+    sizes: list[int | None] = []
     for start in range(0, len(ids), BATCH_SIZE):
         sizes += yield from _sizes(ids[start : start + BATCH_SIZE])
+    known = [size for size in sizes if size]
     return Statistics(
         total,
         signed_in,
         anonymous,
         expired,
         sampled=len(ids),
-        bytes_per_session=sum(sizes) / len(sizes) if sizes else None,
+        bytes_per_session=sum(known) / len(known) if known else None,
         drift=(len(ids) - len(sizes)) / len(ids) if ids else None,
     )
 
 
-def _sizes(ids: Sequence[str]) -> Steps[list[int]]:
-    """The bytes that each live session among ``ids`` takes in Redis."""
+def _sizes(ids: Sequence[str]) -> Steps[list[int | None]]:
+    """The bytes that each live session among ``ids`` takes in Redis; ``None`` if not known."""
     keyspace = indexed()
     asked = (commands.exists, listings.memory)
     answers = yield [ask(keyspace, id) for id in ids if is_id(id) for ask in asked]
-    return [size for live, size in zip(answers[::2], answers[1::2], strict=True) if live and size]
+    return [size for live, size in zip(answers[::2], answers[1::2], strict=True) if live]
 
 
 def measure(sample: int) -> Statistics:

@@ -41,6 +41,9 @@ class Command(NamedTuple, Generic[T]):  # made with each request: a dataclass ta
 
     ``awaits_replicas``: it creates or ends a session, or changes its user. With ``WAIT_REPLICAS``,
     the engine waits until replicas have it.
+
+    ``read_refusal`` gives the answer, from the server's words, if the user may not run the command,
+    or the server does not know it. Without it, that is a failure.
     """
 
     parts: tuple[Argument, ...]
@@ -49,6 +52,7 @@ class Command(NamedTuple, Generic[T]):  # made with each request: a dataclass ta
     read_wrong_type: Callable[[], T] | None = None
     repeatable: bool = True
     awaits_replicas: bool = False
+    read_refusal: Callable[[str], T] | None = None
 
     @property
     def with_source(self) -> tuple[Argument, ...]:

@@ -83,14 +83,6 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Eviction:
-    """What the server does when its memory is full. ``limit``: in bytes; 0 for none."""
-
-    policy: str
-    limit: int
-
-
-@dataclass(frozen=True, slots=True)
 class Metadata:
     """A live session's metadata as stored. Times in epoch seconds; ``None``: not known."""
 
@@ -361,21 +353,10 @@ def sample(index: str, size: int) -> Command[list[tuple[str, float]]]:
 
 
 def memory(keyspace: Keyspace, id: str) -> Command[int | None]:
-    """Bytes that the session takes in the server; ``None`` if it is gone."""
+    """Bytes that the session takes; ``None`` if it is gone, or the server does not say."""
     # SAMPLES 0: measure all fields. Otherwise five would stand for all, even if one is huge.
-    return Command(("MEMORY", "USAGE", keyspace.session(id), "SAMPLES", 0), _number_or_none)
-
-
-def eviction() -> Command[Eviction | None]:
-    """``None`` if the server does not say."""
-
-    def read(reply: Any) -> Eviction | None:
-        reply = replies.raw(reply)
-        policy = re.search(rb"^maxmemory_policy:(\S+)", reply, re.MULTILINE)
-        limit = re.search(rb"^maxmemory:(\d+)", reply, re.MULTILINE)
-        return Eviction(policy[1].decode(), int(limit[1]) if limit else 0) if policy else None
-
-    return Command(("INFO", "memory"), read)
+    words = ("MEMORY", "USAGE", keyspace.session(id), "SAMPLES", 0)
+    return Command(words, _number_or_none, read_refusal=lambda _: None)
 
 
 def _number_or_none(reply: Any) -> int | None:

@@ -1,8 +1,8 @@
 """
 System checks, which find mistakes before the first request. Their IDs stay the same.
 
-Only ``manage.py check --deploy`` runs W009, which asks the server, and W011. It also runs Django's
-security.W012 and W015 about the session cookie.
+All have the tag ``sessions_redis``. Those marked with a star run with ``manage.py check --deploy``
+only. That also runs Django's security.W012 and W015 about the session cookie.
 
 ==== ==========================================================================================
 E001 The engine is set, but ``SESSION_REDIS`` is missing or not a dictionary.
@@ -13,10 +13,22 @@ E005 ``SESSION_SERIALIZER`` does not return the value that it serialized.
 E006 ``SESSION_REDIS`` has settings of django-redis-sessions.
 W007 ``LOCATION`` is for development or tests, but ``DEBUG`` is off.
 W008 ``SESSION_REDIS`` is set but another engine is in use.
-W009 The server may evict sessions and indexes when its memory is full.
+W009 * The server may evict sessions and indexes when its memory is full.
 W010 ``SESSION_SERIALIZER`` can execute code when it loads a session, as pickle does.
-W011 ``LOCATION`` contains the password, which error pages and mails then show.
+W011 * ``LOCATION`` contains the password, which error pages and mails then show.
 W012 ``KEY_PREFIX`` can give a key the same name as a key of another site.
+E014 * The server cannot be reached.
+E015 * The server is too old.
+W016 * The server keeps nothing over a restart.
+W017 * The server stores sessions in more memory than they need.
+W018 * The connection to another machine is not encrypted.
+W019 * There is no password for a server on another machine.
+E020 * A key with the name of an index has another type.
+W021 * Keys with the names of sessions have another type.
+W022 ``cache.clear()`` of a cache in ``CACHES`` would delete all sessions.
+W023 * The server has known faults in Lua.
+I024 * The server is neither Redis nor Valkey.
+I025 * The server does not allow this site to ask for what the checks need.
 ==== ==========================================================================================
 """
 
@@ -33,14 +45,18 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from sessions_redis import conf, locations
-from sessions_redis.clients import pools, run_without_logging_outages
+from sessions_redis.checks import caches, network, server
+from sessions_redis.clients import addresses, perform_without_logging_outages, pools
+from sessions_redis.clients.addresses import Access
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.registry.inspection import inspect
 from sessions_redis.serializers import executes_code
-from sessions_redis.storage import listings
-from sessions_redis.storage.listings import Eviction
 
 ENGINE = "sessions_redis.engine"
+
+# ``manage.py check --tag sessions_redis`` runs these checks alone.
+TAG = "sessions_redis"
 
 # The schemes of LOCATION for development and tests.
 DEVELOPMENT = {"embedded", "memory"}
@@ -64,36 +80,56 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     return [*found, *_check_serializer(), *_check_execution()]
 
 
-def check_eviction(**kwargs: Any) -> list[CheckMessage]:
+def check_server(**kwargs: Any) -> list[CheckMessage]:
     """
-    Warn if the server may evict sessions when its memory is full.
+    Ask the server, in at most three round trips. If it cannot be reached, that is one error.
 
-    It finds nothing if Redis cannot be reached or does not say its policy, or if the setting has
-    mistakes, which other checks report.
+    It asks nobody if the setting has mistakes, which other checks report, or if ``LOCATION`` is for
+    development or tests.
     """
-    setting = getattr(settings, "SESSION_REDIS", None)
-    if not _is_engine_in_use() or any(conf.problems(setting)):
-        return []
-    if conf.current().scheme in DEVELOPMENT:
+    if not _has_server():
         return []
     try:
-        eviction = run_without_logging_outages(listings.eviction())
-    except (ImproperlyConfigured, SessionStoreUnavailable):
+        found = perform_without_logging_outages(inspect(conf.current().keyspace, server.SAMPLE))
+    except ImproperlyConfigured:
         return []
-    return [_evicting(eviction)] if eviction and eviction.policy != "noeviction" else []
+    except SessionStoreUnavailable as error:
+        return [
+            Error(
+                str(error),
+                "Until this is mended, the site answers 503 to requests that need it. If this "
+                "machine is not meant to reach Redis, such as one that only builds the site, add "
+                "the ID to SILENCED_SYSTEM_CHECKS there.",
+                id="sessions_redis.E014",
+            )
+        ]
+    return [*server.problems(found)]
 
 
-def _evicting(eviction: Eviction) -> CheckMessage:
-    when = "when its memory is full" if eviction.limit else "once maxmemory, which is 0, is set"
-    return checks.Warning(
-        f"Redis at {conf.current().shown_location} has the maxmemory-policy {eviction.policy}: "
-        f"{when}, it removes sessions, and the indexes that list them.",
-        "A visitor whose session is removed is signed out. Sessions whose index is removed stay "
-        "valid, but nobody can list them or end them together until each is used or saved again, "
-        "or until you run manage.py rebuildindex. Set "
-        '"maxmemory-policy noeviction" in that server, and use another server for caches.',
-        id="sessions_redis.W009",
-    )
+def check_network(**kwargs: Any) -> list[CheckMessage]:
+    access = _access()
+    return [] if access is None else [*network.problems(access)]
+
+
+def check_caches(**kwargs: Any) -> list[CheckMessage]:
+    access = _access()
+    return [] if access is None else [*caches.problems(access.address)]
+
+
+def _has_server() -> bool:
+    """Whether the settings name a server, without mistakes, that is not for development."""
+    setting = getattr(settings, "SESSION_REDIS", None)
+    if not _is_engine_in_use() or any(conf.problems(setting)):
+        return False
+    return conf.current().scheme not in DEVELOPMENT
+
+
+def _access() -> Access | None:
+    """How the site reaches its server; ``None`` if that is not to be checked."""
+    try:
+        return addresses.of_sessions() if _has_server() else None
+    except ImproperlyConfigured:
+        return None  # E003 reports it.
 
 
 def _is_engine_in_use() -> bool:
