@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -6,14 +7,26 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from sessions_redis import conf
+from sessions_redis.clients import perform
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.registry.inspection import Inspection, inspect
 from sessions_redis.registry.statistics import Statistics, measure
+from sessions_redis.sizes import shown_size
+from sessions_redis.storage.samples import COMPACT
+from sessions_redis.storage.servers import Identity, Memory
+
+# How many sessions show how the server stores them, and what their listings take.
+STORED_SAMPLE = 50
+
+NOT_KNOWN = "not known"
 
 
 class Command(BaseCommand):
     help = (
         "Prints how many sessions there are. From a sample, it estimates how much memory a session "
-        "takes and how many sessions in the index no longer exist."
+        "takes and how many sessions in the index no longer exist. Then it prints what the server "
+        "says of itself: version, memory, and whether sessions survive a restart."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -31,16 +44,80 @@ class Command(BaseCommand):
             raise CommandError(f"--sample is {sample}. It must be 1 or more.")
         try:
             statistics = measure(sample)
+            found = perform(inspect(conf.current().keyspace, min(sample, STORED_SAMPLE)))
         except (ImproperlyConfigured, SessionStoreUnavailable) as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(_as_json(statistics) if json else _as_text(statistics))
+        self.stdout.write(_as_json(statistics, found) if json else _as_text(statistics, found))
 
 
-def _as_json(statistics: Statistics) -> str:
-    return json.dumps(asdict(statistics))
+def _as_json(statistics: Statistics, found: Inspection) -> str:
+    server = asdict(found.identity) if isinstance(found.identity, Identity) else {}
+    memory = asdict(found.memory) if isinstance(found.memory, Memory) else {}
+    return json.dumps(
+        asdict(statistics)
+        | {
+            "server": server.get("product"),
+            "version": server.get("version"),
+            "memory_used": memory.get("used"),
+            "memory_limit": memory.get("limit"),
+            "maxmemory_policy": memory.get("policy"),
+            "survives_restart": found.survives_restart,
+            "bytes_of_listings_per_session": found.size_of_listings,
+            "encodings": Counter(found.encodings),
+            "refused": found.refused,
+        }
+    )
 
 
-def _as_text(statistics: Statistics) -> str:
+def _server_as_text(found: Inspection) -> str:
+    lines = dict(_server_lines(found))
+    labels = max(map(len, lines))
+    text = "\n".join(f"{label:<{labels}}  {value}" for label, value in lines.items())
+    return f"{text}\n\n{_remedy(found.refused)}" if found.refused else text
+
+
+def _server_lines(found: Inspection) -> Iterator[tuple[str, str]]:
+    identity, memory, listings = found.identity, found.memory, found.size_of_listings
+    yield "server", str(identity) if isinstance(identity, Identity) else NOT_KNOWN
+    if isinstance(memory, Memory):
+        yield "memory in use", shown_size(memory.used)
+        yield "memory limit", shown_size(memory.limit) if memory.limit else "none"
+        yield "when its memory is full", _when_full(memory.policy)
+    survives = {True: "yes", False: "no", None: NOT_KNOWN}[found.survives_restart]
+    yield "sessions survive a restart", survives
+    yield "listings of a session", NOT_KNOWN if listings is None else shown_size(listings)
+    yield "sessions stored compactly", _compactly(found.encodings)
+
+
+def _when_full(policy: str | None) -> str:
+    if policy is None:
+        return NOT_KNOWN
+    does = "refuses to write" if policy == "noeviction" else "may remove sessions"
+    return f"{does} ({policy})"
+
+
+def _compactly(encodings: list[str]) -> str:
+    if not encodings:
+        return NOT_KNOWN
+    return f"{sum(one in COMPACT for one in encodings)} of {len(encodings)} sampled"
+
+
+def _remedy(refused: list[str]) -> str:
+    commands = ", ".join(name.upper().replace("|", " ") for name in refused)
+    return (
+        f"The server refuses these commands, so some values are missing: {commands}.\n"
+        "If the Redis user of this site may not run them, this allows it:\n"
+        f"ACL SETUSER <user> {' '.join(f'+{name}' for name in refused)}"
+    )
+
+
+def _as_text(statistics: Statistics, found: Inspection) -> str:
+    if conf.current().scheme == "memory":  # there is no server
+        return _sessions_as_text(statistics)
+    return f"{_sessions_as_text(statistics)}\n\n{_server_as_text(found)}"
+
+
+def _sessions_as_text(statistics: Statistics) -> str:
     lines = dict(_lines(statistics))
     labels = max(map(len, lines))
     values = max(len(value) for value, _ in lines.values())
