@@ -30,6 +30,7 @@ from sessions_redis import conf, locations
 from sessions_redis.clients.connections import checked_class, in_memory_class
 from sessions_redis.clients.garbage import asign_in, sign_in
 from sessions_redis.clients.leases import AsyncLeases, Leases
+from sessions_redis.clients.names import named
 from sessions_redis.clients.pipelines import Pipeline
 from sessions_redis.clients.reports import without_tracebacks
 from sessions_redis.conf import Conf
@@ -188,6 +189,7 @@ _UNNAMED = (
 def _pool_at(settings: Conf, names: _RedisPyNames, socket: Any, *, repeats: bool) -> Any:
     url = settings.location if socket is None else f"unix://{quote(str(socket))}"
     pool = names.pool.from_url(url, **_options(settings, names, repeats=repeats))
+    pool.connection_kwargs.update(named(pool.connection_kwargs))
     _require_seconds("timeout", pool.timeout)
     for name in TIMEOUTS:
         _require_seconds(name, pool.connection_kwargs.get(name), least=0.001)
