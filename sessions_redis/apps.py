@@ -15,6 +15,7 @@ class SessionsRedisConfig(AppConfig):
             check_cookies,
             check_network,
             check_password,
+            check_scripts,
             check_server,
             check_settings,
         )
@@ -23,6 +24,7 @@ class SessionsRedisConfig(AppConfig):
         checks.register(check_settings, TAG)
         checks.register(check_caches, TAG)
         checks.register(check_server, TAG, deploy=True)
+        checks.register(check_scripts, TAG, deploy=True)
         checks.register(check_network, TAG, security, deploy=True)
         checks.register(check_password, TAG, security, deploy=True)
         checks.register(check_cookies, TAG, security, deploy=True)

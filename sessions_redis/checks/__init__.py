@@ -17,6 +17,7 @@ W009 * The server may evict sessions and indexes when its memory is full.
 W010 ``SESSION_SERIALIZER`` can execute code when it loads a session, as pickle does.
 W011 * ``LOCATION`` contains the password, which error pages and mails then show.
 W012 ``KEY_PREFIX`` can give a key the same name as a key of another site.
+E013 * The server does not run Lua scripts, which the engine needs.
 E014 * The server cannot be reached.
 E015 * The server is too old.
 W016 * The server keeps nothing over a restart.
@@ -45,7 +46,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from sessions_redis import conf, locations
-from sessions_redis.checks import caches, network, server
+from sessions_redis.checks import caches, network, scripts, server
 from sessions_redis.clients import addresses, perform_without_logging_outages, pools
 from sessions_redis.clients.addresses import Access
 from sessions_redis.engine import SessionStore
@@ -104,6 +105,13 @@ def check_server(**kwargs: Any) -> list[CheckMessage]:
             )
         ]
     return [*server.problems(found)]
+
+
+def check_scripts(**kwargs: Any) -> list[CheckMessage]:
+    try:
+        return [*scripts.problems()] if _has_server() else []
+    except ImproperlyConfigured:
+        return []  # E003 reports it.
 
 
 def check_network(**kwargs: Any) -> list[CheckMessage]:

@@ -9,6 +9,7 @@ from redis.exceptions import (
     BusyLoadingError,
     InvalidResponse,
     NoPermissionError,
+    NoScriptError,
     RedisError,
     ResponseError,
 )
@@ -77,6 +78,23 @@ def _while_signing_in(error: RedisError, *words: str) -> bool:
     return is_early and bool(re.search("|".join(words), str(error), re.IGNORECASE))
 
 
+def is_refusal_of_scripts(error: BaseException | None) -> bool:
+    """Whether the server refused to run a script: it does not know EVAL, or forbids it."""
+    return (
+        isinstance(error, ResponseError)
+        and not isinstance(error, NoScriptError)  # its text mentions EVAL
+        and bool(re.search(r"\beval(sha)?\b", str(error), re.IGNORECASE))
+    )
+
+
+_PERMISSIONS = (
+    'Allow that user the commands and the keys that docs/redis.md names under "A restricted user".'
+)
+_WHY_SCRIPTS = (
+    "This engine needs the commands EVAL and EVALSHA: only a Lua script can check a session and "
+    "change it in one step."
+)
+
 # Pairs of a condition and a message. The message of the first condition that is true is used.
 _EXPLANATIONS: tuple[tuple[Callable[[RedisError], bool], str], ...] = (
     (
@@ -85,9 +103,17 @@ _EXPLANATIONS: tuple[tuple[Callable[[RedisError], bool], str], ...] = (
         "does not let this site in: {what}. {credentials}",
     ),
     (
+        lambda error: is_refusal_of_scripts(error) and isinstance(error, NoPermissionError),
+        f"refused a command: {{what}}. {_WHY_SCRIPTS} {_PERMISSIONS}{{for_tests}}",
+    ),
+    (
+        is_refusal_of_scripts,
+        f"does not run Lua scripts: {{what}}. {_WHY_SCRIPTS} If the server's configuration renames "
+        "these commands, take that out. If the server has no Lua scripts, use Redis or Valkey.",
+    ),
+    (
         lambda error: isinstance(error, NoPermissionError),
-        "refused a command: {what}. Allow that user the commands and the keys that docs/redis.md "
-        'names under "A restricted user".{for_tests}',
+        f"refused a command: {{what}}. {_PERMISSIONS}{{for_tests}}",
     ),
     (
         lambda error: _while_signing_in(error, "HELLO", "NOPROTO"),
