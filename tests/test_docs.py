@@ -13,6 +13,7 @@ from asgiref.sync import async_to_sync
 from django.core.management import get_commands
 from django.test import RequestFactory
 from django.urls import resolve
+from redis.credentials import CredentialProvider
 
 import sessions_redis
 from config.environment import REQUIRED
@@ -86,6 +87,7 @@ def test_settings_can_be_used(page):
                 "BASE_DIR": "/srv/site",
                 "os": Environment,
                 "settings": Environment,
+                "Tokens": CredentialProvider,
             }
             assert list(conf.problems(eval(setting, names))) == []
 

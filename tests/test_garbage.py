@@ -23,7 +23,6 @@ from redis._parsers import (
     _RESP2Parser,
 )
 from redis.backoff import NoBackoff
-from redis.credentials import CredentialProvider
 from redis.retry import Retry
 
 from sessions_redis import conf, registry
@@ -374,22 +373,6 @@ def test_an_option_that_does_not_fit_is_not_garbage(use):
     use({"parser_class": _AsyncRESP2Parser, "protocol": 2})
     with pytest.raises(AttributeError, match="_reader"):
         SessionStore().exists("x")
-
-
-class Tokens(CredentialProvider):
-    """A credential provider that has no token."""
-
-    def get_credentials(self):
-        raise ValueError("there is no token")
-
-
-def test_an_error_of_a_credential_provider_is_not_garbage(use):
-    """The site's own error is raised unchanged."""
-    use({"credential_provider": Tokens()})
-    with pytest.raises(ValueError, match="there is no token"):
-        SessionStore("k" * 32).load()
-    with pytest.raises(ValueError, match="there is no token"):
-        asyncio.run(SessionStore("k" * 32).aload())
 
 
 @each_world

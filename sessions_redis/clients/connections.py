@@ -77,6 +77,7 @@ class _Checked:
     _poll: Callable[[int], Any]
     _opened_by: int | None = None  # the ID of the process that connected
     _must_be_own = False
+    _issued: int | None = None  # how many tokens had been issued when this connection signed in
 
     @abstractmethod
     def is_usable(self) -> bool:
@@ -94,6 +95,12 @@ class _Checked:
 
     def is_idle(self) -> bool:
         return monotonic() - self.used > IDLE_SECONDS
+
+    def _needs_new_token(self) -> bool:
+        """Whether the site's credential provider has announced a token since the last call."""
+        issued: int = getattr(getattr(self, "credential_provider", None), "issued", 0)
+        before, self._issued = self._issued, issued
+        return before not in (None, issued)
 
     def _foreign_server_error(self, opened: Any) -> ForeignServerError | None:
         """The error to raise if only this user's server is allowed and another one answers."""
@@ -117,8 +124,15 @@ class _Checked:
 
 
 class Checked(_Checked):
+    disconnect: Callable[[], None]  # redis-py's
     _sock: Any
     _decrypted: Callable[[], int] | None
+
+    def connect(self) -> None:
+        # The pool calls it whenever it hands out a connection, connected or not.
+        if self._needs_new_token():
+            self.disconnect()
+        super().connect()  # type: ignore[misc]  # redis-py's
 
     def _connect(self) -> Any:
         opened = super()._connect()  # type: ignore[misc]  # redis-py's
@@ -155,6 +169,11 @@ class AsyncChecked(_Checked):
     _is_closing: Callable[[], bool]
     _by_hiredis: bool
 
+    async def connect(self) -> None:
+        if self._needs_new_token():
+            await self.disconnect(nowait=True)
+        await super().connect()  # type: ignore[misc]  # redis-py's
+
     async def _connect(self) -> None:
         await super()._connect()  # type: ignore[misc]  # redis-py's
         self._opened(self._writer.get_extra_info("socket"))
@@ -162,11 +181,11 @@ class AsyncChecked(_Checked):
         self._by_hiredis = hasattr(self._parser, "_reader")
 
     async def on_connect(self) -> None:
-        # On a unix socket, redis-py signs in here, before _connect() returns.
+        # On a unix socket, redis-py signs in here, before _connect() returns, and then once more.
+        # The second time is enough.
         if foreign := self._foreign_server_error(self._writer.get_extra_info("socket")):
             self._abort()
             raise foreign
-        await super().on_connect()  # type: ignore[misc]  # redis-py's
 
     async def disconnect(self, *args: Any, **kwargs: Any) -> None:
         self._abort()

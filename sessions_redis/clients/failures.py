@@ -16,6 +16,7 @@ from redis.exceptions import (
 
 from sessions_redis import locations
 from sessions_redis.clients.connections import SurplusError
+from sessions_redis.clients.credentials import CredentialsError
 from sessions_redis.clients.garbage import SIGNING_IN, GarbageError
 from sessions_redis.clients.leases import NOT_SENT, NoFreeConnectionError
 from sessions_redis.clients.pools import RETRIED
@@ -63,6 +64,11 @@ def _advice_on_credentials(settings: Conf, error: RedisError) -> str:
     in_options = PASSWORD_OPTIONS & (settings.options or {}).keys()
     if "Authentication required" in str(error) and (in_location or in_options):
         return f"This site sent a password, so the server may not know {HELLO}"
+    if "credential_provider" in in_options:
+        return (
+            'Does the "credential_provider" in SESSION_REDIS["OPTIONS"] return a user and a token '
+            "that the server accepts now?"
+        )
     if in_location:
         return f'Are user and password in SESSION_REDIS["LOCATION"] right? {locations.ENCODE}'
     return 'Are user and password right? Write them into SESSION_REDIS["OPTIONS"].'
@@ -70,11 +76,7 @@ def _advice_on_credentials(settings: Conf, error: RedisError) -> str:
 
 def _while_signing_in(error: RedisError, *words: str) -> bool:
     """Whether ``error`` contains one of ``words`` and happened before the first command."""
-    # On a unix socket, redis-py's asynchronous connections sign in without `garbage.sign_in`. Only
-    # the cause of their error names the refused command.
-    is_early = SIGNING_IN in getattr(error, "__notes__", ()) or (
-        isinstance(error.__cause__, ResponseError)
-    )
+    is_early = SIGNING_IN in getattr(error, "__notes__", ())
     return is_early and bool(re.search("|".join(words), str(error), re.IGNORECASE))
 
 
@@ -98,8 +100,13 @@ _WHY_SCRIPTS = (
 # Pairs of a condition and a message. The message of the first condition that is true is used.
 _EXPLANATIONS: tuple[tuple[Callable[[RedisError], bool], str], ...] = (
     (
-        # On a unix socket, redis-py's asynchronous connections have it only as the cause.
-        lambda error: any(isinstance(e, AuthenticationError) for e in (error, error.__cause__)),
+        lambda error: isinstance(error, CredentialsError),
+        "was not asked, because this site has no token to sign in with: {what}. To see that error, "
+        "call get_credentials() in manage.py shell. This message leaves its text out, because it "
+        "may contain a token.",
+    ),
+    (
+        lambda error: isinstance(error, AuthenticationError),
         "does not let this site in: {what}. {credentials}",
     ),
     (

@@ -90,20 +90,8 @@ def _signing_in(connection: Any) -> Iterator[None]:
             error.add_note(SIGNING_IN)
         raise
     except UNREADABLE as error:
-        if not _came_from_parsing(error):
-            raise
         raise garbage_error(error) from error
     except AttributeError as error:
         if error.name != "get":  # redis-py expects a mapping as the reply to HELLO
             raise
         raise garbage_error(error) from error
-
-
-def _came_from_parsing(error: BaseException) -> bool:
-    """
-    Whether redis-py or its stream raised ``error``, and not a credential provider of the site.
-    """
-    module, link = "", error.__traceback__
-    while link is not None:
-        module, link = link.tb_frame.f_globals.get("__name__", ""), link.tb_next
-    return module.partition(".")[0] in {"redis", "asyncio"}

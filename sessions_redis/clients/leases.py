@@ -3,8 +3,8 @@ Lends connections to commands, and keeps idle ones for a second.
 
 Taking a connection from redis-py's pool and giving it back takes half the time of a round trip on
 loopback. So an idle connection stays here for `KEEP_SECONDS`, then goes back through the pool.
-redis-py maintains its connections there: for example, it signs in again with a new token. Each
-exchange checks that its connection is still usable.
+redis-py maintains its connections there, and the engine connects again if the site's credential
+provider has announced a new token. Each exchange checks that its connection is still usable.
 """
 
 import asyncio

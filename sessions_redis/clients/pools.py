@@ -28,6 +28,7 @@ from redis.retry import Retry
 
 from sessions_redis import conf, locations
 from sessions_redis.clients.connections import checked_class, in_memory_class
+from sessions_redis.clients.credentials import credentials_of
 from sessions_redis.clients.garbage import asign_in, sign_in
 from sessions_redis.clients.leases import AsyncLeases, Leases
 from sessions_redis.clients.names import named
@@ -225,6 +226,8 @@ def _options(settings: Conf, names: _RedisPyNames, *, repeats: bool) -> dict[str
     }
     if not repeats:
         options["retry"] = Retry(NoBackoff(), 0)
+    if options.get("credential_provider") is not None:
+        options["credential_provider"] = credentials_of(options["credential_provider"])
     given = options["retry"]
     if not isinstance(given, Retry | AsyncRetry):
         raise TypeError(f"the option retry takes a redis.retry.Retry, not {given!r}")
