@@ -23,7 +23,6 @@ from pathlib import Path
 
 import pytest
 import redis
-import trustme
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 from redis.asyncio.retry import Retry as AsyncRetry
@@ -38,7 +37,7 @@ from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage import commands
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import Command, Keyspace
-from tests.servers import Server, free_port, is_marker, required, wait_until
+from tests.servers import Server, free_port, is_marker, wait_until
 
 ROOT = Path(__file__).parent.parent
 PASSWORD = "s3cret/with:marks@"
@@ -1098,64 +1097,6 @@ def test_a_unix_socket(execute, redis_at, tmp_path, keyspace, database):
             assert client.exists(keyspace.session("a"))
     finally:
         server.stop()
-
-
-@pytest.fixture(scope="module")
-def encrypted(tmp_path_factory):
-    """A server with TLS. The authority in its folder signed its certificate."""
-    folder = tmp_path_factory.mktemp("tls")
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(folder / "authority.pem")
-    certificate = authority.issue_cert("localhost", "127.0.0.1")
-    certificate.private_key_pem.write_to_path(folder / "key.pem")
-    certificate.cert_chain_pems[0].write_to_path(folder / "certificate.pem")
-    files = {"cert": "certificate", "key": "key", "ca-cert": "authority"}
-    options = [f"--tls-{name}-file {folder / file}.pem" for name, file in files.items()]
-    port = free_port()
-    options += [f"--tls-port {port}", "--tls-auth-clients no"]
-    server = Server(folder, *" ".join(options).split(), binary=required("redis-server"))
-    server.tls = f"rediss://127.0.0.1:{port}/0"
-    yield server
-    server.stop()
-
-
-@pytest.mark.parametrize("by", ["url", "options"])
-def test_tls(execute, redis_at, encrypted, keyspace, by):
-    """The engine connects over TLS if an authority that the site trusts signed the certificate."""
-    authority = str(encrypted.folder / "authority.pem")
-    if by == "url":
-        redis_at(f"{encrypted.tls}?ssl_ca_certs={authority}")
-    else:
-        redis_at(encrypted.tls, ssl_ca_certs=authority)
-    assert execute(commands.create(keyspace, "a", TTL, Changes({b"color": b"1"}))) is True
-    assert execute(commands.load(keyspace, "a"))[b"color"] == b"1"
-
-
-def test_a_certificate_of_an_unknown_authority(execute, redis_at, encrypted):
-    """The engine does not connect to a server whose certificate an unknown authority signed."""
-    redis_at(encrypted.tls)
-    message, _ = told(execute)
-    assert message.startswith(f"Redis at {encrypted.tls} does not answer: ")
-    assert "certificate verify failed" in message.lower()
-
-
-def test_tls_to_a_server_without(execute, redis_at, encrypted):
-    """With rediss://, a server without TLS is reported as one that does not answer."""
-    seconds = {"socket_timeout": 0.1, "socket_connect_timeout": 0.1}
-    redis_at(encrypted.url.replace("redis://", "rediss://"), **seconds)
-    message, _ = told(execute)
-    assert "does not answer: " in message
-
-
-def test_no_tls_to_a_server_with(execute, redis_at, encrypted):
-    """
-    With redis://, a server that accepts only TLS is reported as one that does not answer, with a
-    remedy.
-    """
-    redis_at(encrypted.tls.replace("rediss://", "redis://"), socket_timeout=0.1, protocol=3)
-    message, _ = told(execute)
-    assert "does not answer: " in message
-    assert "write rediss:// in LOCATION" in message
 
 
 @pytest.mark.parametrize("world", [pools.SYNC, pools.ASYNC], ids=["sync", "async"])

@@ -119,6 +119,27 @@ def check_network(**kwargs: Any) -> list[CheckMessage]:
     return [] if access is None else [*network.problems(access)]
 
 
+def check_files(**kwargs: Any) -> Iterator[CheckMessage]:
+    """
+    Report a certificate or key for TLS that cannot be used.
+
+    Only deployments have these files, so only ``check --deploy`` looks.
+    """
+    if not _has_server() or not conf.current().scheme.startswith("rediss"):
+        return
+    try:
+        problem = pools.problem_with_files()
+    except ImproperlyConfigured:
+        return  # E003 reports it.
+    if problem:
+        yield Error(
+            f'The file of SESSION_REDIS["OPTIONS"] {problem}.',
+            "The files must exist, be readable and in PEM format, and the key must belong to the "
+            "certificate.",
+            id="sessions_redis.E004",
+        )
+
+
 def check_caches(**kwargs: Any) -> list[CheckMessage]:
     access = _access()
     return [] if access is None else [*caches.problems(access.address)]

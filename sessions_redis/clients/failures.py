@@ -15,9 +15,10 @@ from redis.exceptions import (
 )
 
 from sessions_redis import locations
+from sessions_redis.clients import tls
 from sessions_redis.clients.connections import SurplusError
 from sessions_redis.clients.credentials import CredentialsError
-from sessions_redis.clients.garbage import SIGNING_IN, GarbageError
+from sessions_redis.clients.garbage import BY_HELLO, CLOSED, SIGNING_IN, GarbageError
 from sessions_redis.clients.leases import NOT_SENT, NoFreeConnectionError
 from sessions_redis.clients.pools import RETRIED
 from sessions_redis.conf import Conf, is_testing
@@ -46,7 +47,8 @@ def store_unavailable(settings: Conf, error: RedisError) -> SessionStoreUnavaila
 
     Its ``may_have_been_done`` is ``False`` if the command was not sent, or Redis refused it.
     """
-    words = next(words for fits, words in _EXPLANATIONS if fits(error))
+    words = tls.explanation(error) if settings.scheme.startswith("rediss") else None
+    words = words or next(words for fits, words in _EXPLANATIONS if fits(error))
     said = words.format(
         what=str(error).rstrip(".?"),
         prefix=settings.key_prefix,
@@ -89,6 +91,10 @@ def is_refusal_of_scripts(error: BaseException | None) -> bool:
     )
 
 
+_CLOSED = (
+    "does not answer: {what} while redis-py signed in. If it accepts only TLS, write rediss:// in "
+    'LOCATION. If it has too many connections, raise its "maxclients".'
+)
 _PERMISSIONS = (
     'Allow that user the commands and the keys that docs/redis.md names under "A restricted user".'
 )
@@ -127,14 +133,19 @@ _EXPLANATIONS: tuple[tuple[Callable[[RedisError], bool], str], ...] = (
         f"refused {HELLO} (It said: {{what}}.)",
     ),
     (
-        lambda error: _while_signing_in(error, "closed", "reset"),
-        "does not answer: {what} while redis-py signed in. If it accepts only TLS, write rediss:// "
-        f"in LOCATION. If it is a proxy, it may not know {HELLO}",
+        lambda error: _while_signing_in(error, *CLOSED) and BY_HELLO in error.__notes__,
+        f"{_CLOSED} If it is a proxy, it may not know {HELLO}",
     ),
+    (lambda error: _while_signing_in(error, *CLOSED), _CLOSED),
     (
         lambda error: _while_signing_in(error, "DB index", "SELECT"),
         "refused the database that LOCATION names: {what}. Some servers have only database 0: end "
         'SESSION_REDIS["LOCATION"] in /0, or raise "databases" in the server\'s configuration.',
+    ),
+    (
+        lambda error: "max number of clients" in str(error),
+        'has no free connection for this process: {what}. Raise "maxclients" in the server\'s '
+        'configuration, or lower "max_connections" in SESSION_REDIS["OPTIONS"] of its clients.',
     ),
     (
         lambda error: _while_signing_in(error, "CLIENT", "SETNAME"),

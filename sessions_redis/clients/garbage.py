@@ -18,6 +18,12 @@ from sessions_redis.storage.replies import WrongShape
 # A note on an error that happened before the first command.
 SIGNING_IN = "This was while redis-py signed in on a new connection."
 
+# Another note on such an error.
+BY_HELLO = "It signs in with the command HELLO."
+
+# Words of the errors about a connection that the server closed.
+CLOSED = ("closed", "reset", "lost", "broken pipe", "EOF occurred")
+
 Read = Callable[[Any], Any]
 
 
@@ -85,9 +91,10 @@ def _signing_in(connection: Any) -> Iterator[None]:
     try:
         yield
     except (ResponseError, RedisConnectionError) as error:
+        error.add_note(SIGNING_IN)
         # RESP3 begins with HELLO. A proxy that does not know it may close the connection.
-        if isinstance(error, ResponseError) or str(connection.protocol) != "2":
-            error.add_note(SIGNING_IN)
+        if str(connection.protocol) != "2":
+            error.add_note(BY_HELLO)
         raise
     except UNREADABLE as error:
         raise garbage_error(error) from error

@@ -27,6 +27,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from sessions_redis import conf, locations
+from sessions_redis.clients import tls
 from sessions_redis.clients.connections import checked_class, in_memory_class
 from sessions_redis.clients.credentials import credentials_of
 from sessions_redis.clients.garbage import asign_in, sign_in
@@ -214,6 +215,11 @@ def check() -> None:
         _checked_pool(settings, SYNC, "/any", repeats=True)
     else:
         build_pool(settings, SYNC, repeats=True)
+
+
+def problem_with_files() -> str | None:
+    """The mistake in the files for TLS that the settings name. Raises as `check` does."""
+    return tls.problem_with_files(build_pool(conf.current(), SYNC, repeats=True).connection_kwargs)
 
 
 def _options(settings: Conf, names: _RedisPyNames, *, repeats: bool) -> dict[str, Any]:
