@@ -111,10 +111,8 @@ def credentials_of(provider: Any) -> SiteCredentials:
         )
     known = _known.get(id(provider))
     if known is None:
-        ours = SiteCredentials(provider)
-        known = _known.setdefault(id(provider), ours)
-        if known is ours:  # and no other thread was faster
-            ours.listen()
+        known = _known.setdefault(id(provider), SiteCredentials(provider))
+        known.listen()  # if several threads come here, all of them register the same object
     return known
 
 
