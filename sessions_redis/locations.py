@@ -9,6 +9,7 @@ the host ``user`` and the port 12.
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
+from ipaddress import ip_address
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 # An example of each scheme, for error messages.
@@ -146,6 +147,9 @@ def _bad_address(location: str, scheme: str) -> Iterator[str]:
         if not url.path:
             yield "has no path"
         return
+    if _is_bare_ipv6(url.netloc.rpartition("@")[2]):
+        yield "has an IPv6 address without brackets: write it as in redis://[::1]:6379/0"
+        return
     try:
         url.port  # noqa: B018 - raises if it is not a port
     except ValueError:
@@ -157,6 +161,17 @@ def _bad_address(location: str, scheme: str) -> Iterator[str]:
     database = url.path.strip("/")
     if database and not database.isdecimal():
         yield "has a database that is not a number"
+
+
+def _is_bare_ipv6(address: str) -> bool:
+    """Whether ``address`` is an IPv6 address without brackets, perhaps with a port."""
+    for host in (address, address.rpartition(":")[0]):
+        try:
+            if ip_address(host).version == 6:
+                return True
+        except ValueError:
+            continue
+    return False
 
 
 def _can_be_host(host: str) -> bool:
