@@ -10,12 +10,16 @@ import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from ipaddress import ip_address
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from sessions_redis import services
 
 # An example of each scheme, for error messages.
 SCHEMES = {
     "redis": "redis://host:6379/0",
     "rediss": "rediss://host:6379/0 (TLS)",
+    "redis+sentinel": "redis+sentinel://host1:26379,host2:26379/service/0",
+    "rediss+sentinel": "rediss+sentinel://host1:26379,host2:26379/service/0 (TLS)",
     "unix": "unix:///path/to/redis.sock",
     "embedded": "embedded:///directory (development)",
     "memory": "memory:// (tests)",
@@ -48,7 +52,7 @@ def has_credentials(location: str) -> bool:
     """Whether a valid ``location`` contains a user or a password."""
     if location.partition("://")[0] in LITERAL:
         return False
-    url = urlsplit(location)
+    url = _split_url(location)
     return "@" in url.netloc or any(name in CREDENTIALS for name, _ in parse_qsl(url.query))
 
 
@@ -56,14 +60,18 @@ def has_password(location: str) -> bool:
     """Whether a valid ``location`` contains a password."""
     if location.partition("://")[0] in LITERAL:
         return False
-    return bool(urlsplit(location).password) or has_password_option(location)
+    return bool(_split_url(location).password) or has_password_option(location)
 
 
 def has_password_option(location: str) -> bool:
     """Whether a valid ``location`` has its password behind the ``?``."""
     if location.partition("://")[0] in LITERAL:
         return False
-    return any(name == "password" for name, _ in parse_qsl(urlsplit(location).query))
+    return any(name == "password" for name, _ in parse_qsl(_split_url(location).query))
+
+
+def _split_url(location: str) -> SplitResult:
+    return urlsplit(services.with_one_host(location))
 
 
 def problem(location: str) -> tuple[str, str] | None:
@@ -82,7 +90,7 @@ def problem(location: str) -> tuple[str, str] | None:
 def _bad_scheme(scheme: str) -> str | None:
     if not re.fullmatch("[A-Za-z][A-Za-z0-9+.-]*", scheme):
         return "is not a URL: it does not start with a scheme and ://"
-    if re.fullmatch("rediss?[+](sentinel|cluster)", scheme):
+    if re.fullmatch("rediss?[+]cluster", scheme):
         return f"has the scheme {scheme}://, which this version does not support"
     if scheme not in SCHEMES:
         close = get_close_matches(scheme, SCHEMES, n=1)
@@ -101,11 +109,11 @@ def _badly_encoded(location: str, scheme: str, rest: str) -> Iterator[str]:
         yield "has a #, which must be percent-encoded as %23"
     if re.search(r"[\t\r\n]", location.rstrip()):
         yield "has a tab or a line break, which must be percent-encoded"
-    if not _is_text(first):
+    if not services.is_text(first):
         yield "has a user or password that does not decode to UTF-8 text; write a % as %25"
     yield from _bad_options(query.removeprefix("?"))
     try:
-        urlsplit(location)
+        _split_url(location)
     except ValueError:
         # Python's message would repeat a part of the URL.
         yield "cannot be read: a [ or ] or another special character is not percent-encoded"
@@ -125,22 +133,17 @@ def _bad_options(query: str) -> Iterator[str]:
                 "has an option after the ? that is not percent-encoded, or not written as "
                 "name=value"
             )
-        if not _is_text(value):
+        if not services.is_text(value):
             yield "has an option that does not decode to UTF-8 text; write a % as %25"
         if name in CREDENTIALS and "+" in value:
             yield "has a + in the options user or password, which means a space; write a + as %2B"
 
 
-def _is_text(encoded: str) -> bool:
-    try:
-        unquote(encoded, errors="strict").encode()
-    except UnicodeError:
-        return False
-    return True
-
-
 def _bad_address(location: str, scheme: str) -> Iterator[str]:
-    url = urlsplit(location)
+    url = _split_url(location)
+    if services.is_service(location):
+        yield from services.mistakes(location)
+        return
     if scheme == "unix":
         if url.netloc.rpartition("@")[2]:
             yield "has a host in place of a path: write three slashes, as in unix:///run/redis.sock"
@@ -156,7 +159,7 @@ def _bad_address(location: str, scheme: str) -> Iterator[str]:
         yield "has a port that is not a number up to 65535"
     if not url.hostname:
         yield "has no host"
-    elif not _can_be_host(url.hostname):
+    elif not services.can_be_host(url.hostname):
         yield "has a host that is not a valid name"
     database = url.path.strip("/")
     if database and not database.isdecimal():
@@ -172,11 +175,3 @@ def _is_bare_ipv6(address: str) -> bool:
         except ValueError:
             continue
     return False
-
-
-def _can_be_host(host: str) -> bool:
-    try:
-        host.encode("idna")
-    except UnicodeError:
-        return False
-    return True

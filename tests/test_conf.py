@@ -112,7 +112,7 @@ WRONG_LOCATIONS = {
     "http://localhost": "http://, which is unknown",
     "://localhost": "does not start with a scheme",
     "rediis://localhost": "did you mean redis://?",
-    "redis+sentinel://a:1,b:2/main/0": "redis+sentinel://, which this version does not support",
+    "redis+cluster://a:1": "redis+cluster://, which this version does not support",
     "rediss+cluster://a:1,b:2": "rediss+cluster://, which this version does not support",
     "redis+clusters://a:1,b:2": "redis+clusters://, which is unknown",
     "unix://": "has no path",
@@ -127,6 +127,27 @@ WRONG_LOCATIONS = {
     "redis://localhost/main": "not a number",
     "redis://localhost/0/1": "not a number",
     "redis://localhost/-1": "not a number",
+    "redis+sentinels://a/main": "did you mean redis+sentinel://?",
+    "redis+sentinel://": "has no host",
+    "redis+sentinel:///main/0": "has no host",
+    "redis+sentinel://a,/main/0": "a comma without a host beside it",
+    "redis+sentinel://a,,b/main/0": "a comma without a host beside it",
+    "redis+sentinel://:1/main/0": "has no host",
+    "redis+sentinel://[]:1/main/0": "has no host",
+    "redis+sentinel://a": "has no service name",
+    "redis+sentinel://a/": "has no service name",
+    "redis+sentinel://a//0": "has no service name",
+    "redis+sentinel://a/0": "has no service name",
+    "redis+sentinel://a/main/other": "not a number",
+    "redis+sentinel://a/main/0/1": "not a number",
+    "redis+sentinel://a:port/main": "port that is not a number",
+    "redis+sentinel://a:0/main": "port that is not a number",
+    "redis+sentinel://a,b:65536/main": "port that is not a number",
+    "redis+sentinel://::1:26379/main": "IPv6 address without brackets",
+    "redis+sentinel://[::1/main": "host that is not a valid name",
+    "redis+sentinel://a..b/main": "host that is not a valid name",
+    "rediss+sentinel://a/%ff/0": "service name that does not decode",
+    "redis+sentinel://u:p@a,u:p@b/main": "more than one @ before its service",
 }
 
 GOOD_LOCATIONS = [
@@ -140,6 +161,11 @@ GOOD_LOCATIONS = [
     "rediss://redis.example:6380/0?ssl_cert_reqs=none",
     "unix:///run/redis.sock",
     "unix://user:pass@/run/redis.sock?db=1",
+    "redis+sentinel://a/main",
+    "redis+sentinel://a/main/",
+    "redis+sentinel://a:1,b,[::1]:3,[::2]/main/15",
+    "redis+sentinel://user:p%40s%2Cs@a,b/my%2Fmain%401/0?socket_timeout=1",
+    "rediss+sentinel://a/0/0",
     "memory://",
     "memory://other",
 ]
@@ -183,7 +209,9 @@ def test_a_location_that_cannot_be_used(location):
     assert problem.id == "sessions_redis.E003"
     assert WRONG_LOCATIONS[location] in problem.message
     assert problem.hint == (
-        "Write one of redis://host:6379/0, rediss://host:6379/0 (TLS), unix:///path/to/redis.sock, "
+        "Write one of redis://host:6379/0, rediss://host:6379/0 (TLS), "
+        "redis+sentinel://host1:26379,host2:26379/service/0, "
+        "rediss+sentinel://host1:26379,host2:26379/service/0 (TLS), unix:///path/to/redis.sock, "
         "embedded:///directory (development), memory:// (tests)."
     )
 

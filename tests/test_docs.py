@@ -170,7 +170,7 @@ def test_each_setting_has_a_section():
 def test_every_location_is_documented():
     """Each scheme that LOCATION takes is in its table, and no other."""
     table = rows(section(SETTINGS, "## LOCATION"))
-    assert {re.match("`([a-z]+)://", url)[1] for url, _ in table} == locations.SCHEMES.keys()
+    assert {re.match("`([a-z+]+)://", url)[1] for url, _ in table} == locations.SCHEMES.keys()
 
 
 def test_the_defaults_of_options(timeouts_of_a_site):
@@ -483,7 +483,7 @@ def test_the_house_has_what_is_there():
 
 # From the bottom of the drawing to its top. A module uses those of its own floor and below.
 FLOORS = (
-    {"storage", "exceptions", "logs", "mails", "locations", "signals", "clock", "sizes"},
+    {"storage", "exceptions", "logs", "mails", "locations", "services", "signals", "clock", "sizes"},
     {"conf", "serializers", "json_serializer", "masking"},
     {"clients"},
     {"registry", "testing_runs", "testing_leftovers"},

@@ -1,13 +1,13 @@
 """Users and passwords in ``LOCATION``, with all kinds of characters."""
 
 import string
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 from django.core.checks import run_checks
-from redis.connection import parse_url
+from redis.connection import SSLConnection, parse_url
 
-from sessions_redis import conf, locations
+from sessions_redis import conf, locations, services
 from sessions_redis.clients import pools
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
@@ -118,6 +118,24 @@ def test_a_raw_special_character_in_a_user_name(character, scheme):
             assert parsed.get("username", "") == user.partition(":")[0]
 
 
+@pytest.mark.parametrize("character", SPECIAL)
+@pytest.mark.parametrize("shape", ["redis+sentinel://me:{}@a:1,[::1]:2/main/0"])
+def test_a_raw_special_character_with_sentinels(character, shape):
+    """The password and the Sentinels are read as written, or the URL is refused."""
+    for password, pieces in passwords(character):
+        location = shape.format(password)
+        problems = list(conf.problems({"LOCATION": location}))
+        if problems:
+            assert "percent-encode" in problems[0].hint or "with @ as %40" in problems[0].message
+            assert not [piece for piece in pieces if piece in str(problems)]
+        else:
+            service = services.service_at(location)
+            assert service.sentinels == (("a", 1), ("::1", 2))
+            assert service.name == "main"
+            assert parse_url(service.server_url)["password"] in {password, unquote(password)}
+            assert locations.shown(location) == "redis+sentinel://a:1,[::1]:2/main/0"
+
+
 # urlsplit() splits these URLs in the wrong places.
 BADLY_ENCODED = {
     "redis://user:12?x@host/0": "has an @ after its host",
@@ -137,6 +155,13 @@ BADLY_ENCODED = {
     "redis://:pa[ss@host": "cannot be read",
     "unix://user:pa/ss@/run/redis.sock": "has an @ after its host",
     "unix:///run/redis.sock?password=a@b": "has an @ after its host",
+    "redis+sentinel://user:12?x@a,b/main/0": "has an @ after its host",
+    "redis+sentinel://user:12#x@a,b/main/0": "has an @ after its host",
+    "redis+sentinel://user:12/x@a,b/main/0": "has an @ after its host",
+    "redis+sentinel://:p%ffss@a,b/main/0": "does not decode to UTF-8 text",
+    "redis+sentinel://:pa[ss@a,b/main": "cannot be read",
+    "redis+sentinel://a,b/main?password=a+b": "has a + in the options user or password",
+    "redis+sentinel://a,\nb/main": "has a tab or a line break",
 }
 
 
@@ -162,6 +187,11 @@ def test_a_location_that_is_badly_encoded(location):
         ("redis://user:secret@:6379/0", "has no host"),
         ("redis://user:secret@host:port/0", "has a port"),
         ("redis://user:secret@ho..st/0", "has a host that is not a valid name"),
+        ("redis+sentinel://user:secret@a,:1/main", "has no host"),
+        ("redis+sentinel://user:secret@a,b:port/main", "has a port"),
+        ("redis+sentinel://user:secret@a,b", "has no service name"),
+        ("redis+sentinel://user:sec@ret@a,b/main", "with @ as %40"),
+        ("redis+sentinel://user:secret@a,user:secret@b/main", "write user and password once"),
     ],
 )
 def test_mistakes_beside_the_password(location, words):
@@ -199,6 +229,11 @@ def test_an_option_that_a_password_may_have_become(settings):
         ("redis://:secret@host/0", True, True),
         ("redis://host/0?password=secret", True, True),
         ("redis://host/0?username=user", True, False),
+        ("redis+sentinel://[::1]:1,[::2]/main/0", False, False),
+        ("redis+sentinel://user@[::1]:1,[::2]/main/0", True, False),
+        ("rediss+sentinel://:secret@[::1]:1,[::2]/main/0", True, True),
+        ("redis+sentinel://a,b/main?password=secret", True, True),
+        ("redis+sentinel://a,b/main?username=user", True, False),
         ("unix:///run/redis@1.sock", False, False),
         ("unix://:secret@/run/redis.sock", True, True),
         ("embedded:///a:b@c", False, False),
@@ -209,6 +244,30 @@ def test_credentials(location, credentials, password):
     """Whether a location contains a user or a password, and whether it contains a password."""
     assert locations.has_credentials(location) is credentials
     assert locations.has_password(location) is password
+
+
+def test_all_sentinels_are_shown():
+    """Messages name all hosts and the service, without user, password and options."""
+    location = "redis+sentinel://user:secret@a:1,[::1]:2/main/0?password=other"
+    assert locations.shown(location) == "redis+sentinel://a:1,[::1]:2/main/0"
+
+
+def test_a_service():
+    """The parts of a URL with Sentinels. The port is 26379 if the URL does not say it."""
+    service = services.service_at(
+        "rediss+sentinel://user:p%40@a:1,[::1],b/my%2Fmain/3?protocol=2\n"
+    )
+    assert service.sentinels == (("a", 1), ("::1", 26379), ("b", 26379))
+    assert service.name == "my/main"
+    assert parse_url(service.server_url) == {
+        "connection_class": SSLConnection,
+        "host": "sentinels",
+        "username": "user",
+        "password": "p@",
+        "db": 3,
+        "protocol": 2,
+    }
+    assert "p%40" not in repr(service)
 
 
 def test_a_wrong_password_in_options(guarded, settings):

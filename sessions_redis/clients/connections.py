@@ -250,6 +250,8 @@ def checked_class(kind: Any, *, own: bool = False) -> Any:
 
     ``own``: it connects only to a server that this user runs. For unix sockets.
     """
+    if issubclass(kind, _Checked):
+        return kind
     mixin = AsyncChecked if issubclass(kind, AsyncConnection) else Checked
     return type(kind.__name__, (mixin, kind), {"_must_be_own": own})
 

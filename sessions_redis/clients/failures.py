@@ -14,13 +14,14 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from sessions_redis import locations
+from sessions_redis import locations, services
 from sessions_redis.clients import tls
 from sessions_redis.clients.connections import SurplusError
 from sessions_redis.clients.credentials import CredentialsError
 from sessions_redis.clients.garbage import BY_HELLO, CLOSED, SIGNING_IN, GarbageError
 from sessions_redis.clients.leases import NOT_SENT, NoFreeConnectionError
 from sessions_redis.clients.pools import RETRIED
+from sessions_redis.clients.sentinels import NoMasterError
 from sessions_redis.conf import Conf, is_testing
 from sessions_redis.exceptions import SessionStoreUnavailable
 
@@ -33,6 +34,15 @@ PASSWORD_OPTIONS = {"username", "password", "credential_provider"}
 
 # Tests use other keys than the site, so their Redis user needs more permissions.
 _FOR_TESTS = ' For tests, see also "A restricted Redis user" in docs/testing.md.'
+
+# The likely causes if a server does not answer: the one that LOCATION names, or the master that the
+# Sentinels name.
+_OF_SERVER = 'Is it running, and is SESSION_REDIS["LOCATION"] its address?'
+_OF_SERVICE = (
+    "The Sentinels say that this is the master. If it is down, the site works again when they have "
+    "promoted a replica. If it is running, this machine cannot reach it at that address: set "
+    '"replica-announce-ip" in its configuration, and see docs/sentinel.md.'
+)
 
 # A command that some servers do not know, and the remedy.
 HELLO = (
@@ -54,6 +64,8 @@ def store_unavailable(settings: Conf, error: RedisError) -> SessionStoreUnavaila
         prefix=settings.key_prefix,
         credentials=_advice_on_credentials(settings, error),
         for_tests=_FOR_TESTS if is_testing() else "",
+        remedy=getattr(error, "remedy", ""),
+        running=_OF_SERVICE if services.is_service(settings.location) else _OF_SERVER,
     )
     failed = SessionStoreUnavailable(f"Redis at {settings.shown_location} {said}")
     was_sent = NOT_SENT not in getattr(error, "__notes__", ())
@@ -105,6 +117,10 @@ _WHY_SCRIPTS = (
 
 # Pairs of a condition and a message. The message of the first condition that is true is used.
 _EXPLANATIONS: tuple[tuple[Callable[[RedisError], bool], str], ...] = (
+    (
+        lambda error: isinstance(error, NoMasterError),
+        "has no master that can be used: {what}. {remedy}",
+    ),
     (
         lambda error: isinstance(error, CredentialsError),
         "was not asked, because this site has no token to sign in with: {what}. To see that error, "
@@ -173,7 +189,7 @@ _EXPLANATIONS: tuple[tuple[Callable[[RedisError], bool], str], ...] = (
     ),
     (
         lambda error: isinstance(error, RETRIED),
-        'does not answer: {what}. Is it running, and is SESSION_REDIS["LOCATION"] its address?',
+        "does not answer: {what}. {running}",
     ),
     (
         lambda error: "WRONGTYPE" in str(error),

@@ -26,12 +26,13 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from sessions_redis import conf, locations
+from sessions_redis import conf, locations, services
 from sessions_redis.clients import tls
 from sessions_redis.clients.connections import checked_class, in_memory_class
 from sessions_redis.clients.credentials import credentials_of
 from sessions_redis.clients.garbage import asign_in, sign_in
 from sessions_redis.clients.leases import AsyncLeases, Leases
+from sessions_redis.clients.masters import AsyncServicePool, ServicePool
 from sessions_redis.clients.names import named
 from sessions_redis.clients.pipelines import Pipeline
 from sessions_redis.clients.reports import without_tracebacks
@@ -57,13 +58,16 @@ class _RedisPyNames(NamedTuple):
     """redis-py's names for the same things: in its synchronous or its asynchronous part."""
 
     pool: Any
+    service_pool: Any
     retry: Any
     sign_in: Any
     fake_client: str
 
 
-SYNC = _RedisPyNames(redis.BlockingConnectionPool, Retry, sign_in, "FakeRedis")
-ASYNC = _RedisPyNames(redis.asyncio.BlockingConnectionPool, AsyncRetry, asign_in, "FakeAsyncRedis")
+SYNC = _RedisPyNames(redis.BlockingConnectionPool, ServicePool, Retry, sign_in, "FakeRedis")
+ASYNC = _RedisPyNames(
+    redis.asyncio.BlockingConnectionPool, AsyncServicePool, AsyncRetry, asign_in, "FakeAsyncRedis"
+)
 
 
 class Pools:
@@ -190,11 +194,13 @@ _UNNAMED = (
 
 def _pool_at(settings: Conf, names: _RedisPyNames, socket: Any, *, repeats: bool) -> Any:
     url = settings.location if socket is None else f"unix://{quote(str(socket))}"
-    pool = names.pool.from_url(url, **_options(settings, names, repeats=repeats))
+    kind = names.service_pool if services.is_service(url) else names.pool
+    pool = kind.from_url(url, **_options(settings, names, repeats=repeats))
     pool.connection_kwargs.update(named(pool.connection_kwargs))
     _require_seconds("timeout", pool.timeout)
     for name in TIMEOUTS:
-        _require_seconds(name, pool.connection_kwargs.get(name), least=0.001)
+        for options in (pool.connection_kwargs, getattr(pool, "options_of_sentinels", {})):
+            _require_seconds(name, options.get(name), least=0.001)
     pool.connection_class = checked_class(pool.connection_class, own=socket is not None)
     # redis-py checks the options when it creates a connection. This one is never used.
     connection = pool.connection_class(**pool.connection_kwargs)

@@ -36,12 +36,13 @@ def without_credentials(error: E) -> E:
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, RedisError):
-            link.args = tuple(map(_redacted, link.args))
+            link.args = tuple(map(redacted, link.args))
         link = link.__cause__ or link.__context__
     return error
 
 
-def _redacted(said: Any) -> Any:
+def redacted(said: Any) -> Any:
+    """``said`` without arguments of commands and without the name of a user, if it is text."""
     if not isinstance(said, str):
         return said
     return NAMED_USER.sub("this user has no permissions", REPEATED_ARGUMENTS.sub("", said))
