@@ -215,7 +215,7 @@ class ServicePool(_ServicePool, redis.sentinel.SentinelConnectionPool):  # type:
         return super().get_connection(*args, **kwargs)
 
     def owns_connection(self, connection: Any) -> int:
-        # redis-py's class drops connections to a former master, and before version 8.0.2 loses the
+        # redis-py's class drops connections to a former master, and its older versions lose the
         # right to create another. Here they stay, and connect again when they are used.
         return int(connection.pid == self.pid)
 

@@ -1,0 +1,165 @@
+"""
+The kinds of servers that the engine runs on, besides one server, which the whole suite uses.
+
+A module of tests that runs on some of them writes ``server = on("tls", "sentinel")`` and imports
+the other fixtures of this module. They take the place of those in conftest.py. A server starts
+when a test first needs it, once in each process.
+"""
+
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import fakeredis
+import pytest
+import redis
+
+from sessions_redis.clients import pools
+from tests.certificates import Certificates
+from tests.conftest import DELETE_ALL
+from tests.replicated import Replicated
+from tests.servers import Server, free_port, required, wait_until
+
+
+class Topology:
+    """
+    ``location`` and ``options``: for the site. ``url``: of the server with the sessions, for tests.
+
+    ``prefix``: a prefix of a test's own, from any text.
+    """
+
+    url: str = ""
+    prefix = "test-{}"
+
+    def __init__(self, location: str, **options: Any) -> None:
+        self.location = location
+        self.options = options
+
+    def client(self) -> redis.Redis:
+        return redis.Redis.from_url(self.url)
+
+    def stop(self) -> None:
+        """Stop the servers."""
+
+
+class Memory(Topology):
+    """The memory of the process."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__("memory://")
+
+    def client(self) -> redis.Redis:
+        return fakeredis.FakeRedis(server=pools._memory(self.location)[1])
+
+
+class Encrypted(Topology):
+    """A server with a certificate of a private authority, which asks clients for a certificate."""
+
+    def __init__(self, folder: Path) -> None:
+        certificates, port = Certificates(folder), free_port()
+        super().__init__(f"rediss://127.0.0.1:{port}/0", **certificates.client_options())
+        arguments = certificates.server_arguments(port)
+        self.server = Server(folder, *arguments, binary=required("redis-server"))
+        self.url = self.server.url  # without TLS
+        self.stop = self.server.stop
+
+
+class Watched(Topology):
+    """A master and two replicas, which three Sentinels watch."""
+
+    def __init__(self, folder: Path) -> None:
+        self.replicated = Replicated(folder)
+        super().__init__(self.replicated.url)
+        self.url = self.replicated.master.url
+        self.stop = self.replicated.stop
+
+
+class OneSlot(Topology):
+    """
+    One node in cluster mode, with a prefix that puts all keys into one of its slots.
+
+    Hosted Redis that is called serverless behaves so. A script that touches a key of another slot
+    fails there.
+    """
+
+    prefix = "{{test-{}}}"
+
+    def __init__(self, folder: Path) -> None:
+        self.server = Server(folder, "--cluster-enabled", "yes")
+        super().__init__(self.server.url)
+        self.url, self.stop = self.server.url, self.server.stop
+        with self.client() as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            wait_until(partial(self.is_ready, client), "the node serves its slots")
+
+    @staticmethod
+    def is_ready(client: redis.Redis) -> bool:
+        return client.execute_command("CLUSTER INFO")["cluster_state"] == "ok"
+
+
+KINDS: dict[str, Callable[[Path], Topology]] = {
+    "memory": Memory,
+    "tls": Encrypted,
+    "sentinel": Watched,
+    "slot": OneSlot,
+}
+
+
+@pytest.fixture(scope="session")
+def topologies(tmp_path_factory):
+    """Starts a topology if it does not run yet, and returns it."""
+    running: dict[str, Topology] = {}
+    with ExitStack() as stack:
+
+        def start(name: str) -> Topology:
+            if name not in running:
+                running[name] = KINDS[name](tmp_path_factory.mktemp(name))
+                stack.callback(running[name].stop)
+            return running[name]
+
+        yield start
+
+
+def on(*names: str) -> Any:
+    """The fixture ``server``: each of these topologies."""
+
+    @pytest.fixture(params=names, name="server")
+    def server(request, topologies):
+        return topologies(request.param)
+
+    return server
+
+
+@pytest.fixture
+def prefix(server):
+    return server.prefix.format(uuid.uuid4().hex[:12])
+
+
+@pytest.fixture
+def delete_all(server):
+    with server.client() as client:
+        script = client.register_script(DELETE_ALL)
+        yield lambda prefix: script(args=[f"{prefix}:*"])
+
+
+@pytest.fixture(autouse=True)
+def session_redis(settings, server, prefix, delete_all):
+    settings.SESSION_REDIS = {
+        "LOCATION": server.location,
+        "OPTIONS": server.options,
+        "KEY_PREFIX": prefix,
+    }
+    yield settings.SESSION_REDIS
+    assert delete_all(prefix) == []
+
+
+def chosen(tests: dict[Any, tuple[str, ...]]) -> dict[str, Any]:
+    """The tests with these names of other modules, under names that say the module."""
+    return {
+        f"{module.__name__.removeprefix('tests.')}__{name}": getattr(module, f"test_{name}")
+        for module, names in tests.items()
+        for name in names
+    }
