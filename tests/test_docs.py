@@ -483,7 +483,17 @@ def test_the_house_has_what_is_there():
 
 # From the bottom of the drawing to its top. A module uses those of its own floor and below.
 FLOORS = (
-    {"storage", "exceptions", "logs", "mails", "locations", "services", "signals", "clock", "sizes"},
+    {
+        "storage",
+        "exceptions",
+        "logs",
+        "mails",
+        "locations",
+        "services",
+        "signals",
+        "clock",
+        "sizes",
+    },
     {"conf", "serializers", "json_serializer", "masking"},
     {"clients"},
     {"registry", "testing_runs", "testing_leftovers"},
