@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from django.contrib.sessions.backends.base import SessionBase
 
-from sessions_redis import logs
+from sessions_redis import conf, logs
 from sessions_redis.calls import PASSED_ON, Call, Outcome, StoreSteps
 from sessions_redis.clients import arun, run
 from sessions_redis.json_serializer import made
@@ -34,6 +34,9 @@ class StoreBase(SessionBase):
 
     # The fields that Redis held when this store last loaded the session.
     _last_loaded: Known | None = None
+
+    # The prefix of the tenant in which this store was first used, if `KEY_PREFIX` is a function.
+    _tenant: str | None = None
 
     # The key that `_id` was last asked for, with its ID, which takes time to compute.
     _last_key: Key | None = None
@@ -70,8 +73,8 @@ class StoreBase(SessionBase):
     def _get_session(self, no_load: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         self.accessed = True
         if not hasattr(self, "_entries"):
-            before = self._last_loaded
-            self._keep({} if no_load or self.session_key is None else self.load(), before)
+            before, load = self._last_loaded, self._is_to_load(no_load=no_load)
+            self._keep(self.load() if load else {}, before)
         return self._entries
 
     async def _aget_session(self, no_load: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
@@ -84,10 +87,18 @@ class StoreBase(SessionBase):
 
     def _loaded(self, *, no_load: bool = False) -> StoreSteps[dict[Any, Any]]:
         if not hasattr(self, "_entries"):
-            before = self._last_loaded
-            load = not no_load and self.session_key is not None
+            before, load = self._last_loaded, self._is_to_load(no_load=no_load)
             self._keep((yield Call("load")) if load else {}, before)
         return self._entries
+
+    def _is_to_load(self, *, no_load: bool) -> bool:
+        if no_load:
+            return False
+        if self.session_key is None:
+            # The session may be saved when the request has left its tenant.
+            conf.keep_tenant(self)
+            return False
+        return True
 
     def _keep(self, entries: Mapping[Any, Any], before: Known | None) -> None:
         """

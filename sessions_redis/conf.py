@@ -18,7 +18,8 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from sessions_redis import locations
+from sessions_redis import key_prefixes, locations
+from sessions_redis.key_prefixes import Store, Tenants
 from sessions_redis.storage.commands import Keyspace
 
 # Django's module of the test environment. A site that serves visitors does not import it.
@@ -33,6 +34,9 @@ class Conf:
     """
     ``SESSION_REDIS`` with its defaults filled in. docs/settings.md explains each setting.
 
+    ``tenants``: the function that ``KEY_PREFIX`` names, if it names one. Then ``key_prefix`` is the
+    name of that function.
+
     Its ``repr()`` shows neither the password nor the options, because error reports print it.
     """
 
@@ -45,6 +49,7 @@ class Conf:
     masked_names: Sequence[str] = ()
     unmasked_names: Sequence[str] = ()
     wait_replicas: int = 0
+    tenants: Tenants | None = None
 
     def __repr__(self) -> str:
         return f"<Conf {self.shown_location} {self.key_prefix!r}>"
@@ -55,7 +60,11 @@ class Conf:
 
     @cached_property
     def keyspace(self) -> Keyspace:
+        """The names in Redis: those of the site, or those of the current tenant."""
         return Keyspace(self.key_prefix, self.index)
+
+    def keyspace_of_tenant(self, tenant: str) -> Keyspace:
+        return Keyspace(tenant, self.index, tenant)
 
     @cached_property
     def directory(self) -> Path:
@@ -66,6 +75,18 @@ class Conf:
     def shown_location(self) -> str:
         """``LOCATION`` without its user, password and options, for messages and logs."""
         return locations.shown(self.location)
+
+    @property
+    def shown_prefix(self) -> str:
+        return self.key_prefix if self.tenants is None else "<prefix>"
+
+
+@dataclass(frozen=True, repr=False)
+class _OfTenants(Conf):
+    @property
+    def keyspace(self) -> Keyspace:
+        tenants: Any = self.tenants
+        return self.keyspace_of_tenant(tenants.current())
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +104,7 @@ class Problem:
 # The settings, the types that their values may have, and a description of each type for messages.
 _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "LOCATION": (str, "a URL"),
-    "KEY_PREFIX": (str, "a string"),
+    "KEY_PREFIX": (str, "a string or a function"),
     "OPTIONS": (Mapping, "a dictionary"),
     "INDEX": (bool, "True or False"),
     "METADATA": (bool, "True or False"),
@@ -121,6 +142,29 @@ def current() -> Conf:
     # Each operation calls this, so a site that runs no tests must lose no time: it does one
     # look-up.
     return _read() if _TEST_UTILS not in sys.modules else _read_for_tests()
+
+
+def keyspace_of(store: Store) -> Keyspace:
+    """The names in Redis for ``store``, which keeps those of its tenant."""
+    # As `current`, written out: each operation of a store calls this.
+    settings = _read() if _TEST_UTILS not in sys.modules else _read_for_tests()
+    tenants = settings.tenants
+    return settings.keyspace if tenants is None else settings.keyspace_of_tenant(tenants.of(store))
+
+
+def keep_tenant(store: Store) -> None:
+    """Let ``store`` keep the current tenant, unless it has kept one already."""
+    tenants = current().tenants
+    if tenants is not None:
+        tenants.of(store)
+
+
+def keyspace_in(tenant: str | None) -> Keyspace:
+    """The names in Redis for this tenant. ``None``: those of the site or the current tenant."""
+    settings = current()
+    if tenant is None or settings.tenants is None:
+        return settings.keyspace
+    return settings.keyspace_of_tenant(tenant)
 
 
 def is_testing() -> bool:
@@ -204,12 +248,8 @@ def _problems_of(name: Any, value: Any) -> Iterator[Problem]:
         )
     elif name == "LOCATION":
         yield from _location_problems(value)
-    elif name == "KEY_PREFIX" and not value:
-        yield Problem(
-            "sessions_redis.E004",
-            'SESSION_REDIS["KEY_PREFIX"] is empty.',
-            'Write the start of the names of this site\'s keys, such as "session".',
-        )
+    elif name == "KEY_PREFIX":
+        yield from _prefix_problems(value)
     elif name == "TRUSTED_PROXIES":
         yield from _network_problems(value)
     elif name == "WAIT_REPLICAS" and value < 0:
@@ -230,7 +270,16 @@ def _problems_of(name: Any, value: Any) -> Iterator[Problem]:
 
 def _has_type_of(name: str, value: Any) -> bool:
     kind = _TYPES[name][0]
+    if name == "KEY_PREFIX" and callable(value):
+        return True
     return isinstance(value, kind) and (kind is not int or not isinstance(value, bool))
+
+
+def _prefix_problems(prefix: Any) -> Iterator[Problem]:
+    found = key_prefixes.problem(prefix)
+    if found:
+        reason, hint = found
+        yield Problem("sessions_redis.E004", f'SESSION_REDIS["KEY_PREFIX"] {reason}.', hint)
 
 
 def _network_problems(networks: Sequence[Any]) -> Iterator[Problem]:
@@ -272,7 +321,11 @@ def _read() -> Conf:
     if problem := _problem():
         raise ImproperlyConfigured(str(problem))
     setting: Mapping[str, Any] = settings.SESSION_REDIS
-    return Conf(**{name.lower(): setting[name] for name in _TYPES if name in setting})
+    held = {name.lower(): setting[name] for name in _TYPES if name in setting}
+    tenants = key_prefixes.tenants_of(held.get("key_prefix", ""))
+    if tenants is None:
+        return Conf(**held)
+    return _OfTenants(**{**held, "key_prefix": tenants.name, "tenants": tenants})
 
 
 def _read_for_tests() -> Conf:

@@ -88,7 +88,7 @@ class CreatingStore(StoreBase):
             return True
         age = yield from self._age()
         changes = whole(self._entries, self._made_serializer(), self.metadata_source())
-        created: bool = yield commands.create(conf.current().keyspace, id, age, changes)
+        created: bool = yield commands.create(conf.keyspace_of(self), id, age, changes)
         if created:
             self._record_written(id, changes)
         return created
@@ -98,7 +98,7 @@ class CreatingStore(StoreBase):
         age = yield from self._age()
         known, serializer = self._known_of(predecessor.id), self._made_serializer()
         changes = known.changes(self._entries, serializer, self.metadata_source())
-        keyspace = conf.current().keyspace
+        keyspace = conf.keyspace_of(self)
         moved: bool = yield commands.cycle(keyspace, predecessor.id, id, age, changes)
         if moved:
             self._record_written(id, changes, predecessor.id)

@@ -71,7 +71,7 @@ class SessionStore(CreatingStore):
         id = self._id
         if id is None:
             return self._entries_in(NOTHING)
-        stored = yield commands.load(conf.current().keyspace, id)
+        stored = yield commands.load(conf.keyspace_of(self), id)
         if isinstance(stored, commands.WrongType):
             log.warning("Session %s is not stored as a hash and is ignored.", id)
         elif stored is not None:
@@ -102,7 +102,7 @@ class SessionStore(CreatingStore):
     def _existing(self, id: str | None) -> StoreSteps[bool]:
         if id is None:
             return False
-        exists: bool = yield commands.exists(conf.current().keyspace, id)
+        exists: bool = yield commands.exists(conf.keyspace_of(self), id)
         return exists
 
     def exists(self, session_key: str | None) -> bool:
@@ -152,7 +152,7 @@ class SessionStore(CreatingStore):
         changes = self._known_of(id).changes(
             entries, self._made_serializer(), self.metadata_source()
         )
-        if not (yield commands.save(conf.current().keyspace, id, age, changes)):
+        if not (yield commands.save(conf.keyspace_of(self), id, age, changes)):
             raise SessionGone(GONE)
         self._record_written(id, changes)
 
@@ -175,7 +175,7 @@ class SessionStore(CreatingStore):
         id = id or self._id
         former = self._predecessor
         if id is not None and not (former and former.is_replaced and former.id == id):
-            yield commands.delete(conf.current().keyspace, id)
+            yield commands.delete(conf.keyspace_of(self), id)
 
     def delete(self, session_key: str | None = None) -> None:
         """Delete this session, or that of ``session_key``. Silent if there is none."""
@@ -258,7 +258,7 @@ class SessionStore(CreatingStore):
         ):
             return self._increment_here(key, by)
         _require_64_bits(key, by)
-        value = yield commands.increment(conf.current().keyspace, id, field_of(key), by)
+        value = yield commands.increment(conf.keyspace_of(self), id, field_of(key), by)
         if value is None:
             if not loaded:
                 # As after loading: the middleware removes the cookie.
@@ -314,7 +314,7 @@ class SessionStore(CreatingStore):
         id = self._id
         if id is None:
             return None
-        stored: StoredSession | None = yield commands.inspect(conf.current().keyspace, id)
+        stored: StoredSession | None = yield commands.inspect(conf.keyspace_of(self), id)
         return stored
 
     def inspect(self) -> StoredSession | None:
@@ -337,7 +337,7 @@ class SessionStore(CreatingStore):
         metadata = known.new_metadata(self.metadata_source())
         if not metadata and not self._is_note_due(known):
             return
-        now = yield commands.note(conf.current().keyspace, id, metadata, NOTE_INTERVAL)
+        now = yield commands.note(conf.keyspace_of(self), id, metadata, NOTE_INTERVAL)
         if now:
             server_clock.set(now / 1000)
             self._record_written(id, Changes(metadata))

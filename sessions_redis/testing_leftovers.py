@@ -32,7 +32,7 @@ def is_left_over(rest: str) -> bool:
 
     ``rest``: the part of the key's name after `machine` and a hyphen.
     """
-    written_by = re.match(r"(\d{1,9})-", rest)
+    written_by = re.match(r"(\d{1,9})-[0-9a-f]{6}-\d+\.\d+:", rest)
     return written_by is not None and _is_over(int(written_by[1]))
 
 

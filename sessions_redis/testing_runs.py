@@ -69,12 +69,13 @@ class Run:
 
     def conf_of(self, current: Conf) -> Conf:
         """The setting ``current``, with the prefix of this run."""
-        prefix = f"{_base(current.key_prefix)}{self.name}-{self._part()}"
+        part = f"{self.name}-{self._part()}"
         made = self._conf
-        if made is None or made.written is not current or made.key_prefix != prefix:
+        if made is None or made.written is not current or made.part != part:
             held = {field.name: getattr(current, field.name) for field in fields(Conf)}
-            held["key_prefix"] = prefix
-            made = self._conf = _OfTests(**held, written=current, is_used=self.is_used)
+            if current.tenants is None:
+                held["key_prefix"] = f"{_base(current.key_prefix)}{part}"
+            made = self._conf = _OfTests(**held, written=current, is_used=self.is_used, part=part)
         return made
 
     def begin_afresh(self) -> None:
@@ -123,18 +124,29 @@ def begin_afresh() -> None:
 
 @dataclass(frozen=True, repr=False)
 class _OfTests(Conf):
-    """A setting with the prefix of a run. ``written``: the setting without it."""
+    """
+    A setting with the prefix of a run. ``written``: the setting without it.
+
+    ``part``: the run's part of the prefix. The site's, or the tenant's, is before it.
+    """
 
     written: Conf | None = None
     is_used: Any = None
+    part: str = ""
 
     @property
     def keyspace(self) -> Keyspace:
         """
         The names of keys in Redis. Each command gets its keys from here, so the run is in use.
         """
+        if self.tenants is not None:
+            return self.keyspace_of_tenant(self.tenants.current())
         self.is_used[0] = 1
         return Keyspace(self.key_prefix, self.index)
+
+    def keyspace_of_tenant(self, tenant: str) -> Keyspace:
+        self.is_used[0] = 1
+        return Keyspace(f"{_base(tenant)}{self.part}", self.index, tenant)
 
 
 def _run(site: Conf) -> Run:
@@ -167,18 +179,25 @@ def _location_and_prefix(setting: Any) -> Any:
     return setting.get("LOCATION"), setting.get("KEY_PREFIX")
 
 
-def _base(site_prefix: str) -> str:
-    """The start of the prefixes of all runs of this site."""
-    return f"test_{site_prefix}:"
+def _base(prefix: str) -> str:
+    """The start of the prefixes of all runs of this site, or of this tenant."""
+    return f"test_{prefix}:"
 
 
 def _end(site: Conf, is_used: mmap, process: int) -> None:
     if os.getpid() != process or not is_used[0]:
         return
     is_used[0] = 0
-    start = f"{_base(site.key_prefix)}{testing_leftovers.machine()}-"
+    start = f"{_base(site.shown_prefix)}{testing_leftovers.machine()}-"
+    pattern, mark = removal.literally(start), start
+    if site.tenants is not None:
+        # Any tenant's, because nobody knows the tenants of a run that was killed.
+        mark = f":{testing_leftovers.machine()}-"
+        pattern = f"test_*{mark}"
     try:
-        removal.remove(site, start, testing_leftovers.is_left_over)
+        removal.remove(
+            site, f"{pattern}*", lambda key: testing_leftovers.is_left_over(key.partition(mark)[2])
+        )
     except SessionStoreUnavailable as error:
         # All tests have ended, so no filter of warnings must turn this one into an error.
         with warnings.catch_warnings():

@@ -13,7 +13,7 @@ from sessions_redis.registry import listing
 from sessions_redis.signals import session_ended
 from sessions_redis.storage import commands, listings
 from sessions_redis.storage.changes import Changes
-from sessions_redis.storage.commands import session_id
+from sessions_redis.storage.commands import Keyspace, session_id
 from tests.servers import Server, wait_until
 from tests.workers import Worker
 
@@ -300,7 +300,7 @@ def test_what_is_dropped_from_the_indexes_of_many_users():
     """The indexes count, too: no command names more than a thousand keys."""
     users = [f"user-{number}" for number in range(51)]
     gone = listings.Page(MANY, tuple(f"{number:032x}" for number in range(MANY)))
-    asked = list(listing._drop(gone, [], *users))
+    asked = list(listing._drop(Keyspace("site"), gone, [], *users))
     named = [(command.parts[2], len(command.parts) - 4 - command.parts[2]) for command in asked]
     assert sum(members for _, members in named) == MANY
     assert all(keys == 54 and keys + members <= AT_MOST for keys, members in named)

@@ -42,7 +42,7 @@ CASES = [
 ]
 
 
-def python(setting, *arguments, real="none"):
+def python(setting, *arguments, real="none", **variables):
     """Run Python in a site with this ``SESSION_REDIS`` and the ID of one of its real sessions."""
     environment = {
         **{name: value for name, value in os.environ.items() if "XDIST" not in name},
@@ -50,6 +50,7 @@ def python(setting, *arguments, real="none"):
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # this suite has many warnings
         "TESTED_SITE_REDIS": json.dumps(setting),
         "TESTED_SITE_REAL": real,
+        **variables,
     }
     return subprocess.run(
         [sys.executable, *arguments],
@@ -62,11 +63,11 @@ def python(setting, *arguments, real="none"):
     )
 
 
-def manage_py_test(setting, *cases, real="none"):
+def manage_py_test(setting, *cases, **variables):
     options = [case for case in cases if case.startswith("-")]
     labels = [f"{SITE}.cases.{case}" for case in cases if case not in options]
     arguments = [option for whole in options for option in whole.split()]
-    return python(setting, "manage.py", "test", *arguments, *labels, real=real)
+    return python(setting, "manage.py", "test", *arguments, *labels, **variables)
 
 
 def pytest_of_site(setting, *arguments, real="none"):

@@ -83,6 +83,28 @@ def write_entries(session_key: str, name: str, times: int) -> int:
 
 
 @job
+def sign_in(user: str, times: int) -> list[str]:
+    """Let a user sign in so often. Returns the session keys."""
+    from sessions_redis.engine import SessionStore
+
+    keys = []
+    for _ in range(times):
+        session = SessionStore()
+        session["_auth_user_id"] = user
+        session.save()
+        keys.append(session.session_key)
+    return keys
+
+
+@job
+def end_all(user: str, times: int) -> int:
+    """End all sessions of a user again and again. Returns how many ended."""
+    from sessions_redis import registry
+
+    return sum(registry.end_all_of(user) for _ in range(times))
+
+
+@job
 def increment_entry(session_key: str, times: int) -> int:
     from sessions_redis.engine import SessionStore
 

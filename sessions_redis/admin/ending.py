@@ -120,7 +120,7 @@ class EndingAdmin(HistoryAdmin):
 
         def end() -> list[str]:
             # Empty if the session had already ended.
-            return [session.pk] if registry.end(session.pk, reason="admin") else []
+            return [session.pk] if registry.end(session.live or session.pk, reason="admin") else []
 
         recorder = self._recorder(request, log.ALONE)
         return self._end(request, question, [partial(recorder.end_and_log, [session], end)])
@@ -194,7 +194,8 @@ class EndingAdmin(HistoryAdmin):
     def _recorded(self, recorder: log.Recorder, listing: "Listing") -> Iterator[Step]:
         """Yield, for each batch of ``listing``, a step that ends and logs it."""
         for batch in listing.batches():
-            end = partial(registry.end_many, [session.pk for session in batch], reason="admin")
+            found = [session.live or session.pk for session in batch]
+            end = partial(registry.end_many, found, reason="admin")
             yield partial(recorder.end_and_log, batch, end)
 
     def _end(self, request: HttpRequest, question: Question, steps: Iterable[Step]) -> HttpResponse:

@@ -33,7 +33,6 @@ I025 * The server does not allow this site to ask for what the checks need.
 ==== ==========================================================================================
 """
 
-import re
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
@@ -51,8 +50,10 @@ from sessions_redis.clients import addresses, perform_without_logging_outages, p
 from sessions_redis.clients.addresses import Access
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.key_prefixes import INSIDE_INDEX_NAMES
 from sessions_redis.registry.inspection import inspect
 from sessions_redis.serializers import executes_code
+from sessions_redis.storage.commands import Keyspace
 
 ENGINE = "sessions_redis.engine"
 
@@ -61,10 +62,6 @@ TAG = "sessions_redis"
 
 # The schemes of LOCATION for development and tests.
 DEVELOPMENT = {"embedded", "memory"}
-
-# A KEY_PREFIX such as "shop:user:1". A site with the prefix "shop" has indexes under the same
-# names.
-INSIDE_INDEX_NAMES = re.compile(r"(.+?):(user|index)(:|$)", re.DOTALL)
 
 # Values such as sessions have. The engine serializes each entry by itself.
 SAMPLES: tuple[Any, ...] = ("text", 1, True, None, ["a", 1], {"key": {"nested": 1.5}})
@@ -91,7 +88,7 @@ def check_server(**kwargs: Any) -> list[CheckMessage]:
     if not _has_server():
         return []
     try:
-        found = perform_without_logging_outages(inspect(conf.current().keyspace, server.SAMPLE))
+        found = perform_without_logging_outages(inspect(_keyspace(), server.SAMPLE))
     except ImproperlyConfigured:
         return []
     except SessionStoreUnavailable as error:
@@ -105,6 +102,12 @@ def check_server(**kwargs: Any) -> list[CheckMessage]:
             )
         ]
     return [*server.problems(found)]
+
+
+def _keyspace() -> Keyspace:
+    """The names in Redis; of no session if each tenant has its own, because none is current."""
+    current = conf.current()
+    return Keyspace("", indexed=False) if current.tenants else current.keyspace
 
 
 def check_scripts(**kwargs: Any) -> list[CheckMessage]:
@@ -195,6 +198,8 @@ def _check_client() -> Iterator[CheckMessage]:
 
 
 def _check_prefix() -> Iterator[CheckMessage]:
+    if conf.current().tenants is not None:
+        return  # The prefixes of tenants are checked when they are used.
     prefix = settings.SESSION_REDIS.get("KEY_PREFIX", "")  # the site's, not the tests'
     nested = INSIDE_INDEX_NAMES.match(prefix)
     if nested:

@@ -61,7 +61,7 @@ def store_unavailable(settings: Conf, error: RedisError) -> SessionStoreUnavaila
     words = words or next(words for fits, words in _EXPLANATIONS if fits(error))
     said = words.format(
         what=str(error).rstrip(".?"),
-        prefix=settings.key_prefix,
+        prefix=settings.shown_prefix,
         credentials=_advice_on_credentials(settings, error),
         for_tests=_FOR_TESTS if is_testing() else "",
         remedy=getattr(error, "remedy", ""),

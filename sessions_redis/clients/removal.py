@@ -18,29 +18,31 @@ from sessions_redis.conf import Conf
 from sessions_redis.storage.listings import BATCH_SIZE
 
 
-def remove(settings: Conf, start: str, should_delete: Callable[[str], bool]) -> None:
+def remove(settings: Conf, pattern: str, should_delete: Callable[[str], bool]) -> None:
     """
-    Delete keys that begin with ``start`` if ``should_delete(<the rest of the key>)``.
+    Delete the keys that match ``pattern`` if ``should_delete(<key>)``.
 
     Raises `SessionStoreUnavailable` if Redis cannot be reached or refuses a command.
     """
     pool = pools.build_pool(settings, pools.SYNC, repeats=True)
     try:
-        _remove(redis.Redis(connection_pool=pool), start, should_delete)
+        _remove(redis.Redis(connection_pool=pool), pattern, should_delete)
     except RedisError as error:
         raise store_unavailable(settings, error) from without_tracebacks(error)
     finally:
         pool.disconnect()
 
 
-def _remove(client: Any, start: str, should_delete: Callable[[str], bool]) -> None:
-    # Escape the characters that have a meaning in a pattern of Redis.
-    pattern = re.sub(r"[*?\[\]\\]", r"\\\g<0>", start) + "*"
+def literally(text: str) -> str:
+    """``text`` with the characters escaped that have a meaning in a pattern of Redis."""
+    return re.sub(r"[*?\[\]\\]", r"\\\g<0>", text)
+
+
+def _remove(client: Any, pattern: str, should_delete: Callable[[str], bool]) -> None:
     cursor = None
     while cursor != 0:
         cursor, keys = client.scan(cursor or 0, match=pattern, count=BATCH_SIZE)
-        rest = len(start.encode())
-        left = [key for key in keys if should_delete(key[rest:].decode(errors="replace"))]
+        left = [key for key in keys if should_delete(key.decode(errors="replace"))]
         if left:
             client.unlink(*left)
 

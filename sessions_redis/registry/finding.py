@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sessions_redis import conf
 from sessions_redis.clients import Steps, aperform, perform
 from sessions_redis.registry.live_sessions import LiveSession, read
 from sessions_redis.registry.selections import indexed
@@ -41,7 +42,8 @@ async def afind(session_id: str) -> LiveSession | None:
 
 
 def _find_many(session_ids: Sequence[str]) -> Steps[list[LiveSession]]:
-    return (yield from read([id for id in session_ids if is_id(id)]))
+    keyspace = conf.current().keyspace
+    return (yield from read(keyspace, [id for id in session_ids if is_id(id)]))
 
 
 def find_many(session_ids: Sequence[str]) -> list[LiveSession]:
@@ -54,7 +56,7 @@ async def afind_many(session_ids: Sequence[str]) -> list[LiveSession]:
 
 
 def _starting_with(digits: str) -> Steps[Started]:
-    index = indexed().index
+    keyspace = indexed()
     if is_short_start(digits):
         raise ValueError(
             f"Sessions whose IDs start with {digits!r} were not searched for. Fewer than 6 "
@@ -64,12 +66,12 @@ def _starting_with(digits: str) -> Steps[Started]:
         return Started(())
     cursor, ids = 0, dict[str, None]()
     for _ in range(0, SEARCHED, BATCH_SIZE):
-        cursor, found = yield listings.starting_with(index, digits, cursor)
+        cursor, found = yield listings.starting_with(keyspace.index, digits, cursor)
         # A server may return a member twice.
         ids |= dict.fromkeys(found)
         if not cursor:
             break
-    sessions = yield from read([*ids])
+    sessions = yield from read(keyspace, [*ids])
     return Started(tuple(sessions), is_complete=not cursor)
 
 

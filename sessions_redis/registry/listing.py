@@ -12,6 +12,7 @@ from sessions_redis.clients import Steps, aperform, perform
 from sessions_redis.registry.live_sessions import LiveSession, read, user_pk_of
 from sessions_redis.registry.selections import ALL, Selection, indexed, indexes_of
 from sessions_redis.storage import listings
+from sessions_redis.storage.commands import Keyspace
 from sessions_redis.storage.listings import BATCH_SIZE, MARGIN, Page
 
 # The most times that a part of a list is read again because some of its members were dead.
@@ -22,14 +23,15 @@ SWEEPS = 50
 
 
 def _count(selection: Selection) -> Steps[int]:
-    names, total = indexes_of(selection), 0
+    keyspace, total = indexed(), 0
+    names = indexes_of(keyspace, selection)
     for start in range(0, len(names), BATCH_SIZE):
         some = names[start : start + BATCH_SIZE]
         if selection.within is None:
             counts = yield listings.count(some, (0, inf))
             total += sum(number for (number,) in counts)
         else:
-            keyspace, within = indexed(), selection.within
+            within = selection.within
             pages = yield [listings.page(keyspace, name, within, start=0, stop=0) for name in some]
             total += sum(page.total for page in pages)
     return total
@@ -72,13 +74,16 @@ async def aby_time_left(bounds: Sequence[float]) -> tuple[list[int], list[int]]:
 
 
 def _latest(start: int, stop: int, selection: Selection) -> Steps[list[LiveSession]]:
-    names = indexes_of(selection)
+    keyspace = indexed()
+    names = indexes_of(keyspace, selection)
     if len(names) > 1:
-        return (yield from _of_users(names, start, stop, selection))
+        return (yield from _of_users(keyspace, names, start, stop, selection))
     found: list[LiveSession] = []
     for name in names:
         for at in range(start, stop, BATCH_SIZE):
-            total, part = yield from _part(name, at, min(at + BATCH_SIZE, stop), selection)
+            total, part = yield from _part(
+                keyspace, name, at, min(at + BATCH_SIZE, stop), selection
+            )
             found += part
             if at + BATCH_SIZE >= total:
                 break
@@ -109,7 +114,7 @@ def _of_user(user: Any, start: int, stop: int | None) -> Steps[list[LiveSession]
     parts: list[tuple[Page, list[LiveSession]]] = []
     while stop is None or first + len(found) < stop:
         page = yield listings.page(keyspace, index, start=at, stop=at + BATCH_SIZE, trim=True)
-        part = yield from read(page.ids)
+        part = yield from read(keyspace, page.ids)
         own = [session for session in part if session.user_pk == user_pk]
         found += sorted(own, key=lambda session: session.created, reverse=True)
         parts.append((page, part))
@@ -119,7 +124,7 @@ def _of_user(user: Any, start: int, stop: int | None) -> Steps[list[LiveSession]
     # Only after all pages are read: removing members moves later ones.
     for page, part in parts:
         if len(part) < page.members:
-            yield from _drop(page, part, index)
+            yield from _drop(keyspace, page, part, index)
     return found[start - first : None if stop is None else stop - first]
 
 
@@ -142,23 +147,23 @@ async def aof_user(user: Any, start: int = 0, stop: int | None = None) -> list[L
 
 
 def _part(
-    index: str, start: int, stop: int, selection: Selection
+    keyspace: Keyspace, index: str, start: int, stop: int, selection: Selection
 ) -> Steps[tuple[int, list[LiveSession]]]:
     """Live sessions of an index, read again if some members were dead; and the total."""
-    page, found = yield from _page(index, start, stop, selection)
+    page, found = yield from _page(keyspace, index, start, stop, selection)
     for _ in range(1 + REREADS):
         if len(found) == page.members:
             break
-        yield from _sweep(index, start, selection)
-        page, found = yield from _page(index, start, stop, selection)
+        yield from _sweep(keyspace, index, start, selection)
+        page, found = yield from _page(keyspace, index, start, stop, selection)
     return page.total, _by_expiry(found, selection)
 
 
 def _page(
-    index: str, start: int, stop: int, selection: Selection
+    keyspace: Keyspace, index: str, start: int, stop: int, selection: Selection
 ) -> Steps[tuple[Page, list[LiveSession]]]:
     page = yield listings.page(
-        indexed(),
+        keyspace,
         index,
         selection.longest,
         start=start,
@@ -166,12 +171,11 @@ def _page(
         latest_first=selection.latest_first,
         trim=selection.users is not None,
     )
-    return page, (yield from read(page.ids))
+    return page, (yield from read(keyspace, page.ids))
 
 
-def _sweep(index: str, start: int, selection: Selection) -> Steps[None]:
+def _sweep(keyspace: Keyspace, index: str, start: int, selection: Selection) -> Steps[None]:
     """Remove dead members from where a page begins on, so that live ones move up."""
-    keyspace = indexed()
     others = {keyspace.index, keyspace.signed_in, keyspace.anonymous} - {index}
     for _ in range(SWEEPS):
         looked_at, gone = yield listings.sweep(
@@ -187,6 +191,7 @@ def _sweep(index: str, start: int, selection: Selection) -> Steps[None]:
 
 
 def _sweep_dead(
+    keyspace: Keyspace,
     names: Sequence[str],
     of_each: Sequence[Sequence[tuple[bytes, float]]],
     found: Sequence[LiveSession],
@@ -200,7 +205,7 @@ def _sweep_dead(
         if sum(member not in live for member, _ in members) * 2 > len(members)
     ]
     for name in dead[:SWEEPS]:
-        yield from _sweep(name, 0, selection)
+        yield from _sweep(keyspace, name, 0, selection)
 
 
 def _by_expiry(found: list[LiveSession], selection: Selection) -> list[LiveSession]:
@@ -208,7 +213,7 @@ def _by_expiry(found: list[LiveSession], selection: Selection) -> list[LiveSessi
 
 
 def _of_users(
-    names: Sequence[str], start: int, stop: int, selection: Selection
+    keyspace: Keyspace, names: Sequence[str], start: int, stop: int, selection: Selection
 ) -> Steps[list[LiveSession]]:
     """
     Sessions of several users in one order.
@@ -231,12 +236,12 @@ def _of_users(
         ranked = sorted(pairs, key=itemgetter(1), reverse=selection.latest_first)
         wanted = ranked[: stop + more] if is_limited else ranked[start:stop]
         page = Page.of(len(ranked), [member for member, _ in wanted])
-        found = yield from read(page.ids)
+        found = yield from read(keyspace, page.ids)
         if len(found) == page.members:
             break
-        yield from _drop(page, found, *names)
+        yield from _drop(keyspace, page, found, *names)
         if len(found) * 2 < page.members:
-            yield from _sweep_dead(names, of_each, found, selection)
+            yield from _sweep_dead(keyspace, names, of_each, found, selection)
     found = _by_expiry(found, selection)
     if is_limited:
         latest = datetime.fromtimestamp(now + selection.longest, UTC)
@@ -255,10 +260,9 @@ def _fitting(found: list[LiveSession], selection: Selection) -> list[LiveSession
     ]
 
 
-def _drop(page: Page, found: Sequence[LiveSession], *more: str) -> Steps[None]:
+def _drop(keyspace: Keyspace, page: Page, found: Sequence[LiveSession], *more: str) -> Steps[None]:
     """Remove the members of ``page`` that were not found from the indexes of all, and ``more``."""
     live = {session.id for session in found}
-    keyspace = conf.current().keyspace
     names = [keyspace.index, keyspace.signed_in, keyspace.anonymous, *more]
     gone: list[str | bytes] = [*page.strays, *(id for id in page.ids if id not in live)]
     size = max(listings.BATCH_SIZE - len(names), 1)

@@ -1,7 +1,7 @@
 """A live session as the registry shows it, and how it is read from Redis."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from sessions_redis import conf
 from sessions_redis.clients import Steps, aperform, perform
 from sessions_redis.serializers import executes_code
 from sessions_redis.storage import commands, listings
+from sessions_redis.storage.commands import Keyspace
 from sessions_redis.storage.entries import StoredEntry, stored_entries, unread_entries
 from sessions_redis.storage.listings import BATCH_SIZE, Metadata
 
@@ -32,7 +33,8 @@ class LiveSession:
     key of the signed-in user, as text, or ``None``. ``created``, ``updated``, ``expires``: aware,
     in UTC, by the server's clock. If they are damaged in Redis, the first two are `NOT_KNOWN` and
     the last one is `NEVER`. ``ip`` and ``user_agent``: as the session middleware last saw them.
-    They are ``None`` without that middleware, or with ``METADATA`` off.
+    They are ``None`` without that middleware, or with ``METADATA`` off. ``tenant``: the prefix that
+    the function in ``KEY_PREFIX`` returned when the session was read; ``None`` without a function.
     """
 
     id: str
@@ -42,9 +44,10 @@ class LiveSession:
     expires: datetime
     ip: str | None = None
     user_agent: str | None = None
+    tenant: str | None = field(default=None, repr=False)
 
     def _entries(self) -> Steps[list[StoredEntry]]:
-        stored = yield commands.load(conf.current().keyspace, self.id)
+        stored = yield commands.load(conf.keyspace_in(self.tenant), self.id)
         if stored is None or isinstance(stored, commands.WrongType):
             return []
         serializer = import_string(settings.SESSION_SERIALIZER)
@@ -72,20 +75,25 @@ def user_pk_of(user: Any) -> str:
     return str(user)
 
 
-def read(ids: Sequence[str]) -> Steps[list[LiveSession]]:
+def read(keyspace: Keyspace, ids: Sequence[str]) -> Steps[list[LiveSession]]:
     """Read the sessions of these ids that are live: one round trip for each thousand."""
-    keyspace = conf.current().keyspace
     found: list[LiveSession] = []
     for start in range(0, len(ids), BATCH_SIZE):
         part = ids[start : start + BATCH_SIZE]
         asked = [ask(keyspace, id) for id in part for ask in (listings.metadata, listings.ttl)]
         now, *answers = yield [listings.now(), *asked]
         rows = zip(part, answers[::2], answers[1::2], strict=True)
-        found += [session_of(id, held, now + ttl) for id, held, ttl in rows if held and ttl > 0]
+        found += [
+            session_of(id, held, now + ttl, keyspace.tenant)
+            for id, held, ttl in rows
+            if held and ttl > 0
+        ]
     return found
 
 
-def session_of(id: str, metadata: Metadata, expires: float) -> LiveSession:
+def session_of(
+    id: str, metadata: Metadata, expires: float, tenant: str | None = None
+) -> LiveSession:
     """``expires``: epoch seconds, of any size."""
     # A session that was last saved before METADATA was turned off still has some.
     is_shown = conf.current().metadata
@@ -97,6 +105,7 @@ def session_of(id: str, metadata: Metadata, expires: float) -> LiveSession:
         _moment(expires),
         metadata.ip if is_shown else None,
         metadata.user_agent if is_shown else None,
+        tenant,
     )
 
 

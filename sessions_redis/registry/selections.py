@@ -44,9 +44,8 @@ def indexed() -> Keyspace:
     return keyspace
 
 
-def indexes_of(selection: Selection) -> list[str]:
+def indexes_of(keyspace: Keyspace, selection: Selection) -> list[str]:
     """The indexes that list the sessions of ``selection``: each user's, or one."""
-    keyspace = indexed()
     if selection.users is not None:
         # No user owns an anonymous session.
         users = dict.fromkeys(selection.users if selection.signed_in is not False else ())

@@ -7,6 +7,7 @@ from math import inf
 from sessions_redis.clients import Steps, aperform, perform
 from sessions_redis.registry.selections import indexed
 from sessions_redis.storage import commands, listings
+from sessions_redis.storage.commands import Keyspace
 from sessions_redis.storage.listings import BATCH_SIZE, is_id
 
 
@@ -41,7 +42,7 @@ def _measure(sample: int) -> Steps[Statistics]:
     ids = [id for id, expires in members if expires > now]
     sizes: list[int | None] = []
     for start in range(0, len(ids), BATCH_SIZE):
-        sizes += yield from _sizes(ids[start : start + BATCH_SIZE])
+        sizes += yield from _sizes(keyspace, ids[start : start + BATCH_SIZE])
     known = [size for size in sizes if size]
     return Statistics(
         total,
@@ -54,9 +55,8 @@ def _measure(sample: int) -> Steps[Statistics]:
     )
 
 
-def _sizes(ids: Sequence[str]) -> Steps[list[int | None]]:
+def _sizes(keyspace: Keyspace, ids: Sequence[str]) -> Steps[list[int | None]]:
     """The bytes that each live session among ``ids`` takes in Redis; ``None`` if not known."""
-    keyspace = indexed()
     asked = (commands.exists, listings.memory)
     answers = yield [ask(keyspace, id) for id in ids if is_id(id) for ask in asked]
     return [size for live, size in zip(answers[::2], answers[1::2], strict=True) if live]

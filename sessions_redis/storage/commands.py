@@ -62,10 +62,16 @@ class Command(NamedTuple, Generic[T]):  # made with each request: a dataclass ta
 
 @dataclass(frozen=True, slots=True)
 class Keyspace:
-    """The names in Redis. ``indexed``: whether the indexes are kept."""
+    """
+    The names in Redis. ``indexed``: whether the indexes are kept.
+
+    ``tenant``: what ``KEY_PREFIX`` returned for the tenant that has these names; ``None`` if it is
+    not a function.
+    """
 
     prefix: str
     indexed: bool = True
+    tenant: str | None = None
 
     def session(self, session_id: str) -> str:
         return f"{self.prefix}:{session_id}"

@@ -31,6 +31,7 @@ from sessions_redis.engine import SessionStore
 from sessions_redis.middleware import SessionMiddleware
 from sessions_redis.storage.commands import session_id
 from sessions_redis.test import FreshSessionsMixin, key_prefix
+from tests.tested_site import tenants
 from tests.tested_site.forks import in_a_fork
 
 REAL = os.environ["TESTED_SITE_REAL"]
@@ -196,6 +197,30 @@ class Starting(FreshSessionsMixin, SimpleTestCase):
             check=True,
         )
         assert json.loads(done.stdout)["live"] == 1
+
+
+class OfTenants(FreshSessionsMixin, TestCase):
+    """The tests of each tenant find neither real sessions nor those of another tenant."""
+
+    def setUp(self):
+        self.addCleanup(tenants.current.reset, tenants.current.set("acme"))
+        self.ada = User.objects.create_user("ada", pk=1)
+        self.client.force_login(self.ada)
+
+    def test_the_registry(self):
+        assert registry.find(REAL) is None
+        assert len(registry.of_user(1)) == 1
+        tenants.current.set("bravo")
+        assert registry.of_user(1) == []
+        self.client.force_login(self.ada)
+        assert registry.end_all_of(1) == 1
+        tenants.current.set("acme")
+        assert registry.count() == 1
+
+    def test_the_prefix(self):
+        start = f"test_{os.environ['TESTED_SITE_PREFIX']}:acme:"
+        assert key_prefix().startswith(start)
+        assert self.client.session.inspect().redis_key.startswith(start)
 
 
 class Ending(SimpleTestCase):

@@ -7,12 +7,14 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from sessions_redis import registry
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.logs import printable
+from sessions_redis.management.tenants import add_prefix, in_tenant
 
 
 class Command(BaseCommand):
     help = "Ends all sessions of some users, which signs them out at once. Prints how many ended."
 
     def add_arguments(self, parser: CommandParser) -> None:
+        add_prefix(parser)
         parser.add_argument("usernames", nargs="+", metavar="username")
         parser.add_argument(
             "--all-but-newest",
@@ -20,6 +22,7 @@ class Command(BaseCommand):
             help="Keep the newest session of each user.",
         )
 
+    @in_tenant
     def handle(self, *, usernames: list[str], all_but_newest: bool, **options: Any) -> None:
         done: list[str] = []
         left = _users(usernames)

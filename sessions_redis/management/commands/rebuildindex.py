@@ -4,6 +4,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.management.tenants import add_prefix, in_tenant
 from sessions_redis.registry.rebuilding import Progress, rebuild
 
 # Characters of the progress bar.
@@ -18,12 +19,14 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
+        add_prefix(parser)
         parser.add_argument(
             "--dry-run",
             action="store_true",
             help="Only say how many sessions are not listed, or not under their user.",
         )
 
+    @in_tenant
     def handle(self, *, dry_run: bool, verbosity: int, **options: Any) -> None:
         last = Progress(0, 0, 0)
 

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from sessions_redis import conf
 from sessions_redis.clients import perform
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.management.tenants import add_prefix, in_tenant
 from sessions_redis.registry.inspection import Inspection, inspect
 from sessions_redis.registry.statistics import Statistics, measure
 from sessions_redis.sizes import shown_size
@@ -30,6 +31,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
+        add_prefix(parser)
         parser.add_argument("--json", action="store_true", help="Print JSON, for other programs.")
         parser.add_argument(
             "--sample",
@@ -39,6 +41,7 @@ class Command(BaseCommand):
             help="How many sessions to sample. Default: 1000.",
         )
 
+    @in_tenant
     def handle(self, *, json: bool, sample: int, **options: Any) -> None:
         if sample < 1:
             raise CommandError(f"--sample is {sample}. It must be 1 or more.")
