@@ -466,3 +466,14 @@ def test_the_documented_line_for_checks(found, admin, restricted):
     restricted("+info", "+object|encoding")
     signed_in()
     assert found().keys() == {"W009"}
+
+
+def test_several_tenants(use, found, admin):
+    """Without a current tenant, the server is checked, and no site's function is called."""
+
+    def unknown():
+        raise AssertionError("the checks have no tenant")
+
+    admin.config_set("maxmemory-policy", "allkeys-lru")
+    use(KEY_PREFIX=unknown)
+    assert found().keys() == {"W009"}
