@@ -49,6 +49,7 @@ class Conf:
     masked_names: Sequence[str] = ()
     unmasked_names: Sequence[str] = ()
     wait_replicas: int = 0
+    instrumented: bool | None = None
     tenants: Tenants | None = None
 
     def __repr__(self) -> str:
@@ -112,6 +113,7 @@ _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "MASKED_NAMES": ((list, tuple), "a list of names"),
     "UNMASKED_NAMES": ((list, tuple), "a list of names"),
     "WAIT_REPLICAS": (int, "a number of replicas, such as 1, or 0 for none"),
+    "INSTRUMENTED": ((bool, type(None)), "True, False or None"),
 }
 
 # Settings that a later version will have. Only the value with which they change nothing is allowed.

@@ -6,8 +6,11 @@ The only package that talks to Redis. It connects to any ``LOCATION`` and runs c
 
 import re
 from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
+import redis
+import redis.asyncio
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import (
     NoPermissionError,
@@ -17,7 +20,7 @@ from redis.exceptions import (
 )
 
 from sessions_redis import conf
-from sessions_redis.clients import pools, replicas
+from sessions_redis.clients import monitoring, pools, replicas
 from sessions_redis.clients.exchange import Request, exchange, is_refusal_of_replica, packed
 from sessions_redis.clients.failures import store_unavailable
 from sessions_redis.clients.outages import alogging_outages, logging_outages
@@ -97,42 +100,56 @@ def run_all(commands: Sequence[Command[Any]]) -> list[Any]:
 
 def _run_all(commands: Sequence[Command[Any]]) -> list[Any]:
     try:
-        replies = _replies(commands, [command.parts for command in commands])
-        if not _has_error(replies):  # as mostly, and the rest takes longer
-            return replies
-        for _ in range(MAX_RESENDS):
-            again = _places_to_resend(replies)
-            if not again:
-                break
-            missed = [commands[place] for place in again]
-            sources = [command.with_source for command in missed]
-            _put_in_place(replies, again, _replies(missed, sources))
-        return [_answer(reply, command) for reply, command in zip(replies, commands, strict=True)]
+        if commands and monitoring.is_watched(redis.Redis):
+            pool = pools.current().leases_for(commands).pool
+            return monitoring.show(commands, pool, partial(_answers, commands))
+        return _answers(commands)
     except RedisError as error:
         raise store_unavailable(conf.current(), without_credentials(error)) from without_tracebacks(
             error
         )
+
+
+def _answers(commands: Sequence[Command[Any]]) -> list[Any]:
+    replies = _replies(commands, [command.parts for command in commands])
+    if not _has_error(replies):  # as mostly, and the rest takes longer
+        return replies
+    for _ in range(MAX_RESENDS):
+        again = _places_to_resend(replies)
+        if not again:
+            break
+        missed = [commands[place] for place in again]
+        sources = [command.with_source for command in missed]
+        _put_in_place(replies, again, _replies(missed, sources))
+    return [_answer(reply, command) for reply, command in zip(replies, commands, strict=True)]
 
 
 @alogging_outages
 async def arun_all(commands: Sequence[Command[Any]]) -> list[Any]:
     """As `run_all`, on the connections of the running event loop."""
     try:
-        replies = await _areplies(commands, [command.parts for command in commands])
-        if not _has_error(replies):  # as mostly, and the rest takes longer
-            return replies
-        for _ in range(MAX_RESENDS):
-            again = _places_to_resend(replies)
-            if not again:
-                break
-            missed = [commands[place] for place in again]
-            sources = [command.with_source for command in missed]
-            _put_in_place(replies, again, await _areplies(missed, sources))
-        return [_answer(reply, command) for reply, command in zip(replies, commands, strict=True)]
+        if commands and monitoring.is_watched(redis.asyncio.Redis):
+            pool = (await pools.current().pipeline_for(commands)).leases.pool
+            return await monitoring.ashow(commands, pool, partial(_aanswers, commands))
+        return await _aanswers(commands)
     except RedisError as error:
         raise store_unavailable(conf.current(), without_credentials(error)) from without_tracebacks(
             error
         )
+
+
+async def _aanswers(commands: Sequence[Command[Any]]) -> list[Any]:
+    replies = await _areplies(commands, [command.parts for command in commands])
+    if not _has_error(replies):  # as mostly, and the rest takes longer
+        return replies
+    for _ in range(MAX_RESENDS):
+        again = _places_to_resend(replies)
+        if not again:
+            break
+        missed = [commands[place] for place in again]
+        sources = [command.with_source for command in missed]
+        _put_in_place(replies, again, await _areplies(missed, sources))
+    return [_answer(reply, command) for reply, command in zip(replies, commands, strict=True)]
 
 
 def _has_error(replies: Sequence[Any]) -> bool:
@@ -193,9 +210,8 @@ async def _areplies(commands: Sequence[Command[Any]], requests: list[Request]) -
     pipeline, wait = await ours.pipeline_for(commands), None
     if ours.conf.wait_replicas:
         wait = replicas.wait_after(commands, ours.conf, pipeline.leases.pool)
-    if (
-        wait
-    ):  # Two requests do not share an exchange with those of other tasks, which need not wait.
+    if wait:
+        # Two requests have an exchange of their own, so no other task waits for replicas.
         requests, reads = [*requests, wait.command.parts], [*reads, wait.command.read]
     try:
         answers = await pipeline.ask(requests, reads)

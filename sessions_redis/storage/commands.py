@@ -5,7 +5,7 @@ A command takes one round trip. A command that writes is one atomic step on the 
 sets the time to live of each key that it writes. Nothing here does I/O: `clients` runs commands.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -26,6 +26,19 @@ MAX_TTL = 300 * 365 * 86400
 
 # No server has been running since before 2001. Milliseconds since 1970.
 EARLIEST = 10**12
+
+# The commands with a single key that the engine sends, and the key's place among the words.
+KEY_PLACES = {
+    "HEXISTS": 1,
+    "HGETALL": 1,
+    "HMGET": 1,
+    "MEMORY": 2,
+    "PTTL": 1,
+    "ZRANDMEMBER": 1,
+    "ZRANGEBYSCORE": 1,
+    "ZREVRANGEBYSCORE": 1,
+    "ZSCAN": 1,
+}
 
 # PTTL returns -2 if a key does not exist, -1 if it never expires.
 GONE = -2
@@ -58,6 +71,20 @@ class Command(NamedTuple, Generic[T]):  # made with each request: a dataclass ta
     def with_source(self) -> tuple[Argument, ...]:
         """The words to send if the server may not know the script."""
         return self.parts if self.source is None else ("EVAL", self.source, *self.parts[2:])
+
+    @property
+    def name(self) -> str:
+        """The command's name, for people. That of a script follows, as in ``EVALSHA save``."""
+        name = str(self.parts[0])
+        return name if self.source is None else f"{name} {scripts.NAMES[str(self.parts[1])]}"
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """The keys that the command declares."""
+        if self.source is not None:
+            return [str(key) for key in self.parts[3 : 3 + int(self.parts[2])]]
+        place = KEY_PLACES.get(str(self.parts[0]))
+        return [] if place is None else [str(self.parts[place])]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,17 @@ class Script:
     sha: str
 
 
+# The names of the scripts, for people, by their SHA-1.
+NAMES: dict[str, str] = {}
+
+
 def _script(*names: str) -> Script:
     folder = files(__name__)
     text = "\n".join((folder / f"{name}.lua").read_text("utf-8") for name in names)
     # EVALSHA's name for a script is the SHA-1 of its text; nothing is kept secret by it.
-    return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+    script = Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+    NAMES[script.sha] = names[-1]
+    return script
 
 
 _WRITING = ("margins", "calls", "list", "write")
