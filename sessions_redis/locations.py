@@ -74,6 +74,11 @@ def _split_url(location: str) -> SplitResult:
     return urlsplit(services.with_one_host(location))
 
 
+def options(location: str) -> set[str]:
+    """The names of the options behind the ``?`` of a valid ``location``."""
+    return {name for name, _ in parse_qsl(location.partition("?")[2], keep_blank_values=True)}
+
+
 def problem(location: str) -> tuple[str, str] | None:
     """The mistake in ``location`` and its remedy, as text. ``None`` if ``location`` is valid."""
     scheme, separator, rest = location.partition("://")

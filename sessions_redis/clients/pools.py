@@ -34,6 +34,7 @@ from sessions_redis.clients.garbage import asign_in, sign_in
 from sessions_redis.clients.leases import AsyncLeases, Leases
 from sessions_redis.clients.masters import AsyncServicePool, ServicePool
 from sessions_redis.clients.names import named
+from sessions_redis.clients.options import require_allowed
 from sessions_redis.clients.pipelines import Pipeline
 from sessions_redis.clients.reports import without_tracebacks
 from sessions_redis.conf import Conf
@@ -194,6 +195,7 @@ _UNNAMED = (
 
 def _pool_at(settings: Conf, names: _RedisPyNames, socket: Any, *, repeats: bool) -> Any:
     url = settings.location if socket is None else f"unix://{quote(str(socket))}"
+    require_allowed(locations.options(url) | (settings.options or {}).keys())
     kind = names.service_pool if services.is_service(url) else names.pool
     pool = kind.from_url(url, **_options(settings, names, repeats=repeats))
     pool.connection_kwargs.update(named(pool.connection_kwargs))
