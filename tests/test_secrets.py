@@ -14,6 +14,7 @@ from django.http import HttpResponse
 from django.test import RequestFactory
 from django.views.debug import ExceptionReporter
 from redis.backoff import NoBackoff
+from redis.credentials import UsernamePasswordCredentialProvider
 from redis.retry import Retry
 
 from sessions_redis import conf, registry
@@ -268,6 +269,10 @@ LOCATIONS = {
     "OPTIONS": lambda port: {
         "LOCATION": f"redis://127.0.0.1:{port}/0",
         "OPTIONS": {"username": USER_NAME, "password": PASSWORD},
+    },
+    "credential provider": lambda port: {
+        "LOCATION": f"redis://127.0.0.1:{port}/0",
+        "OPTIONS": {"credential_provider": UsernamePasswordCredentialProvider(USER_NAME, PASSWORD)},
     },
 }
 
