@@ -71,12 +71,16 @@ class Proxy:
     ``losing``: words. The reply to a request that contains one of them is lost: the server runs the
     command, and the connection is closed before the client receives the reply. The first ``spared``
     of these replies are not lost.
+
+    ``at``: the address where it listens. By default, a port that the system chooses.
     """
 
-    def __init__(self, port: int, last: float = inf) -> None:
+    def __init__(
+        self, port: int, last: float = inf, *, at: tuple[str, int] = ("127.0.0.1", 0)
+    ) -> None:
         self._target = ("127.0.0.1", port)
         self._last = last
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(at)
         self._sockets: list[socket.socket] = [self._listener]
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()

@@ -163,9 +163,19 @@ class Replicated:
         It goes on as a master for about ten seconds. Then the Sentinels make it a replica.
         """
         former = self.master
-        self.sentinels[0].ask("FAILOVER", SERVICE)
+        wait_until(self._begins_failover, "the Sentinel accepts the command", FAILOVER_DEADLINE)
         self.wait_for_failover(former)
         return former
+
+    def _begins_failover(self) -> bool:
+        try:
+            self.sentinels[0].ask("FAILOVER", SERVICE)
+        except redis.ResponseError as error:
+            # On a busy machine, the Sentinel may not have heard from the replicas for a while.
+            if "NOGOODSLAVE" not in str(error):
+                raise
+            return False
+        return True
 
     def stop(self) -> None:
         for sentinel in self.sentinels:

@@ -17,9 +17,15 @@ from sessions_redis.storage import commands
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import Keyspace
 from tests.certificates import Certificates
+from tests.proxy import Proxy
 from tests.replicated import SERVICE, Replicated
 from tests.servers import free_port, required, unavailable, wait_until
 from tests.test_clients import execute  # noqa: F401 - fixture
+from tests.test_round_trips import (  # noqa: F401 - tests
+    exercise,
+    test_async_round_trips,
+    test_round_trips,
+)
 
 TTL = 60
 
@@ -114,6 +120,19 @@ def test_a_sentinel_that_says_nothing(execute, redis_at, replicated, silent, key
     hosts = f"127.0.0.1:{silent},{replicated.hosts}"
     redis_at(f"redis+sentinel://{hosts}/{SERVICE}/0", sentinel_kwargs={"socket_timeout": 0.1})
     assert create(execute, keyspace) is True
+
+
+@pytest.fixture
+def proxy(redis_at, replicated):
+    """
+    Counts what reaches the master from this process, and not from the Sentinels: it listens at the
+    same port of another address, to which redis-py's option force_master_ip leads.
+    """
+    port = replicated.master.port
+    with Proxy(port, at=("127.0.0.2", port)) as proxy:
+        redis_at(replicated.url, force_master_ip="127.0.0.2")
+        exercise(SessionStore())
+        yield proxy
 
 
 # Why there is no master

@@ -291,6 +291,83 @@ def log_in(user: str, times: int) -> None:  # pragma: no cover - it may be kille
         print(session.session_key, flush=True)
 
 
+# How many writes the jobs below do before they report, and after they were told to stop.
+SOME_WRITES = 20
+
+
+class Progress:
+    """The writes that Redis acknowledged. Files in ``folder`` report to the test and back."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        from pathlib import Path
+
+        self.begun, self.over = Path(folder, f"{name}-begun"), Path(folder, "over")
+        self.acknowledged: list[int] = []
+        self.failed = self.after = 0
+
+    def goes_on(self) -> bool:
+        """Whether to write again. After the end, some more writes have to succeed in a row."""
+        if len(self.acknowledged) == SOME_WRITES:
+            self.begun.touch()
+        return self.after < SOME_WRITES
+
+    def wrote(self, number: int) -> None:
+        self.acknowledged.append(number)
+        self.after += self.over.exists()
+
+    def failure(self) -> None:
+        self.failed += 1
+        self.after = 0
+
+
+@job
+def write_through_failover(session_key: str, folder: str, name: str) -> dict[str, Any]:
+    """Set one more entry in each request, until the test is over."""
+    import time
+
+    from sessions_redis.engine import SessionStore
+    from sessions_redis.exceptions import SessionStoreUnavailable
+
+    progress, number = Progress(folder, name), 0
+    while progress.goes_on():
+        number += 1
+        try:
+            session = SessionStore(session_key)
+            session[f"write-{number}"] = number
+            session.save()
+            progress.wrote(number)
+        except SessionStoreUnavailable:
+            progress.failure()
+            time.sleep(0.02)
+    return {"acknowledged": progress.acknowledged, "failed": progress.failed}
+
+
+@job
+def awrite_through_failover(session_key: str, folder: str, name: str) -> dict[str, Any]:
+    """As `write_through_failover`, in an event loop."""
+    import asyncio
+
+    from sessions_redis.engine import SessionStore
+    from sessions_redis.exceptions import SessionStoreUnavailable
+
+    async def write() -> None:
+        number = 0
+        while progress.goes_on():
+            number += 1
+            try:
+                session = SessionStore(session_key)
+                await session.aset(f"write-{number}", number)
+                await session.asave()
+                progress.wrote(number)
+            except SessionStoreUnavailable:
+                progress.failure()
+                await asyncio.sleep(0.02)
+
+    progress = Progress(folder, name)
+    asyncio.run(write())
+    return {"acknowledged": progress.acknowledged, "failed": progress.failed}
+
+
 @job
 def churn(seed: int) -> None:  # pragma: no cover - it is killed, and coverage with it
     """Do all operations that write, in random order, until killed."""
