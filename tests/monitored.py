@@ -1,11 +1,20 @@
 """What OpenTelemetry saw of Redis, for tests."""
 
+import socket
 from contextlib import contextmanager
 
 from opentelemetry.instrumentation.redis import RedisInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+
+@contextmanager
+def nowhere():
+    """The address of a port where no server can start meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
 
 
 class Spans:
