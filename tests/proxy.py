@@ -183,6 +183,7 @@ class Relay:
 
     ``pass_reply(socket, bytes)``: called with the client's socket and the server's bytes in place
     of sending them. ``requests``: the bytes from clients. With ``tls``, clients connect over TLS.
+    While it ``hangs``, it accepts connections and passes nothing on, as a stopped server does.
     """
 
     def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
@@ -199,6 +200,7 @@ class Relay:
         self.open: set[socket.socket] = set()
         self.requests: list[bytes] = []
         self.connections = 0
+        self.hangs = False
         self.pass_reply: Callable[[socket.socket, bytes], None] = lambda client, reply: (
             client.sendall(reply)
         )
@@ -249,6 +251,9 @@ class Relay:
 
     def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
         while not self._ends.is_set() and client not in self._to_reset:
+            if self.hangs:
+                time.sleep(TICK)
+                continue
             for source in select.select([client, server], [], [], TICK)[0]:
                 if client in self._silent:
                     self._ends.wait()

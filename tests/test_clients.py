@@ -778,7 +778,7 @@ def one_connection(redis_at, server, prefix, raw):
 
 def answer_others(leases, *, answers):
     """Simulate other connections, over which the server does answer now, or does not."""
-    leases._last_answer = time.monotonic() + (60 if answers else -60)
+    leases.circuit.last_answer = time.monotonic() + (60 if answers else -60)
 
 
 @pytest.mark.parametrize(("answers", "told"), [(True, IN_USE), (False, NO_ANSWER)])

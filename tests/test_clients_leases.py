@@ -197,7 +197,7 @@ def test_the_wait_is_bounded(pooled, answers, error):
             kept.take()
         waits.append(time.monotonic() - began)
 
-    kept._last_answer = time.monotonic() + WAIT if answers else time.monotonic() - 0.1
+    kept.circuit.last_answer = time.monotonic() + WAIT if answers else time.monotonic() - 0.1
     with ThreadPoolExecutor(4) as threads:
         for future in [threads.submit(ask) for _ in range(4)]:
             future.result(WAIT)

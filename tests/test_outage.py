@@ -10,7 +10,7 @@ from django.test import AsyncRequestFactory, RequestFactory
 
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
-from tests.servers import Server
+from tests.servers import Server, wait_until
 
 VISITORS = 20
 
@@ -56,8 +56,16 @@ def outage(request, settings, mortal):
                 mortal.start()
             else:
                 mortal.process.send_signal(signal.SIGCONT)
+                wait_until(answers, "the site notices that Redis is back")
 
     return Outage()
+
+
+def answers():
+    try:
+        return SessionStore().exists("connects" * 4) is False
+    except SessionStoreUnavailable:
+        return False
 
 
 def visit(session_key, view):

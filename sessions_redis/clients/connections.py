@@ -16,6 +16,7 @@ import socket
 import struct
 from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from time import monotonic
 from typing import Any
@@ -25,6 +26,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from sessions_redis.clients.circuit import Circuit
 from sessions_redis.clients.directories import owner_of_server
 from sessions_redis.clients.garbage import UNREADABLE
 
@@ -68,9 +70,11 @@ class _Checked:
     """
     The common part of synchronous and asynchronous connections.
 
-    ``used``: when the last data came over the connection, in seconds of `monotonic`.
+    ``used``: when the last data came over the connection, in seconds of `monotonic`. ``circuit``:
+    it learns whether the server answers new connections, and refuses them while it is open.
     """
 
+    circuit: Circuit
     used: float
     _parser: Any
     _fileno: int
@@ -78,6 +82,10 @@ class _Checked:
     _opened_by: int | None = None  # the ID of the process that connected
     _must_be_own = False
     _issued: int | None = None  # how many tokens had been issued when this connection signed in
+
+    def __init__(self, *args: Any, circuit: Circuit | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.circuit = circuit or Circuit()
 
     @abstractmethod
     def is_usable(self) -> bool:
@@ -135,13 +143,21 @@ class Checked(_Checked):
         super().connect()  # type: ignore[misc]  # redis-py's
 
     def _connect(self) -> Any:
-        opened = super()._connect()  # type: ignore[misc]  # redis-py's
+        with self.circuit.connecting(self, TimeoutError):
+            opened = super()._connect()  # type: ignore[misc]  # redis-py's
         if foreign := self._foreign_server_error(opened):
             opened.close()
             raise foreign
         self._opened(opened)
         self._decrypted = getattr(opened, "pending", None)  # only a TLS socket has it
         return opened
+
+    def on_connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        with self.circuit.connecting(self, RedisTimeoutError):
+            super().on_connect_check_health(*args, **kwargs)  # type: ignore[misc]  # redis-py's
+            # redis-py may have signed in without waiting for a reply.
+            if self.circuit.is_suspected:
+                _ping(self)
 
     def is_usable(self) -> bool:
         return self._sock is not None and not (self._has_read_ahead() or self._poll(0))
@@ -175,7 +191,8 @@ class AsyncChecked(_Checked):
         await super().connect()  # type: ignore[misc]  # redis-py's
 
     async def _connect(self) -> None:
-        await super()._connect()  # type: ignore[misc]  # redis-py's
+        with self.circuit.connecting(self, TimeoutError):
+            await super()._connect()  # type: ignore[misc]  # redis-py's
         self._opened(self._writer.get_extra_info("socket"))
         self._is_closing = self._writer.transport.is_closing
         self._by_hiredis = hasattr(self._parser, "_reader")
@@ -186,6 +203,12 @@ class AsyncChecked(_Checked):
         if foreign := self._foreign_server_error(self._writer.get_extra_info("socket")):
             self._abort()
             raise foreign
+
+    async def on_connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        with self.circuit.connecting(self, RedisTimeoutError):
+            await super().on_connect_check_health(*args, **kwargs)  # type: ignore[misc]  # redis-py's
+            if self.circuit.is_suspected:
+                await _aping(self)
 
     async def disconnect(self, *args: Any, **kwargs: Any) -> None:
         self._abort()
@@ -289,24 +312,39 @@ async def amake_usable(connection: Any, *, pings: bool) -> None:
         raise SurplusError
 
 
+def _ping(connection: Any) -> None:
+    connection.send_command("PING", check_health=False)
+    # An error is an answer, too: this user may not PING.
+    with suppress(ResponseError):
+        connection.read_response()
+    connection.circuit.last_answer = monotonic()
+
+
+async def _aping(connection: Any) -> None:
+    await connection.send_command("PING", check_health=False)
+    with suppress(ResponseError):
+        await connection.read_response()
+    connection.circuit.last_answer = monotonic()
+
+
 def _answers(connection: Any) -> bool:
     try:
-        connection.send_command("PING")
-        connection.read_response()
-    except ResponseError:
-        pass  # the server answers, though this user may not PING
-    except (RedisConnectionError, RedisTimeoutError, *UNREADABLE, *LOST_CONNECTION):
+        _ping(connection)
+    except RedisTimeoutError:
+        connection.circuit.silent()
+        return False
+    except (RedisConnectionError, *UNREADABLE, *LOST_CONNECTION):
         return False
     return bool(connection.is_usable())
 
 
 async def _aanswers(connection: Any) -> bool:
     try:
-        await connection.send_command("PING")
-        await connection.read_response()
-    except ResponseError:
-        pass
-    except (RedisConnectionError, RedisTimeoutError, *UNREADABLE, *LOST_CONNECTION):
+        await _aping(connection)
+    except RedisTimeoutError:
+        connection.circuit.silent()
+        return False
+    except (RedisConnectionError, *UNREADABLE, *LOST_CONNECTION):
         return False
     return bool(connection.is_usable())
 

@@ -85,7 +85,8 @@ def exchange(leases: Leases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
     that becomes a replica keeps its connections, and a new connection reaches the new master.
 
     Raises redis-py's error if, after all retries, the server does not answer or answers with
-    garbage. The error has the note `NOT_SENT` if nothing was sent.
+    garbage. It does not retry while the circuit is open. The error has the note `NOT_SENT` if
+    nothing was sent.
     """
     is_replica = was_sent = False
 
@@ -104,6 +105,10 @@ def exchange(leases: Leases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
             raise SurplusError
         return parsed(replies, reads)
 
+    def failed(error: BaseException) -> None:
+        connection.disconnect()
+        leases.circuit.failed(error)
+
     def reply() -> Any:
         nonlocal is_replica
         try:
@@ -115,9 +120,7 @@ def exchange(leases: Leases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
     lease = leases.take()
     try:  # directly after take(): the handler of a signal may raise anywhere
         connection = lease.connection
-        replies: list[Any] = connection.retry.call_with_retry(
-            ask, lambda _: connection.disconnect()
-        )
+        replies: list[Any] = connection.retry.call_with_retry(ask, failed)
         leases.answered(lease)
         if is_replica:
             connection.disconnect()
@@ -162,6 +165,10 @@ async def aexchange(leases: AsyncLeases, sent: bytes, reads: Sequence[Read]) -> 
             raise SurplusError
         return parsed(replies, reads)
 
+    async def failed(error: BaseException) -> None:
+        await connection.disconnect(nowait=True)
+        leases.circuit.failed(error)
+
     async def reply() -> Any:
         nonlocal is_replica
         try:
@@ -173,9 +180,7 @@ async def aexchange(leases: AsyncLeases, sent: bytes, reads: Sequence[Read]) -> 
     lease = await leases.take()
     try:
         connection = lease.connection
-        replies: list[Any] = await connection.retry.call_with_retry(
-            ask, lambda _: connection.disconnect(nowait=True)
-        )
+        replies: list[Any] = await connection.retry.call_with_retry(ask, failed)
         leases.answered(lease)
         if is_replica:
             await connection.disconnect()

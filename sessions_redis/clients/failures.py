@@ -16,6 +16,7 @@ from redis.exceptions import (
 
 from sessions_redis import locations, services
 from sessions_redis.clients import tls
+from sessions_redis.clients.circuit import NoAnswerError
 from sessions_redis.clients.connections import SurplusError
 from sessions_redis.clients.credentials import CredentialsError
 from sessions_redis.clients.garbage import BY_HELLO, CLOSED, SIGNING_IN, GarbageError
@@ -68,9 +69,12 @@ def store_unavailable(settings: Conf, error: RedisError) -> SessionStoreUnavaila
         running=_OF_SERVICE if services.is_service(settings.location) else _OF_SERVER,
     )
     failed = SessionStoreUnavailable(f"Redis at {settings.shown_location} {said}")
-    was_sent = NOT_SENT not in getattr(error, "__notes__", ())
-    failed.may_have_been_done = was_sent and not isinstance(error, REFUSALS)
+    failed.may_have_been_done = not (_was_not_sent(error) or isinstance(error, REFUSALS))
     return failed
+
+
+def _was_not_sent(error: RedisError) -> bool:
+    return NOT_SENT in getattr(error, "__notes__", ())
 
 
 def _advice_on_credentials(settings: Conf, error: RedisError) -> str:
@@ -173,6 +177,12 @@ _EXPLANATIONS: tuple[tuple[Callable[[RedisError], bool], str], ...] = (
         "was not asked: all connections of this process are in use. "
         'Raise "max_connections" in SESSION_REDIS["OPTIONS"], or "timeout", the seconds that a '
         "command waits for a connection.",
+    ),
+    (
+        lambda error: isinstance(error, NoAnswerError) and _was_not_sent(error),
+        "does not answer: {what}. So this command was not sent. This process asks Redis several "
+        "times a second whether it answers again. Is it running, and is "
+        'SESSION_REDIS["LOCATION"] its address?',
     ),
     (
         lambda error: isinstance(error, SurplusError),

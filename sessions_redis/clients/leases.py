@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from sessions_redis.clients.circuit import Circuit, NoAnswerError
 from sessions_redis.clients.connections import lost_connection
 from sessions_redis.clients.reports import without_tracebacks
 
@@ -57,21 +58,29 @@ class _AnyLeases:
     The common part of synchronous and asynchronous leases.
 
     ``pings``: send a PING first on a connection that was idle. This is for requests that must not
-    be sent twice: they cannot find out by a failure that the connection is lost.
+    be sent twice: they cannot find out by a failure that the connection is lost. ``circuit``: while
+    it is open, nobody gets a connection or waits for one.
     """
 
-    def __init__(self, pool: Any, *, pings: bool = False) -> None:
+    def __init__(self, pool: Any, *, pings: bool = False, circuit: Circuit | None = None) -> None:
         self.pool = pool
         self.pings = pings
+        self.circuit = circuit or Circuit()
         self._idle: deque[Lease] = deque()  # its append and pop are atomic
         # Commands wait so many seconds for a connection. The pool of memory:// never waits.
         self._timeout: float | None = getattr(pool, "timeout", None)
         self._connections: int = min(pool.max_connections, MAX_CONNECTIONS)
-        self._last_answer = 0.0
 
     def answered(self, lease: Lease) -> None:
         """Record that the server has just answered over the connection of ``lease``."""
-        lease.connection.used = self._last_answer = monotonic()
+        lease.connection.used = self.circuit.last_answer = monotonic()
+
+    def _require_answers(self) -> None:
+        try:
+            self.circuit.require_answers()
+        except NoAnswerError as error:
+            error.add_note(NOT_SENT)
+            raise
 
     def _new(self, connection: Any) -> Lease:
         return Lease(connection, monotonic() + KEEP_SECONDS)
@@ -81,7 +90,7 @@ class _AnyLeases:
             "No connection available"
         )
         # If the server does not answer, more connections would not help.
-        if monotonic() - self._last_answer > ((self._timeout or 0) / 2 or 0.1):
+        if monotonic() - self.circuit.last_answer > ((self._timeout or 0) / 2 or 0.1):
             error = RedisTimeoutError(
                 f"all {self._connections} connections of this process wait for its replies"
             )
@@ -97,8 +106,8 @@ class Leases(_AnyLeases):
     exceed its time limit.
     """
 
-    def __init__(self, pool: Any, *, pings: bool = False) -> None:
-        super().__init__(pool, pings=pings)
+    def __init__(self, pool: Any, *, pings: bool = False, circuit: Circuit | None = None) -> None:
+        super().__init__(pool, pings=pings, circuit=circuit)
         self._lock = Lock()
         self._free = self._connections
         # One lock for each waiting thread. It is released when it is that thread's turn.
@@ -111,6 +120,8 @@ class Leases(_AnyLeases):
         If no connection becomes free within the pool's ``timeout``, this raises redis-py's
         ``TimeoutError`` if the server does not answer, else `NoFreeConnectionError`.
         """
+        if self.circuit.opened is not None:
+            self._require_answers()
         with self._lock:
             turn = None if self._free else Lock()
             if turn is None:
@@ -156,6 +167,8 @@ class Leases(_AnyLeases):
             return is_waiting
 
     def _idle_or_new(self) -> Lease:
+        if self.circuit.opened is not None:  # since this thread began to wait
+            self.circuit.require_answers()
         # Checking first is not enough: another thread may take the last connection in between.
         try:
             lease = self._idle.pop()
@@ -173,12 +186,14 @@ class AsyncLeases(_AnyLeases):
     Lends the connections of one pool to the tasks of one event loop: first come, first served.
     """
 
-    def __init__(self, pool: Any, *, pings: bool = False) -> None:
-        super().__init__(pool, pings=pings)
+    def __init__(self, pool: Any, *, pings: bool = False, circuit: Circuit | None = None) -> None:
+        super().__init__(pool, pings=pings, circuit=circuit)
         # redis-py's pool does not keep that order, so a waiting task could reach its time limit.
         self._free = asyncio.Semaphore(self._connections)
 
     async def take(self) -> Lease:
+        if self.circuit.opened is not None:
+            self._require_answers()
         try:
             async with asyncio.timeout(self._timeout if self._free.locked() else None):
                 await self._free.acquire()
@@ -195,6 +210,8 @@ class AsyncLeases(_AnyLeases):
         self._free.release()
 
     async def _idle_or_new(self) -> Lease:
+        if self.circuit.opened is not None:
+            self.circuit.require_answers()
         if self._idle:
             lease = self._idle.pop()
             if monotonic() < lease.until:

@@ -9,7 +9,7 @@ asynchronous generators, as ``asyncio.run`` and ``async_to_sync`` do at their en
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Sequence
-from functools import cache
+from functools import cache, partial
 from threading import TIMEOUT_MAX, Lock
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -28,6 +28,7 @@ from redis.retry import Retry
 
 from sessions_redis import conf, locations, services
 from sessions_redis.clients import tls
+from sessions_redis.clients.circuit import Circuit
 from sessions_redis.clients.connections import checked_class, in_memory_class
 from sessions_redis.clients.credentials import credentials_of
 from sessions_redis.clients.garbage import asign_in, sign_in
@@ -79,6 +80,11 @@ class Pools:
         self._of_process: dict[bool, Leases] = {}
         self._of_loop: dict[asyncio.AbstractEventLoop, dict[bool, Pipeline]] = {}
         self._lock = Lock()
+        # The others are within this process, or are started again when they have ended.
+        is_remote = settings.scheme not in ("memory", "embedded")
+        self.circuit = Circuit(
+            partial(build_pool, settings, SYNC, repeats=False) if is_remote else None
+        )
 
     def leases_for(self, commands: Sequence[Command[Any]]) -> Leases:
         repeats = self._may_be_resent(commands)
@@ -87,8 +93,9 @@ class Pools:
             with self._lock:
                 leases = self._of_process.get(repeats)
                 if leases is None:
-                    pool = build_pool(self.conf, SYNC, repeats=repeats)
-                    leases = self._of_process[repeats] = Leases(pool, pings=not repeats)
+                    pool = self._pool(SYNC, repeats=repeats)
+                    leases = Leases(pool, pings=not repeats, circuit=self.circuit)
+                    self._of_process[repeats] = leases
         return leases
 
     async def pipeline_for(self, commands: Sequence[Command[Any]]) -> Pipeline:
@@ -101,9 +108,9 @@ class Pools:
             await _until_shutdown(loop, self._closing(loop))
         pipeline = of_loop.get(repeats)
         if pipeline is None:
-            pool = build_pool(self.conf, ASYNC, repeats=repeats)
-            pipeline = Pipeline(AsyncLeases(pool, pings=not repeats))
-            of_loop[repeats] = pipeline
+            pool = self._pool(ASYNC, repeats=repeats)
+            leases = AsyncLeases(pool, pings=not repeats, circuit=self.circuit)
+            pipeline = of_loop[repeats] = Pipeline(leases)
         return pipeline
 
     def restart_embedded_server(self, commands: Sequence[Command[Any]]) -> bool:
@@ -119,8 +126,15 @@ class Pools:
 
     def close(self) -> None:
         """Close the process's connections. Event loops close theirs when they end."""
+        self.circuit.close()
         for leases in self._of_process.values():
             leases.pool.disconnect()
+
+    def _pool(self, names: _RedisPyNames, *, repeats: bool) -> Any:
+        pool = build_pool(self.conf, names, repeats=repeats)
+        if self.conf.scheme != "memory":
+            pool.connection_kwargs["circuit"] = self.circuit
+        return pool
 
     def _may_be_resent(self, commands: Sequence[Command[Any]]) -> bool:
         for command in commands:
