@@ -17,7 +17,7 @@ from sessions_redis import conf, logs, registry
 from sessions_redis.calls import Call, StoreSteps, twin
 from sessions_redis.clock import server_clock
 from sessions_redis.creation import CreatingStore, Predecessor
-from sessions_redis.exceptions import GONE, SessionGone
+from sessions_redis.exceptions import GONE, SessionGone, SessionStoreUnavailable
 from sessions_redis.keys import Key
 from sessions_redis.scope import Scope
 from sessions_redis.storage import commands
@@ -123,9 +123,9 @@ class SessionStore(CreatingStore):
             if (yield from self._created(new, predecessor or self._predecessor)):
                 self.modified = True
                 return
-        raise RuntimeError(
-            f"{CREATE_ATTEMPTS} new session keys in a row were taken. Is the system's source of "
-            "randomness broken?"
+        raise SessionStoreUnavailable(
+            f"{CREATE_ATTEMPTS} new session keys in a row were taken. Redis's replies were lost "
+            "each time, or the system's source of randomness is broken."
         )
 
     def create(self) -> None:

@@ -15,8 +15,10 @@ from django.contrib.sessions.backends.base import (
 from django.core.exceptions import ImproperlyConfigured
 
 from sessions_redis.engine import SessionStore
+from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage.commands import session_id
 from tests.contract import SECURITY_LOG, EngineContract
+from tests.proxy import Relay
 
 
 class TestOnTheServer(EngineContract):
@@ -232,11 +234,23 @@ def test_create_gives_up_on_keys_that_are_taken():
     first["secret"] = 1
     first.create()
     second = SameKeyStore()
-    with pytest.raises(RuntimeError, match="randomness"):
+    with pytest.raises(SessionStoreUnavailable, match="randomness"):
         second.create()
     assert second.session_key is None
     assert first["secret"] == 1
     first.delete()
+
+
+def test_create_gives_up_when_replies_are_lost_repeatedly(settings, session_redis, server):
+    """If the first reply to every creation is lost, each new key is taken. The site answers 503."""
+    with Relay(server.port) as relay:
+        settings.SESSION_REDIS = {**session_redis, "LOCATION": relay.url}
+        # The same creation is sent again, and answered 0.
+        relay.pass_reply = lambda client, reply: client.sendall(
+            b"lost\r\n" if reply == b":1\r\n" else reply
+        )
+        with pytest.raises(SessionStoreUnavailable, match="replies were lost"):
+            SessionStore().create()
 
 
 def test_an_unserialisable_value_writes_nothing(live):
