@@ -14,7 +14,7 @@ WHICH := -c 'import sys; print(sys.hexversion, sys.base_prefix)' 2>/dev/null
 HAVE := $(shell $(BIN)/python $(WHICH))
 WANT := $(if $(filter command environment,$(origin PYTHON)),$(shell $(PYTHON) $(WHICH)),$(HAVE))
 
-.PHONY: run test coverage lint bench
+.PHONY: run test coverage lint bench weather
 
 run: $(INSTALLED)
 	$(BIN)/python manage.py migrate --verbosity 0
@@ -43,6 +43,14 @@ lint: $(INSTALLED)
 # Compares engines, on REDIS_URL or on a server of its own: ARGS="--quick", ARGS="memory scale".
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# Bad weather for real sites: Redis restarts, hangs, fills up. ARGS="restart hang", ARGS="--help".
+weather: $(VENV)/.installed-weather
+	$(BIN)/python -m tests.weather $(ARGS)
+
+$(VENV)/.installed-weather: $(INSTALLED) tests/weather/requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement tests/weather/requirements.txt
+	touch $@
 
 $(VENV)/.installed-bench: $(INSTALLED) benchmarks/requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt

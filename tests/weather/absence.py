@@ -55,9 +55,9 @@ def crowded(place: Place) -> None:
     strangers = []
     place.disconnect_all()
     usual = place.admin.config_get("maxclients")["maxclients"]
-    place.admin.config_set("maxclients", 30)
+    place.admin.config_set("maxclients", 20)
     try:
-        while len(strangers) < 24:
+        while len(strangers) < 16:
             stranger = place.server.client()
             strangers.append(stranger.connection_pool.get_connection())
     finally:

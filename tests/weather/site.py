@@ -171,6 +171,12 @@ def configure(engine: str, url: str, prefix: str, database: str, views: str = "s
         SECRET_KEY="for the weather alone",
         ALLOWED_HOSTS=["*"],
         USE_TZ=True,
+        LOGGING={
+            "version": 1,
+            "disable_existing_loggers": False,
+            "handlers": {"console": {"class": "logging.StreamHandler"}},
+            "root": {"handlers": ["console"], "level": "WARNING"},
+        },
     )
     django.setup()
 
