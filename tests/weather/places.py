@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import redis
 
+from sessions_redis import locations
 from tests.proxy import Relay
 from tests.servers import Server, required, server_binary
 from tests.weather.visitors import Crowd
@@ -23,13 +25,17 @@ SHIFT = Path(__file__).with_name("shift.c")
 @dataclass
 class Place:
     """
-    ``admin``: a client that no weather disturbs, by a unix socket. ``relay``: what the sites
-    connect to in place of the server, if the weather is in the network.
+    ``admin``: a client that no weather disturbs. ``url``: where the sites find Redis. ``ports``:
+    those that the sites connect to. ``relay``: what they connect to in place of the server, if the
+    weather is in the network. ``watched``: the servers, if Sentinels watch them.
     """
 
     server: Server
     admin: redis.Redis
+    url: str
+    ports: set[int]
     relay: "Disturber"
+    watched: Any = None
     crowds: list[Crowd] = field(default_factory=list)
 
     @property
@@ -46,9 +52,11 @@ class Weather:
     """
     ``happens``: makes it, and returns when it is over. ``server``: arguments of the server.
     ``clock``: by how many seconds the server's clock is ahead. ``in_network``: whether the sites
-    reach the server through a relay. ``password``: that of the server.
+    reach the server through a relay. ``is_watched``: whether Sentinels watch the server and two
+    replicas. ``password``: that of the server.
 
-    ``signs_out``: sessions may be gone, as a whole. ``loses``: the last writes may be gone.
+    ``signs_out``: sessions may be gone, as a whole. ``loses``: the last writes may be gone, also
+    those that signed somebody in or out.
     ``unlists``: indexes may be gone. ``goes_on``: what visitors can do meanwhile as ever.
     """
 
@@ -57,6 +65,7 @@ class Weather:
     server: tuple[str, ...] = ()
     clock: int = 0
     in_network: bool = False
+    is_watched: bool = False
     password: str = ""
     signs_out: bool = False
     loses: bool = False
@@ -66,7 +75,16 @@ class Weather:
 
 @contextmanager
 def prepared(weather: Weather, folder: Path) -> Iterator[Place]:
-    """The place for a weather, with a server of its own that has an append-only file."""
+    """The place for a weather, with servers of its own that have append-only files."""
+    with _with_sentinels(folder) if weather.is_watched else _with_server(weather, folder) as place:
+        try:
+            yield place
+        finally:
+            place.admin.close()
+
+
+@contextmanager
+def _with_server(weather: Weather, folder: Path) -> Iterator[Place]:
     with tempfile.TemporaryDirectory() as short:  # a socket's path must be short
         path = f"{short}/socket"
         arguments = ["--appendonly", "yes", "--unixsocket", path, *weather.server]
@@ -77,10 +95,29 @@ def prepared(weather: Weather, folder: Path) -> Iterator[Place]:
         admin = redis.Redis(unix_socket_path=path, password=weather.password or None)
         try:
             with Disturber(server.port) as relay:
-                yield Place(server, admin, relay)
+                port = relay.port if weather.in_network else server.port
+                secret = f":{weather.password}@" if weather.password else ""
+                yield Place(server, admin, f"redis://{secret}127.0.0.1:{port}/0", {port}, relay)
         finally:
-            admin.close()
             server.stop()
+
+
+def has_sentinels() -> bool:
+    """Whether this version of the engine knows Sentinel."""
+    return "redis+sentinel" in locations.SCHEMES
+
+
+@contextmanager
+def _with_sentinels(folder: Path) -> Iterator[Place]:
+    from tests.replicated import Replicated
+
+    watched = Replicated(folder, "--appendonly", "yes", down_after=1000)
+    try:
+        server, ports = watched.master, {one.port for one in watched.servers}
+        with Disturber(server.port) as relay:
+            yield Place(server, server.client(), watched.url, ports, relay, watched)
+    finally:
+        watched.stop()
 
 
 class Disturber(Relay):

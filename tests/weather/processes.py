@@ -1,5 +1,6 @@
 """What the processes of a site keep open: threads, and connections to Redis. On Linux."""
 
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,10 +22,10 @@ def threads(process: int) -> int:
     return sum(len(list((PROC / str(one) / "task").iterdir())) for one in family(process))
 
 
-def connections(process: int, port: int) -> int:
-    """The family's sockets that lead, or led, to that port of this machine."""
+def connections(process: int, ports: Collection[int]) -> int:
+    """The family's sockets that lead, or led, to one of those ports."""
     own = set().union(*map(_sockets, family(process)))
-    return len(own & _sockets_to(port))
+    return len(own & _sockets_to(ports))
 
 
 def _sockets(process: int) -> set[str]:
@@ -37,7 +38,7 @@ def _sockets(process: int) -> set[str]:
     return found
 
 
-def _sockets_to(port: int) -> set[str]:
+def _sockets_to(ports: Collection[int]) -> set[str]:
     # Columns: number, local address, remote address (0100007F:1F90), state, ..., inode at 9.
     rows = [line.split() for line in (PROC / "net" / "tcp").read_text().splitlines()[1:]]
-    return {row[9] for row in rows if int(row[2].partition(":")[2], 16) == port}
+    return {row[9] for row in rows if int(row[2].partition(":")[2], 16) in ports}

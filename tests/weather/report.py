@@ -55,7 +55,7 @@ class Row:
 
     def broken_promises(self) -> Iterator[str]:
         found, weather, statuses = self.findings, self.weather, self._statuses()
-        if found.after < self.before and not weather.signs_out:
+        if found.after < self.before and not (weather.signs_out or weather.loses):
             yield f"{self.before - found.after} users were signed out"
         if found.lost and not weather.loses:
             yield f"{found.lost} acknowledged writes are lost"

@@ -66,7 +66,7 @@ KINDS = {
 @dataclass(frozen=True)
 class Site:
     """
-    A running site. ``prefix``: that of its keys in Redis. ``redis_port``: where it looks for Redis.
+    A running site. ``prefix``: that of its keys in Redis. ``redis_ports``: where it finds Redis.
     """
 
     name: str
@@ -74,19 +74,19 @@ class Site:
     port: int
     process: int
     prefix: str
-    redis_port: int
+    redis_ports: frozenset[int]
     at_a_time: int
 
     def threads(self) -> int:
         return processes.threads(self.process)
 
     def connections(self) -> int:
-        return processes.connections(self.process, self.redis_port)
+        return processes.connections(self.process, self.redis_ports)
 
 
 @contextmanager
 def served(
-    name: str, engine: str, url: str, redis_port: int, folder: Path, database: Path
+    name: str, engine: str, url: str, redis_ports: set[int], folder: Path, database: Path
 ) -> Iterator[Site]:
     """The site, when it listens. Its log is in ``folder``, and so is its copy of ``database``."""
     kind, port, label = KINDS[name], free_port(), f"{name}-{engine}"
@@ -106,7 +106,7 @@ def served(
             lambda: process.poll() is not None or not is_free(port), f"{label} listens", DEADLINE
         )
         assert process.poll() is None, f"{label} ended: {(folder / f'{label}.log').read_text()}"
-        yield Site(label, engine, port, process.pid, label, redis_port, kind.at_a_time)
+        yield Site(label, engine, port, process.pid, label, frozenset(redis_ports), kind.at_a_time)
     finally:
         process.terminate()
         try:
