@@ -9,14 +9,15 @@ from tests.weather.places import Weather
 from tests.weather.visitors import Answer
 
 HEADINGS = (
-    *("weather", "site", "signed in", "200", "400", "503", "500", "other", "longest", "lost"),
-    *("twice", "back", "no TTL", "half", "recovery", "connections", "threads"),
+    *("weather", "site", "signed in", "200", "400", "503", "500", "other", "meanwhile"),
+    *("longest", "lost", "twice", "back", "no TTL", "half", "recovery", "connections", "threads"),
 )
 
 
 @dataclass(frozen=True)
 class Row:
     """
+    ``answers_meanwhile``: those to requests that were sent and answered during the weather.
     ``recovery``: seconds after the weather until the last failure, or ``None`` if failures did not
     stop. ``connections`` and ``threads``: before and after.
     """
@@ -41,6 +42,7 @@ class Row:
             self.site,
             f"{self.before} → {found.after}",
             *(str(statuses[status]) for status in (200, 400, 503, 500, None)),
+            str(len(self.answers_meanwhile)),
             f"{max(one.received - one.sent for one in self.answers):.1f} s",
             *map(str, (found.lost, found.twice, found.back, found.forever)),
             halves,
