@@ -1,5 +1,6 @@
 """``compose.yaml`` and ``Dockerfile``. They are read as text: the tests need no containers."""
 
+import json
 import re
 from pathlib import Path
 from textwrap import dedent
@@ -59,3 +60,12 @@ def test_the_image_has_what_is_there():
     ]
     assert {"manage.py", "sessions_redis", "config", "userapi"} <= {*copied}
     assert [path for path in copied if not Path(ROOT, path).exists()] == []
+
+
+def test_the_image_starts_gunicorn_as_documented():
+    """Its command has the options of the docs, and more for a container."""
+    (documented,) = re.findall(
+        "`(gunicorn .* --preload config.wsgi)`", text_of("docs/deployment.md")
+    )
+    command = json.loads(DOCKERFILE.rpartition("CMD ")[2].replace("\\\n", ""))
+    assert [word for word in command if word in documented.split()] == documented.split()

@@ -100,9 +100,9 @@ def test_settings_can_be_used(page, monkeypatch):
 
 
 class Environment:
-    """``os``, in settings that take a password from the environment."""
+    """``os``, in settings that take a password or a URL from the environment."""
 
-    environ = {"REDIS_PASSWORD": "countess"}  # noqa: RUF012
+    environ = {"REDIS_PASSWORD": "countess", "REDIS_URL": "rediss://host:6379/0"}  # noqa: RUF012
 
 
 @every_page
