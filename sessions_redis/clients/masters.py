@@ -58,12 +58,16 @@ class _OfMaster:
 
     def is_usable(self) -> bool:
         """``False`` also if the connection leads to a former master."""
-        is_current = (self.host, self.port) == self.connection_pool.master_address
-        return is_current and bool(super().is_usable())  # type: ignore[misc]  # of Checked
+        return self._leads_to_master() and bool(super().is_usable())  # type: ignore[misc]  # of Checked
+
+    def _leads_to_master(self) -> bool:
+        """Whether this process takes the server of this connection for the master."""
+        return bool((self.host, self.port) == self.connection_pool.master_address)
 
     def _note(self, error: ResponseError) -> None:
         """After a refusal to write, use no connection again, and ask another Sentinel first."""
-        if is_refusal_of_replica(error):
+        # Another connection to this server may have been refused before, and noted it.
+        if is_refusal_of_replica(error) and self._leads_to_master():
             self.connection_pool.master_address = None
             self.connection_pool.sentinel_manager.distrust_first()
 
