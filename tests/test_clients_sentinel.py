@@ -419,9 +419,12 @@ def always_asks(monkeypatch):
 def test_the_former_master_still_accepts_writes(both, redis_at, changing, keyspace, always_asks):
     """
     After a failover on command, the former master accepts writes for seconds, which are lost. The
-    engine asks the Sentinels again before that.
+    engine asks the Sentinels again before that, and needs no further rights for it.
     """
-    redis_at(changing.url)
+    for sentinel in changing.sentinels:
+        with sentinel.client() as client:
+            client.execute_command("ACL", "SETUSER", "site", "on", ">s3cret", "-@all", *RIGHTS)
+    redis_at(changing.url, sentinel_kwargs={"username": "site", "password": "s3cret"})
     for world, run in both.items():
         assert create(run, keyspace, world) is True
     changing.fail_over()
