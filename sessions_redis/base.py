@@ -36,7 +36,7 @@ class StoreBase(SessionBase):
     _last_loaded: Known | None = None
 
     # The prefix of the tenant in which this store was first used, if `KEY_PREFIX` is a function.
-    _tenant: str | None = None
+    _kept_prefix: str | None = None
 
     # The key that `_id` was last asked for, with its ID, which takes time to compute.
     _last_key: Key | None = None
@@ -73,8 +73,11 @@ class StoreBase(SessionBase):
     def _get_session(self, no_load: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         self.accessed = True
         if not hasattr(self, "_entries"):
-            before, load = self._last_loaded, self._is_to_load(no_load=no_load)
-            self._keep(self.load() if load else {}, before)
+            before = self._last_loaded
+            if self.session_key is None or no_load:
+                self._keep(self._no_entries(no_load=no_load), before)
+            else:
+                self._keep(self.load(), before)
         return self._entries
 
     async def _aget_session(self, no_load: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
@@ -87,18 +90,18 @@ class StoreBase(SessionBase):
 
     def _loaded(self, *, no_load: bool = False) -> StoreSteps[dict[Any, Any]]:
         if not hasattr(self, "_entries"):
-            before, load = self._last_loaded, self._is_to_load(no_load=no_load)
-            self._keep((yield Call("load")) if load else {}, before)
+            before = self._last_loaded
+            if self.session_key is None or no_load:
+                self._keep(self._no_entries(no_load=no_load), before)
+            else:
+                self._keep((yield Call("load")), before)
         return self._entries
 
-    def _is_to_load(self, *, no_load: bool) -> bool:
-        if no_load:
-            return False
-        if self.session_key is None:
-            # The session may be saved when the request has left its tenant.
+    def _no_entries(self, *, no_load: bool) -> dict[str, Any]:
+        if not no_load:
+            # By the time that the session is saved, the request may have left its tenant.
             conf.keep_tenant(self)
-            return False
-        return True
+        return {}
 
     def _keep(self, entries: Mapping[Any, Any], before: Known | None) -> None:
         """

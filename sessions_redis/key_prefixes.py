@@ -35,7 +35,7 @@ chosen: ContextVar[str | None] = ContextVar("chosen", default=None)
 class Store(Protocol):
     """A session store. It keeps the prefix of the tenant in which it was first used."""
 
-    _tenant: str | None
+    _kept_prefix: str | None
 
 
 class Tenants:
@@ -63,10 +63,10 @@ class Tenants:
 
     def of(self, store: Store) -> str:
         """The prefix that ``store`` keeps: that of the tenant in which it was first used."""
-        kept = store._tenant
+        kept = store._kept_prefix
         if kept is None:
             # If two tasks first use it at the same moment, both get the same.
-            kept = vars(store).setdefault("_tenant", self.current())
+            kept = vars(store).setdefault("_kept_prefix", self.current())
         return kept
 
     def _asked(self) -> Any:

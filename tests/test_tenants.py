@@ -20,9 +20,11 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client
 from django.urls import include, path
+from django.utils.deprecation import MiddlewareMixin
 
 from sessions_redis import checks, conf, registry, testing_leftovers, testing_runs
 from sessions_redis.clients import perform
@@ -794,6 +796,53 @@ def test_the_page_of_a_users_sessions(world, shop):
     one.post("/account/sessions/others/end/")
     assert two.get("/whoami").json()["user"] == ""
     assert other.get("/whoami").json()["user"] == "ada"
+
+
+class TenantMainMiddleware(MiddlewareMixin):
+    """As that of django-tenants: it notes the schema on the connection of the thread."""
+
+    def process_request(self, request):
+        connection.schema_name = request.get_host().partition(".")[0]
+
+
+@pytest.fixture
+def schemas(monkeypatch, settings, session_redis, prefix):
+    """The site uses the example for django-tenants."""
+    monkeypatch.setattr(connection, "schema_name", "public", raising=False)
+    main = ModuleType("django_tenants.middleware.main")
+    main.TenantMainMiddleware = TenantMainMiddleware
+    for name in ("django_tenants", "django_tenants.middleware"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, main.__name__, main)
+
+    module = ModuleType("shop.tenants")
+    code = blocks(DOCS, "python")[-1]
+    exec(code.replace('f"shop-', f'f"{prefix}:shop-'), vars(module))
+    monkeypatch.setitem(sys.modules, "shop", ModuleType("shop"))
+    monkeypatch.setitem(sys.modules, "shop.tenants", module)
+    settings.SESSION_REDIS = {**session_redis, "KEY_PREFIX": "shop.tenants.key_prefix"}
+    settings.ROOT_URLCONF = __name__
+    settings.ALLOWED_HOSTS = ["*"]
+    settings.MIDDLEWARE = [
+        "shop.tenants.TenantMiddleware",
+        "sessions_redis.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+    ]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("schemas")
+def test_the_example_for_django_tenants(world, raw, prefix):
+    """The middleware, and the threads and the event loop of views, have the same tenant."""
+    browsers = [Browser(world, f"{name}.example.com") for name in ("acme", "bravo", "acme")]
+    for visits in range(1, 7):
+        for browser in browsers:
+            page = "/whoami" if visits % 2 else "/awhoami"
+            assert browser.get(page).json()["visits"] == visits
+    ids = [session_id(browser.client.cookies["sessionid"].value) for browser in browsers]
+    for name, own in ("acme", {ids[0], ids[2]}), ("bravo", {ids[1]}), ("public", set()):
+        keys = raw.scan_iter(f"{prefix}:shop-{name}:{'[0-9a-f]' * 32}")
+        assert {key.decode()[-32:] for key in keys} == own
 
 
 # Commands, and choosing a tenant
