@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ class Conf:
         return Keyspace(self.key_prefix, self.index)
 
     def keyspace_of_tenant(self, tenant: str) -> Keyspace:
-        return Keyspace(tenant, self.index, tenant)
+        return _keyspace_of_tenant(tenant, self.index, tenant)
 
     @cached_property
     def directory(self) -> Path:
@@ -101,6 +101,9 @@ class Problem:
     def __str__(self) -> str:
         return f"{self.message} {self.hint}"
 
+
+# To make one takes longer than to find it here.
+_keyspace_of_tenant = lru_cache(maxsize=1024)(Keyspace)
 
 # The settings, the types that their values may have, and a description of each type for messages.
 _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {

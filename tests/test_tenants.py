@@ -448,6 +448,35 @@ def test_without_tenants(call, signals, settings, session_redis):
     assert signals == [None, None]
 
 
+CALLS = {
+    "count": [Selection(users=("1",), within=1e9)],
+    "latest": [],
+    "of_user": [1],
+    "by_time_left": [[0, 1e9]],
+    "find": [session_id(KEY)],
+    "find_many": [[session_id(KEY)]],
+    "starting_with": ["0" * 6],
+    "end": [session_id(KEY)],
+    "end_many": [[session_id(KEY)]],
+    "end_all_of": [1],
+    "trim": [],
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.usefixtures("people")
+def test_a_function_of_the_registry_asks_once(call, settings, session_redis, a, name):
+    asked = []
+
+    def asking():
+        asked.append(name)
+        return a
+
+    settings.SESSION_REDIS = {**session_redis, "KEY_PREFIX": asking}
+    call(registry, name, *CALLS[name])
+    assert asked == [name]
+
+
 STEPS = {
     "count": lambda: listing._count(Selection(users=("1", "2"), within=1e9)),
     "latest": lambda: listing._latest(0, 10, Selection()),
