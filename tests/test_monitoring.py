@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+from contextlib import suppress
 
 import pytest
 import redis
@@ -257,15 +258,18 @@ class Callable:
 
 
 @pytest.fixture
-def replace(monkeypatch):
+def replace():
     """``replace(tool, name)`` lets a tool replace a method. Returns the commands that it sees."""
 
-    def replace(tool, name="execute_command"):
-        seen = []
-        monkeypatch.setattr(redis.Redis, name, tool(getattr(redis.Redis, name), seen))
-        return seen
+    # Undone before the other fixtures end: their clients need redis-py's own method.
+    with pytest.MonkeyPatch.context() as monkeypatch:
 
-    return replace
+        def replace(tool, name="execute_command"):
+            seen = []
+            monkeypatch.setattr(redis.Redis, name, tool(getattr(redis.Redis, name), seen))
+            return seen
+
+        yield replace
 
 
 @pytest.mark.parametrize("tool", [wrapped, replaced, Callable])
@@ -274,6 +278,68 @@ def test_any_tool(replace, live, tool):
     seen = replace(tool)
     load(live)
     assert seen == ["HGETALL"]
+
+
+def never(method, seen):
+    """As in tests that put a mock in the method's place."""
+    return lambda self, *words, **options: seen.append(words[0])
+
+
+def twice(method, seen):
+    """It tries once more, even after a success."""
+
+    def execute_command(self, *words, **options):
+        seen.append(words[0])
+        with suppress(redis.RedisError):
+            method(self, *words, **options)
+        return method(self, *words, **options)
+
+    return execute_command
+
+
+def silently(method, seen):
+    """It returns nothing in place of an error."""
+
+    def execute_command(self, *words, **options):
+        seen.append(words[0])
+        with suppress(redis.RedisError):
+            method(self, *words, **options)
+
+    return execute_command
+
+
+@pytest.mark.parametrize("tool", [never, twice, silently])
+def test_a_tool_that_does_more_than_watching(replace, settings, live, tool):
+    """Commands are carried out once, and their errors are raised, whatever the tool does."""
+    seen = replace(tool)
+    assert live.increment("counter") == 1
+    assert live.increment("counter") == 2
+    assert seen == ["EVALSHA increment"] * 2
+    with nowhere() as address:
+        settings.SESSION_REDIS = {**settings.SESSION_REDIS, "LOCATION": f"redis://{address}/0"}
+        with pytest.raises(SessionStoreUnavailable, match="does not answer"):
+            load(live)
+
+
+async def anever(self, *words, **options):
+    """As in tests that put a mock in the method's place."""
+
+
+def test_an_asynchronous_method_that_does_nothing(monkeypatch, live):
+    """The same with the asynchronous client."""
+    monkeypatch.setattr(redis.asyncio.Redis, "execute_command", anever)
+    assert async_to_sync(live.aincrement)("counter") == 1
+
+
+def test_an_asynchronous_method_that_is_called_twice(monkeypatch, live):
+    """The same with the asynchronous client."""
+    method = redis.asyncio.Redis.execute_command
+
+    async def execute_command(self, *words, **options):
+        return [await method(self, *words, **options) for _ in range(2)]
+
+    monkeypatch.setattr(redis.asyncio.Redis, "execute_command", execute_command)
+    assert async_to_sync(live.aincrement)("counter") == 1
 
 
 def test_what_redis_py_does_is_not_a_tool(monkeypatch):

@@ -68,46 +68,65 @@ def _is_of_redis_py(method: Any) -> bool:
     return type(method) is FunctionType and method.__globals__["__name__"].startswith("redis.")
 
 
+class _Outcome:
+    """What became of an operation. It takes place once, whatever a tool does with the method."""
+
+    answers: list[Any] | None = None
+    error: RedisError | None = None
+
+    def is_open(self) -> bool:
+        return self.answers is None and self.error is None
+
+    def failed(self, error: RedisError) -> None:
+        self.error = without_tracebacks(without_credentials(error))  # tools keep its text
+
+    def get(self) -> list[Any]:
+        if self.error is not None:
+            raise self.error
+        return self.answers or []
+
+
 def show(commands: Commands, pool: Any, carry_out: Callable[[], list[Any]]) -> list[Any]:
     """
     Return the result of ``carry_out()``, which runs ``commands``, and show them to the tools.
 
     All of them are one operation for the tools. ``pool``: the connection pool that they go through.
+    ``carry_out()`` is called once, even if a tool calls the method twice, or not at all.
     """
-    answers: list[Any] = []
+    outcome = _Outcome()
 
     def call_back() -> int | None:
-        try:
-            answers.extend(carry_out())
-        except RedisError as error:
-            without_tracebacks(without_credentials(error))  # tools keep its text
-            raise
-        return _found(answers)
+        if outcome.is_open():
+            try:
+                outcome.answers = carry_out()
+            except RedisError as error:
+                outcome.failed(error)
+        return _found(outcome.get())
 
     client: Any = copy(_client(_Client, _Nowhere, _address(pool)))
     client.call_back = call_back
     client.execute_command(*words(commands))
-    return answers
+    return carry_out() if outcome.is_open() else outcome.get()
 
 
 async def ashow(
     commands: Commands, pool: Any, carry_out: Callable[[], Awaitable[list[Any]]]
 ) -> list[Any]:
     """As `show`, without blocking the running loop."""
-    answers: list[Any] = []
+    outcome = _Outcome()
 
     async def call_back() -> int | None:
-        try:
-            answers.extend(await carry_out())
-        except RedisError as error:
-            without_tracebacks(without_credentials(error))
-            raise
-        return _found(answers)
+        if outcome.is_open():
+            try:
+                outcome.answers = await carry_out()
+            except RedisError as error:
+                outcome.failed(error)
+        return _found(outcome.get())
 
     client: Any = copy(_client(_AsyncClient, _AsyncNowhere, _address(pool)))
     client.call_back = call_back
     await client.execute_command(*words(commands))
-    return answers
+    return await carry_out() if outcome.is_open() else outcome.get()
 
 
 def words(commands: Commands) -> tuple[str, ...]:
