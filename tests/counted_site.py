@@ -67,5 +67,4 @@ def main() -> None:
     print(json.dumps({"session_key": session_key, "counted": points(reader.get_metrics_data())}))
 
 
-if __name__ == "__main__":
-    main()
+main()
