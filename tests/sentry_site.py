@@ -1,23 +1,27 @@
 """
-A site that Sentry watches: ``python -m tests.sentry_site``. The environment has SESSION_REDIS.
+A site that Sentry watches: ``python -m tests.sentry_site <an address without a server>``.
 
-Sentry's changes to redis-py cannot be undone, so the site is a process of its own. It answers some
-requests, and prints what Sentry would have sent.
+The environment has its ``SESSION_REDIS``. Sentry's changes to redis-py cannot be undone, so the
+site is a process of its own. It answers some requests, the last one without Redis, and prints what
+Sentry would have sent.
 """
 
 import asyncio
 import json
 import os
+import sys
 import warnings
 from typing import Any
 
 import sentry_sdk
 from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.core.signals import setting_changed
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpResponse
 from django.test import RequestFactory
 from django.urls import path
+from sentry_sdk.integrations.logging import unignore_logger
 from sentry_sdk.transport import Transport
 
 VALUE = "a-value-2002"
@@ -48,8 +52,8 @@ urlpatterns = [path("", view), path("async", aview)]
 
 
 def visit(site: Any, cookie: str = "") -> str:
-    """Make a request, and return the cookie that came back."""
-    headers = {}
+    """Make a request, and return the cookie of the session."""
+    headers = {"Set-Cookie": cookie}
     environ = RequestFactory().get("/", HTTP_COOKIE=cookie).environ
     response = site(environ, lambda status, pairs: headers.update(pairs))
     response.close()
@@ -81,6 +85,7 @@ def main() -> None:
     sentry_sdk.init(
         "http://public@127.0.0.1:9/1", transport=Kept, traces_sample_rate=1.0, send_default_pii=True
     )
+    unignore_logger("django.request")
     settings.configure(
         ALLOWED_HOSTS=["*"],
         SECRET_KEY="for tests alone",
@@ -94,6 +99,10 @@ def main() -> None:
     cookie = visit(site)
     visit(site, cookie)
     asyncio.run(avisit(get_asgi_application(), cookie))
+    signing_in = settings.SESSION_REDIS["LOCATION"].partition("@")[0]
+    settings.SESSION_REDIS["LOCATION"] = f"{signing_in}@{sys.argv[1]}/0"
+    setting_changed.send(sender=None, setting="SESSION_REDIS", value=None, enter=True)
+    visit(site, cookie)
     sentry_sdk.flush()
     print(json.dumps({"cookie": cookie, "sent": sent}))
 
