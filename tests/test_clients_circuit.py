@@ -11,6 +11,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,11 @@ TASKS = 100
 # busy machine must not look like a server that hangs.
 LIMITS = {"socket_connect_timeout": 20.0, "socket_timeout": 0.3}
 PATIENCE = {"socket_timeout": 1.0}
+
+# Options so that redis-py sends nothing to sign in.
+NO_NAME = {"lib_name": None, "lib_version": None}
+if "driver_info" in signature(redis.connection.AbstractConnection).parameters:
+    NO_NAME = {"driver_info": None}
 
 NOT_TRIED = "has not answered for .* So this command was not sent"
 
@@ -152,6 +158,19 @@ def test_a_first_connection_gets_no_answer(execute, redis_at, relay, asks_once):
     wait_until(lambda: relay.connections == 3, "two for these requests, one to ask")
     assert fails(execute, words=NOT_TRIED).may_have_been_done is False
     assert relay.connections == 3
+
+
+def test_a_connection_that_does_not_sign_in(execute, redis_at, relay, asks_once):
+    """If redis-py sends nothing to sign in, the second connection gets a PING."""
+    redis_at(relay.url, protocol=2, **NO_NAME)
+    assert execute(echo("before")) == "before"
+    relay.silence_all()
+    assert execute(echo("after")) == "after"
+    assert sum(b"PING" in request for request in relay.requests) == 1
+    made, relay.hangs = relay.connections, True
+    fails(execute)
+    assert fails(execute, words=NOT_TRIED).may_have_been_done is False
+    wait_until(lambda: relay.connections == made + 2, "one for the first request, one to ask")
 
 
 def test_many_requests_find_out(together, redis_at, relay, asks_once):
@@ -285,8 +304,8 @@ def test_a_new_connection_that_is_lost(execute, redis_at, relay, monkeypatch):
             client.sendall(reply)
 
     relay.pass_reply = lose_first
-    if pools.redis.VERSION < (8,):  # its connections do not sign in again
-        fails(execute)
+    if "retry_socket_connect" not in signature(redis.Connection.connect_check_health).parameters:
+        fails(execute)  # before version 6.4, redis-py did not repeat signing in
     assert execute(echo("word")) == "word"
 
 

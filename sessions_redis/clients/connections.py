@@ -82,6 +82,7 @@ class _Checked:
     _opened_by: int | None = None  # the ID of the process that connected
     _must_be_own = False
     _issued: int | None = None  # how many tokens had been issued when this connection signed in
+    _has_asked = False  # whether redis-py sent a command to sign in
 
     def __init__(self, *args: Any, circuit: Circuit | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -109,6 +110,12 @@ class _Checked:
         issued: int = getattr(getattr(self, "credential_provider", None), "issued", 0)
         before, self._issued = self._issued, issued
         return before not in (None, issued)
+
+    def _must_ping(self) -> bool:
+        """Whether it is unknown, after signing in, if the server answers. Call this once."""
+        if self._has_asked:  # and redis-py has read the replies
+            self.circuit.last_answer = monotonic()
+        return self.circuit.is_suspected
 
     def _foreign_server_error(self, opened: Any) -> ForeignServerError | None:
         """The error to raise if only this user's server is allowed and another one answers."""
@@ -153,11 +160,15 @@ class Checked(_Checked):
         return opened
 
     def on_connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        self._has_asked = False
         with self.circuit.connecting(self, RedisTimeoutError):
             super().on_connect_check_health(*args, **kwargs)  # type: ignore[misc]  # redis-py's
-            # redis-py may have signed in without waiting for a reply.
-            if self.circuit.is_suspected:
+            if self._must_ping():
                 _ping(self)
+
+    def send_command(self, *args: Any, **kwargs: Any) -> None:
+        self._has_asked = True
+        super().send_command(*args, **kwargs)  # type: ignore[misc]  # redis-py's
 
     def is_usable(self) -> bool:
         return self._sock is not None and not (self._has_read_ahead() or self._poll(0))
@@ -205,10 +216,15 @@ class AsyncChecked(_Checked):
             raise foreign
 
     async def on_connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        self._has_asked = False
         with self.circuit.connecting(self, RedisTimeoutError):
             await super().on_connect_check_health(*args, **kwargs)  # type: ignore[misc]  # redis-py's
-            if self.circuit.is_suspected:
+            if self._must_ping():
                 await _aping(self)
+
+    async def send_command(self, *args: Any, **kwargs: Any) -> None:
+        self._has_asked = True
+        await super().send_command(*args, **kwargs)  # type: ignore[misc]  # redis-py's
 
     async def disconnect(self, *args: Any, **kwargs: Any) -> None:
         self._abort()
