@@ -38,9 +38,13 @@ LIMITS = {"socket_connect_timeout": 20.0, "socket_timeout": 0.3}
 PATIENCE = {"socket_timeout": 1.0}
 
 # Options so that redis-py sends nothing to sign in.
-NO_NAME = {"lib_name": None, "lib_version": None}
-if "driver_info" in signature(redis.connection.AbstractConnection).parameters:
-    NO_NAME = {"driver_info": None}
+HAS_DRIVER_INFO = "driver_info" in signature(redis.connection.AbstractConnection).parameters
+NO_NAME = dict.fromkeys(("driver_info",) if HAS_DRIVER_INFO else ("lib_name", "lib_version"))
+
+# Before version 6.4, redis-py did not sign in again on its own.
+SIGNS_IN_ONCE = (
+    "retry_socket_connect" not in signature(redis.Connection.connect_check_health).parameters
+)
 
 NOT_TRIED = "has not answered for .* So this command was not sent"
 
@@ -96,12 +100,6 @@ def execute(world, runner):
 def together(world, runner):
     """Runs many commands at the same time, and returns their answers or errors."""
 
-    def run(command):
-        try:
-            return clients.run(command)
-        except SessionStoreUnavailable as error:
-            return error
-
     async def arun_each():
         return await asyncio.gather(
             *(clients.arun(echo("word")) for _ in range(TASKS)), return_exceptions=True
@@ -111,7 +109,7 @@ def together(world, runner):
         if world != "sync":
             return runner.run(arun_each())
         with ThreadPoolExecutor(THREADS) as threads:
-            return list(threads.map(run, [echo("word")] * THREADS))
+            return list(threads.map(answer_or_error, [clients.run] * THREADS))
 
     return run_each
 
@@ -130,6 +128,18 @@ def fails(execute, command=None, words="does not answer"):
     return caught.value
 
 
+def answer_or_error(execute, command=None):
+    try:
+        return execute(command or echo("word"))
+    except SessionStoreUnavailable as error:
+        return error
+
+
+def works(execute, command=None):
+    """Wait until a command is answered: with these limits, a busy machine may seem to hang."""
+    wait_until(lambda: answer_or_error(execute, command) == "word", "the server answers")
+
+
 # A server that hangs
 
 
@@ -138,7 +148,7 @@ def test_the_first_request_finds_out(execute, redis_at, relay, asks_once):
     The first request tries a second connection. Later ones try none, and may be sent again.
     """
     redis_at(relay.url)
-    assert execute(echo("before")) == "before"
+    works(execute)
     made, relay.hangs = relay.connections, True
     assert isinstance(fails(execute).__cause__, (redis.TimeoutError, redis.ConnectionError))
     wait_until(lambda: relay.connections == made + 2, "one for that request, one to ask")
@@ -163,10 +173,10 @@ def test_a_first_connection_gets_no_answer(execute, redis_at, relay, asks_once):
 def test_a_connection_that_does_not_sign_in(execute, redis_at, relay, asks_once):
     """If redis-py sends nothing to sign in, the second connection gets a PING."""
     redis_at(relay.url, protocol=2, **NO_NAME)
-    assert execute(echo("before")) == "before"
+    works(execute)
     relay.silence_all()
-    assert execute(echo("after")) == "after"
-    assert sum(b"PING" in request for request in relay.requests) == 1
+    works(execute)
+    assert any(b"PING" in request for request in relay.requests)
     made, relay.hangs = relay.connections, True
     fails(execute)
     assert fails(execute, words=NOT_TRIED).may_have_been_done is False
@@ -175,8 +185,8 @@ def test_a_connection_that_does_not_sign_in(execute, redis_at, relay, asks_once)
 
 def test_many_requests_find_out(together, redis_at, relay, asks_once):
     """Of many requests at a time, each connects twice, at most. Then all are refused at once."""
-    redis_at(relay.url, **PATIENCE)
-    assert together() == ["word"] * len(together())
+    redis_at(relay.url)
+    wait_until(lambda: set(together()) == {"word"}, "the server answers")
     made, relay.hangs = relay.connections, True
     errors = together()
     assert {type(error) for error in errors} == {SessionStoreUnavailable}
@@ -190,8 +200,8 @@ def test_many_requests_find_out(together, redis_at, relay, asks_once):
 
 def test_requests_that_wait_for_a_connection(together, redis_at, relay, asks_once):
     """Requests that wait for one of few connections do not try one after the other."""
-    redis_at(relay.url, max_connections=2, timeout=DEADLINE, **PATIENCE)
-    assert together() == ["word"] * len(together())
+    redis_at(relay.url, max_connections=2, timeout=DEADLINE)
+    wait_until(lambda: set(together()) == {"word"}, "the server answers")
     made, relay.hangs = relay.connections, True
     assert {type(error) for error in together()} == {SessionStoreUnavailable}
     assert relay.connections - made <= 2 * 2 + 1
@@ -205,7 +215,7 @@ def test_recovery(execute, redis_at, relay):
     assert len(asking()) == 1
     relay.hangs = False
     wait_until(lambda: not is_open(), "the server is asked")
-    assert execute(echo("after")) == "after"
+    works(execute)
     wait_until(lambda: not asking(), "the thread has ended")
 
 
@@ -231,7 +241,7 @@ def test_commands_that_are_sent_once(execute, redis_at, relay, asks_once, monkey
     """
     once = echo("word", repeatable=False)
     redis_at(relay.url)
-    assert execute(once) == "word"
+    works(execute, once)
     relay.hangs = True
     if command == "idle":
         monkeypatch.setattr(connections, "IDLE_SECONDS", -1.0)
@@ -256,7 +266,7 @@ def test_a_server_that_is_killed_while_it_hangs(redis_at, tmp_path):
         wait_until(lambda: not is_open(), "the server refuses connections")
         fails(clients.run, words="refused")
         own.start()
-        assert clients.run(echo("after")) == "after"
+        works(clients.run)
     finally:
         own.process.kill()
         own.process.wait(DEADLINE)
@@ -304,18 +314,17 @@ def test_a_new_connection_that_is_lost(execute, redis_at, relay, monkeypatch):
             client.sendall(reply)
 
     relay.pass_reply = lose_first
-    if "retry_socket_connect" not in signature(redis.Connection.connect_check_health).parameters:
-        fails(execute)  # before version 6.4, redis-py did not repeat signing in
-    assert execute(echo("word")) == "word"
+    answers = [answer_or_error(execute, echo("word")) for _ in range(2)]
+    assert answers[SIGNS_IN_ONCE] == "word"
 
 
-def test_a_slow_command(execute, redis_at, relay, prefix, monkeypatch):
+def test_a_slow_command(redis_at, relay, prefix, monkeypatch):
     """If the server answers new connections, but not a command, other requests are not refused."""
     monkeypatch.setattr(Circuit, "_open", lambda *_: pytest.fail("the server answers"))
     redis_at(relay.url, retry=Retry(NoBackoff(), 1), **PATIENCE)
-    assert execute(echo("before")) == "before"
-    fails(execute, Command(("BLPOP", f"{prefix}:nothing", 60), list))
-    assert execute(echo("after")) == "after"
+    assert clients.run(echo("before")) == "before"
+    fails(clients.run, Command(("BLPOP", f"{prefix}:nothing", 60), list))
+    assert clients.run(echo("after")) == "after"
 
 
 def test_a_server_that_accepts_no_more_clients(redis_at, tmp_path, monkeypatch):
@@ -327,7 +336,7 @@ def test_a_server_that_accepts_no_more_clients(redis_at, tmp_path, monkeypatch):
         assert clients.run(echo("first")) == "first"
         with own.client() as admin:
             admin.config_set("maxclients", 1)
-        fails(lambda command: asyncio.run(clients.arun(command)), words="max number of clients")
+        fails(lambda command: asyncio.run(clients.arun(command)), words="Redis at")
         assert clients.run(echo("first")) == "first"
     finally:
         own.stop()
@@ -366,7 +375,7 @@ def test_a_process_in_which_no_thread_starts(execute, redis_at, relay, monkeypat
     relay.hangs = False
     fails(execute, words=NOT_TRIED)
     pools.current().circuit._valid_until = 0.0
-    assert execute(echo("after")) == "after"
+    works(execute)
     assert not is_open()
 
 
@@ -375,9 +384,12 @@ def test_an_answer_to_an_older_request(redis_at, relay, asks_once):
     redis_at(relay.url)
     relay.hangs = True
     wait_until(lambda: fails(clients.run) and is_open(), "a request finds out")
+    ours = pools.current().circuit
+    opened = ours._valid_until
+    wait_until(lambda: ours._valid_until > opened, "the first question gets no answer")
     relay.hangs = False
-    pools.current().circuit.last_answer = circuit.monotonic()
-    assert clients.run(echo("after")) == "after"
+    ours.last_answer = circuit.monotonic()
+    works(clients.run)
     assert asking()
 
 
@@ -393,7 +405,7 @@ def test_other_settings(settings, redis_at, relay):
     assert not before.is_open()
     assert not asking()
     relay.hangs = False
-    assert clients.run(echo("after")) == "after"
+    works(clients.run)
 
 
 # Sites

@@ -11,7 +11,6 @@ request little time, so requests go on asking it. A restart that retries can bri
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import count
 from threading import Event, Lock, Thread
 from time import monotonic
 from typing import Any, NamedTuple, cast
@@ -147,28 +146,31 @@ class Circuit:
     def _ask(self) -> None:
         """Ask until the circuit closes. Runs in a thread of its own."""
         try:
+            # Sentinel's connections need their pool, so it stays in a variable.
             pool = cast("Callable[[], Any]", self._new_pool)()
             self._connection = connection = pool.make_connection()
             connection.redis_connect_func = self._question
             limits = limits_of(connection)
-            for number in count(1):
-                is_quick = number % PATIENT_EACH
+            questions = 0
+            while not self._is_over.is_set():
+                questions += 1
+                is_quick = questions % PATIENT_EACH
                 connection.socket_timeout = limits.answer
                 connection.socket_connect_timeout = (
                     min(limits.connect, QUICK_CONNECT) if is_quick else limits.connect
                 )
-                if self._is_over.is_set() or not _is_silent(connection):
-                    return
+                if not _is_silent(connection):
+                    break
                 self._valid_until = monotonic() + limits.validity
                 self._is_over.wait(PAUSE)
         finally:
             with self._lock:
                 self.opened = self._asking = self._connection = None
 
-    def _question(self, connection: Any) -> None:
-        if not self._is_over.is_set():
-            connection._sock.sendall(QUESTION)
-            connection._sock.recv(1)
+    def _question(self, connection: Any) -> Any:
+        """Ask without signing in."""
+        connection._sock.sendall(QUESTION)
+        return self._is_over.is_set() or connection._sock.recv(1)
 
 
 class _Limits(NamedTuple):
