@@ -44,6 +44,7 @@ from tests.documents import (
 )
 from tests.servers import Server
 from tests.test_round_trips import OPERATIONS, exercise
+from tests.weather.__main__ import WEATHERS
 from userapi import views
 
 SETTINGS = text_of("docs/settings.md")
@@ -249,6 +250,12 @@ def test_what_the_check_says_of_memory():
     text = section(REDIS, "## Memory")
     assert f"takes {server.COMPACT_BYTES} bytes instead of {server.LOOSE_BYTES}" in text
     assert f"hash-max-listpack-value {server.RECOMMENDED}" in text
+
+
+def test_each_weather_is_explained():
+    """The page about the weather has all that ``make weather`` makes, in its order."""
+    table = rows(section(text_of("docs/weather.md"), "## The kinds of weather"))
+    assert [name for name, _ in table] == [f"`{name}`" for name in WEATHERS]
 
 
 def test_permissions_are_listed():

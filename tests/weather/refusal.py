@@ -11,7 +11,7 @@ from tests.weather.places import Place, Weather, beside, for_a_while
 SECONDS = 4.0
 
 # Commands of the engine, one of which is denied at a time.
-DENIED = ("evalsha", "hgetall", "hset", "zadd", "pexpire", "pexpireat", "del", "hincrby", "hdel")
+DENIED = ("evalsha", "hgetall", "hset", "zadd", "time", "pexpireat", "del", "hincrby", "hdel")
 
 
 def forgets_scripts(place: Place) -> None:

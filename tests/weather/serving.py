@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -112,7 +113,8 @@ def served(
         try:
             process.wait(DEADLINE)
         except subprocess.TimeoutExpired:
-            process.kill()
+            for one in processes.family(process.pid):
+                os.kill(one, signal.SIGKILL)
             process.wait()
 
 

@@ -158,7 +158,7 @@ class Crowd:
         self.visitors = [Visitor(f"user-{number}") for number in range(USERS)]
         self.answers: list[Answer] = []
         self._waiting = deque(self.visitors)
-        self._in_flight: dict[Visitor | int, float] = {}
+        self._in_flight: dict[int, float] = {}
         self._ends = False
 
     async def sign_in(self) -> int:
