@@ -17,6 +17,7 @@ from sessions_redis.storage import commands
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import Keyspace
 from tests.certificates import Certificates
+from tests.monitored import instrumented
 from tests.proxy import Proxy
 from tests.replicated import SERVICE, Replicated
 from tests.servers import free_port, required, unavailable, wait_until
@@ -480,3 +481,12 @@ def test_an_error_without_sentinels(redis_at):
     with pytest.raises(SessionStoreUnavailable) as caught:
         SessionStore().create()
     assert isinstance(caught.value.__cause__, NoMasterError)
+
+
+def test_spans_name_the_master(replicated, redis_at):
+    """A monitoring tool sees the address of the master, which the Sentinels have named."""
+    redis_at(one_sentinel(replicated))
+    SessionStore().create()
+    with instrumented() as spans:
+        (span,) = spans.of(SessionStore().create)
+    assert span.attributes["net.peer.port"] == replicated.servers[0].port

@@ -157,6 +157,9 @@ def _found(answers: list[Any]) -> int | None:
 
 def _address(pool: Any) -> tuple[tuple[str, Any], ...]:
     options = pool.connection_kwargs
+    master = getattr(pool, "master_address", None)  # of a service that Sentinels watch
+    if master is not None:
+        options = {**options, "host": master[0], "port": master[1]}
     return tuple((name, options[name]) for name in ADDRESS if name in options)
 
 
