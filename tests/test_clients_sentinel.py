@@ -385,10 +385,13 @@ def test_options_that_are_accepted(redis_at):
         sentinel_kwargs={"username": "a", "password": "b", "ssl": True},
         force_master_ip="127.0.0.1",
         timeout=2,
+        socket_keepalive=True,
+        socket_type=socket.AF_INET,  # redis-py's class of clients does not have it
     )
     assert check_settings() == []
     pool = pools.build_pool(pools.conf.current(), pools.SYNC, repeats=True)
     assert (pool.timeout, pool.max_connections) == (2, 7)
+    assert pool.options_of_sentinels["socket_keepalive"] is True
 
 
 # When the roles change

@@ -38,6 +38,14 @@ ASK_AGAIN_SHARE = 0.1
 # The options for redis-py's class of Sentinels. The others are for the connections to the servers.
 OF_MANAGER = {"min_other_sentinels": int, "force_master_ip": str}
 
+# Options for the servers that are also for the Sentinels, unless sentinel_kwargs has other values.
+OF_BOTH = {
+    "socket_timeout",
+    "socket_connect_timeout",
+    "socket_keepalive",
+    "socket_keepalive_options",
+}
+
 # Options that would mean something else with Sentinels, and why.
 REFUSED = {
     "ssl": "for TLS, write rediss+sentinel:// in LOCATION",
@@ -172,7 +180,7 @@ class _ServicePool:
             raise TypeError("the option sentinel_kwargs takes a dictionary")
         _refuse(REFUSED_BY_SENTINELS, given)
         return {
-            **{name: options[name] for name in options if name.startswith("socket_")},
+            **{name: options[name] for name in OF_BOTH & options.keys()},
             "retry": cls._retry(NoBackoff(), 0),
             "redis_connect_func": cls._sign_in,
             "protocol": 2,  # so that a user of the Sentinels needs no permission for HELLO
