@@ -8,6 +8,7 @@ for each call.
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from inspect import iscoroutinefunction, signature
 from typing import Any, Protocol
@@ -148,12 +149,11 @@ def _problem_of_prefix(setting: str) -> tuple[str, str] | None:
 def _why_it_cannot_be_called(function: Any) -> str | None:
     if iscoroutinefunction(function):
         return "is asynchronous, but synchronous code calls it as well"
-    try:
-        signature(function).bind()
-    except TypeError as error:
-        return f"cannot be called without arguments: {error}"
-    except ValueError:  # some functions that are written in C do not say what they take
-        return None
+    with suppress(ValueError):  # some functions that are written in C do not say what they take
+        try:
+            signature(function).bind()
+        except TypeError as error:
+            return f"cannot be called without arguments: {error}"
     return None
 
 

@@ -522,24 +522,40 @@ def test_the_tenant_changes_between_two_steps(raw, a, b, name):
         assert {live.tenant for live in found} == {a}
 
 
-@pytest.mark.parametrize("way", ["end_all_of", "end_many"])
-def test_a_receiver_that_changes_the_tenant(call, monkeypatch, people, a, b, way):
-    """Ending goes on in the tenant in which it began."""
-    monkeypatch.setattr("sessions_redis.storage.listings.END_ALL_BATCH_SIZE", 1)
-    monkeypatch.setattr("sessions_redis.registry.ending.END_MANY_BATCH_SIZE", 1)
+@pytest.fixture
+def leaving(b):
+    """A receiver of the signal changes the tenant."""
 
     def leave(**kwargs):
         tenant.set(b)
 
     session_ended.connect(leave)
-    try:
-        with inside(a):
-            asked = 1 if way == "end_all_of" else [*people[a]]
-            assert call(registry, way, asked) in (2, [*people[a]])
-    finally:
-        session_ended.disconnect(leave)
+    yield
+    session_ended.disconnect(leave)
+
+
+@pytest.mark.parametrize("way", ["end_all_of", "end_many"])
+@pytest.mark.usefixtures("leaving")
+def test_a_receiver_that_changes_the_tenant(call, monkeypatch, people, a, b, way):
+    """Ending goes on in the tenant in which it began."""
+    monkeypatch.setattr("sessions_redis.storage.listings.END_ALL_BATCH_SIZE", 1)
+    monkeypatch.setattr("sessions_redis.registry.ending.END_MANY_BATCH_SIZE", 1)
+
+    with inside(a):
+        asked = 1 if way == "end_all_of" else [*people[a]]
+        assert call(registry, way, asked) in (2, [*people[a]])
     with inside(b):
         assert registry.count() == 3
+
+
+@pytest.mark.usefixtures("leaving")
+def test_a_receiver_that_changes_the_tenant_of_ids(call, people, a, b):
+    """IDs belong to the tenant that was current at the start, whatever ends before them."""
+    with inside(b):
+        first = registry.latest(0, 1)
+    with inside(a):
+        ids = [first[0].id, *people[a]]
+        assert call(registry, "end_many", [*first, *people[a]]) == ids
 
 
 # Races
