@@ -25,7 +25,7 @@ from sessions_redis.clients.circuit import Circuit
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage.commands import Command
 from tests.proxy import Relay
-from tests.servers import DEADLINE, Server, free_port, wait_until
+from tests.servers import DEADLINE, Server, wait_until
 from tests.visits import visit
 
 ROOT = Path(__file__).parent.parent
@@ -275,9 +275,7 @@ def test_a_server_that_is_killed_while_it_hangs(redis_at, tmp_path):
 def test_a_host_that_answers_nothing(execute, redis_at):
     """The same if the host does not even accept connections, as if it had no power."""
     with ExitStack() as opened:
-        listener = opened.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", free_port()))
-        listener.listen(0)
+        listener = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         address = listener.getsockname()
         is_full = False
         while not is_full:  # then the kernel ignores requests for a connection

@@ -23,9 +23,9 @@ PAUSE = 0.1
 
 # A packet that a dead host did not get is sent again a second later. So most questions end before
 # that, and the next one finds out earlier whether the host is back. For a network that is slower
-# than this, each fifth question has all the time that a request has.
+# than this, each tenth question has all the time that a request has.
 QUICK_CONNECT = 0.5
-PATIENT_EACH = 5
+PATIENT_EACH = 10
 
 THREAD_NAME = "asks-whether-redis-answers"
 
