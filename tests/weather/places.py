@@ -111,7 +111,8 @@ def has_sentinels() -> bool:
 def _with_sentinels(folder: Path) -> Iterator[Place]:
     from tests.replicated import Replicated
 
-    watched = Replicated(folder, "--appendonly", "yes", down_after=1000)
+    # On a busy machine, a shorter time makes Sentinels replace a master that only was slow.
+    watched = Replicated(folder, "--appendonly", "yes", down_after=3000)
     try:
         server, ports = watched.master, {one.port for one in watched.servers}
         with Disturber(server.port) as relay:
