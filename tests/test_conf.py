@@ -11,7 +11,7 @@ from django.test import override_settings
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from sessions_redis import conf
+from sessions_redis import conf, key_prefixes
 from sessions_redis.conf import Conf, problems
 
 HERE = "redis://127.0.0.1:6379/0"
@@ -483,6 +483,7 @@ def test_no_password_in_a_problem(shape, password, is_encoded):
 @unhurried
 @given(st.dictionaries(st.sampled_from(["LOCATION", "KEY_PREFIX", "INDEX"]), secrets, min_size=1))
 def test_no_value_in_a_problem(setting):
-    """A message about a setting does not contain its value."""
+    """A message about a setting does not contain its value, unless it is the path of a function."""
     assume("://" not in setting.get("LOCATION", ""))
+    assume(not key_prefixes.is_path(setting.get("KEY_PREFIX", "")))
     assert not any(PASSWORD in str(problem) for problem in problems(setting))

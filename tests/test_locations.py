@@ -52,9 +52,12 @@ def passwords(character):
 def outcome(location, settings, *, in_loop):
     """The error of the first request with ``location``, or ``None``."""
     settings.SESSION_REDIS = {"LOCATION": location, "KEY_PREFIX": "first"}
-    store = SessionStore()
-    store.set_expiry(1)
-    return failure_of(OPERATIONS["acreate" if in_loop else "create"], store)
+
+    def create(store):
+        store.set_expiry(1)  # a new store reads the settings
+        return OPERATIONS["acreate" if in_loop else "create"](store)
+
+    return failure_of(create, SessionStore())
 
 
 @pytest.mark.parametrize("shape", SHAPES)

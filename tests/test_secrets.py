@@ -208,7 +208,7 @@ def test_new_keys_that_are_taken(operation):
     first = SameKeyStore()
     first.create()
     error = failure_of(OPERATIONS[operation], SameKeyStore())
-    assert isinstance(error, RuntimeError)
+    assert isinstance(error, SessionStoreUnavailable)
     assert_no_secret(error, first.session_key)
     first.delete()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sessions_redis.storage import commands, listings
+from sessions_redis.storage import commands, listings, probes, samples, servers
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import Keyspace
 
@@ -41,7 +41,12 @@ SEEN = [
     (listings.session_ids(KEYSPACE, 0), "SCAN", []),
     (listings.keys(), "DBSIZE", []),
     (listings.now(), "TIME", []),
-    (listings.eviction(), "INFO", []),
+    (servers.memory(), "INFO", []),
+    (servers.save_points(), "CONFIG", []),
+    (samples.encoding(SESSION), "OBJECT", [SESSION]),
+    (samples.size(SESSION), "MEMORY", [SESSION]),
+    (commands.wait(1, 500), "WAIT", []),
+    *((command, command.parts[0], []) for command in probes.runs_scripts()),
 ]
 
 

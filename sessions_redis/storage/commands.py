@@ -33,6 +33,7 @@ KEY_PLACES = {
     "HGETALL": 1,
     "HMGET": 1,
     "MEMORY": 2,
+    "OBJECT": 2,
     "PTTL": 1,
     "ZRANDMEMBER": 1,
     "ZRANGEBYSCORE": 1,
@@ -75,8 +76,8 @@ class Command(NamedTuple, Generic[T]):  # made with each request: a dataclass ta
     @property
     def name(self) -> str:
         """The command's name, for people. That of a script follows, as in ``EVALSHA save``."""
-        name = str(self.parts[0])
-        return name if self.source is None else f"{name} {scripts.NAMES[str(self.parts[1])]}"
+        script = "" if self.source is None else scripts.NAMES.get(str(self.parts[1]), "")
+        return f"{self.parts[0]} {script}" if script else str(self.parts[0])
 
     @property
     def keys(self) -> Sequence[str]:
