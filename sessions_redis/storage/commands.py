@@ -76,8 +76,9 @@ class Command(NamedTuple, Generic[T]):  # made with each request: a dataclass ta
     @property
     def name(self) -> str:
         """The command's name, for people. That of a script follows, as in ``EVALSHA save``."""
+        name = str(self.parts[0])
         script = "" if self.source is None else scripts.NAMES.get(str(self.parts[1]), "")
-        return f"{self.parts[0]} {script}" if script else str(self.parts[0])
+        return f"{name} {script}" if script else name
 
     @property
     def keys(self) -> Sequence[str]:
