@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from sessions_redis.clients import pools
+from sessions_redis.clients import memory
 from sessions_redis.engine import SessionStore
 from tests.servers import DEADLINE, free_port, required, wait_until
 
@@ -254,13 +254,13 @@ import ctypes, os, sys
 from django.conf import settings
 
 settings.configure(SESSION_REDIS={"LOCATION": "memory://"})
-from sessions_redis.clients import pools
+from sessions_redis.clients import memory
 from sessions_redis.engine import SessionStore
 
 session = SessionStore()
 session["name"] = "parent"
 session.save()
-lock = pools._in_memory["memory://"].lock
+lock = memory.servers["memory://"].lock
 if sys.argv[1] == "held":
     lock.acquire()
 pid = ctypes.PyDLL(None).fork()
@@ -290,8 +290,8 @@ def test_a_fork_in_memory(lock, finds):
 
 def test_a_lock_of_memory_that_is_never_released(monkeypatch):
     """In such a child, a location whose server stays locked gets another server."""
-    monkeypatch.setattr(pools, "_in_memory", {})
-    made = [pools._server_in_memory("memory://locked", process, Locked) for process in (1, 1, 2)]
+    monkeypatch.setattr(memory, "servers", {})
+    made = [memory.server_at("memory://locked", process, Locked) for process in (1, 1, 2)]
     assert made[0] is made[1]
     assert made[2] is not made[1]
 

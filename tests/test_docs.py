@@ -19,7 +19,7 @@ from redis.credentials import CredentialProvider
 
 import sessions_redis
 from config.environment import REQUIRED
-from sessions_redis import checks, conf, exceptions, locations, registry
+from sessions_redis import checks, conf, exceptions, locations, problems, registry
 from sessions_redis.checks import server, versions
 from sessions_redis.clients import pipelines, pools
 from sessions_redis.engine import SessionStore
@@ -54,7 +54,6 @@ CHECKS = text_of("docs/checks.md")
 CONTRIBUTING = text_of("CONTRIBUTING.md")
 
 PACKAGE = Path(sessions_redis.__file__).parent
-CONF = (PACKAGE / "conf.py").read_text()
 
 # What benchmarks write, which git does not keep.
 MADE = {"benchmarks/results/"}
@@ -163,7 +162,7 @@ def test_settings_table():
         f"`{name}`": "none, required"
         if name == "LOCATION"
         else shown(name, getattr(defaults, name.lower()))
-        for name in conf._TYPES
+        for name in problems.TYPES
     }
     assert documented == real
 
@@ -171,7 +170,7 @@ def test_settings_table():
 def test_each_setting_has_a_section():
     """Its heading has the setting's name."""
     headings = re.findall("^## (.*)$", SETTINGS, re.MULTILINE)
-    for name in conf._TYPES:
+    for name in problems.TYPES:
         assert any(name in re.findall("[A-Z_]+", heading) for heading in headings), name
 
 
@@ -195,7 +194,7 @@ def test_the_defaults_of_options(timeouts_of_a_site):
 def test_reserved_settings():
     """The names that are kept for later are named."""
     text = section(SETTINGS, "## Reserved names")
-    assert set(re.findall("`([A-Z_]+)`", text)) == conf._RESERVED.keys()
+    assert set(re.findall("`([A-Z_]+)`", text)) == problems.RESERVED.keys()
 
 
 def test_what_production_needs():
@@ -206,8 +205,8 @@ def test_what_production_needs():
 
 def ids_in_code():
     """The IDs of the system checks that the package reports."""
-    sources = [path.read_text() for path in (PACKAGE / "checks").glob("*.py")]
-    return set(re.findall(r'"sessions_redis\.([EIW]\d{3})"', "".join(sources) + CONF))
+    sources = [path.read_text() for path in PACKAGE.rglob("*.py")]
+    return set(re.findall(r'"sessions_redis\.([EIW]\d{3})"', "".join(sources)))
 
 
 def test_checks_are_listed():
@@ -508,7 +507,7 @@ FLOORS = (
         "clock",
         "sizes",
     },
-    {"conf", "key_prefixes", "tenants", "serializers", "json_serializer", "masking"},
+    {"conf", "problems", "key_prefixes", "tenants", "serializers", "json_serializer", "masking"},
     {"clients"},
     {"registry", "testing_runs", "testing_leftovers"},
     {"engine", "base", "calls", "creation", "keys", "scope"},

@@ -14,7 +14,7 @@ from django.test import SimpleTestCase
 from fakeredis import FakeRedis
 
 from sessions_redis import conf, registry, testing_leftovers, testing_runs
-from sessions_redis.clients import embedded, pools
+from sessions_redis.clients import embedded, memory
 from sessions_redis.conf import Conf
 from sessions_redis.engine import SessionStore
 from sessions_redis.test import FreshSessionsMixin, fresh_sessions, key_prefix
@@ -198,7 +198,7 @@ def test_the_examples_of_the_docs(tmp_path, session_redis, everything):
 def test_in_memory(prefix):
     """In memory:// as well, the end of a run removes its keys."""
     run, keyspace = a_run("memory://of-a-run", prefix)
-    with FakeRedis(server=pools._memory("memory://of-a-run")[1]) as client:
+    with FakeRedis(server=memory.fakeredis_at("memory://of-a-run")[1]) as client:
         client.set(keyspace.index, "")
         client.set(f"{prefix}:index", "")
         del run

@@ -17,7 +17,7 @@ import fakeredis
 import pytest
 import redis
 
-from sessions_redis.clients import pools
+from sessions_redis.clients import memory
 from tests.certificates import Certificates
 from tests.conftest import DELETE_ALL
 from tests.replicated import Replicated
@@ -52,7 +52,7 @@ class Memory(Topology):
         super().__init__("memory://")
 
     def client(self) -> redis.Redis:
-        return fakeredis.FakeRedis(server=pools._memory(self.location)[1])
+        return fakeredis.FakeRedis(server=memory.fakeredis_at(self.location)[1])
 
 
 class Encrypted(Topology):

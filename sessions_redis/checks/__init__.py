@@ -42,17 +42,16 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error
 from django.core.checks.security import sessions as cookies
 from django.core.exceptions import ImproperlyConfigured
-from django.utils.module_loading import import_string
 
 from sessions_redis import conf, locations
-from sessions_redis.checks import caches, network, scripts, server
+from sessions_redis.checks import caches, network, scripts, serialization, server
 from sessions_redis.clients import addresses, perform_without_logging_outages, pools
 from sessions_redis.clients.addresses import Access
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.key_prefixes import INSIDE_INDEX_NAMES
+from sessions_redis.problems import problems
 from sessions_redis.registry.inspection import inspect
-from sessions_redis.serializers import executes_code
 from sessions_redis.storage.commands import Keyspace
 
 ENGINE = "sessions_redis.engine"
@@ -63,19 +62,16 @@ TAG = "sessions_redis"
 # The schemes of LOCATION for development and tests.
 DEVELOPMENT = {"embedded", "memory"}
 
-# Values such as sessions have. The engine serializes each entry by itself.
-SAMPLES: tuple[Any, ...] = ("text", 1, True, None, ["a", 1], {"key": {"nested": 1.5}})
-
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     setting = getattr(settings, "SESSION_REDIS", None)
     if not _is_engine_in_use():
         return [] if setting is None else [_unused()]
     wrong: list[CheckMessage] = [
-        Error(found.message, found.hint, id=found.id) for found in conf.problems(setting)
+        Error(found.message, found.hint, id=found.id) for found in problems(setting)
     ]
     found = wrong or [*_check_client(), *_check_prefix()]
-    return [*found, *_check_serializer(), *_check_execution()]
+    return [*found, *serialization.problems()]
 
 
 def check_server(**kwargs: Any) -> list[CheckMessage]:
@@ -151,7 +147,7 @@ def check_caches(**kwargs: Any) -> list[CheckMessage]:
 def _has_server() -> bool:
     """Whether the settings name a server, without mistakes, that is not for development."""
     setting = getattr(settings, "SESSION_REDIS", None)
-    if not _is_engine_in_use() or any(conf.problems(setting)):
+    if not _is_engine_in_use() or any(problems(setting)):
         return False
     return conf.current().scheme not in DEVELOPMENT
 
@@ -215,7 +211,7 @@ def _check_prefix() -> Iterator[CheckMessage]:
 
 def check_password(**kwargs: Any) -> list[CheckMessage]:
     setting = getattr(settings, "SESSION_REDIS", None)
-    if not _is_engine_in_use() or any(conf.problems(setting)):
+    if not _is_engine_in_use() or any(problems(setting)):
         return []
     if not locations.has_password(conf.current().location):
         return []
@@ -244,53 +240,3 @@ def check_cookies(**kwargs: Any) -> Iterator[CheckMessage]:
         cookies.check_session_cookie_httponly(None)
     ):
         yield cookies.W015
-
-
-def _check_serializer() -> Iterator[CheckMessage]:
-    path = settings.SESSION_SERIALIZER
-    try:
-        serializer = import_string(path)()
-    except (AttributeError, ImportError, TypeError) as error:
-        yield _broken_serializer(f"SESSION_SERIALIZER {path!r} cannot be created: {error}.")
-        return
-    for sample in SAMPLES:
-        reason = _why_value_is_lost(serializer, sample)
-        if reason:
-            yield _broken_serializer(f"SESSION_SERIALIZER {path!r} {reason}.")
-            return
-
-
-def _check_execution() -> Iterator[CheckMessage]:
-    path = settings.SESSION_SERIALIZER
-    try:
-        is_dangerous = executes_code(import_string(path))
-    except (AttributeError, ImportError, TypeError):
-        return  # It cannot be created, which E005 reports.
-    if is_dangerous:
-        yield checks.Warning(
-            f"SESSION_SERIALIZER {path!r} can execute code when it loads a session. So anyone who "
-            "can write to Redis can run code in your site.",
-            'Use "django.contrib.sessions.serializers.JSONSerializer". Until then the admin does '
-            "not show the values of entries, because reading them could execute code.",
-            id="sessions_redis.W010",
-        )
-
-
-def _why_value_is_lost(serializer: Any, sample: Any) -> str | None:
-    try:
-        dumped = serializer.dumps(sample)
-        returned = serializer.loads(dumped)
-    except Exception as error:  # noqa: BLE001 - a broken serializer can raise any error
-        return f"fails on {sample!r}: {error!r}"
-    if not isinstance(dumped, bytes):
-        return f"turns {sample!r} into {type(dumped).__name__}, not bytes"
-    return None if returned == sample else f"returns {returned!r} for {sample!r}"
-
-
-def _broken_serializer(message: str) -> CheckMessage:
-    return Error(
-        message,
-        'Use "django.contrib.sessions.serializers.JSONSerializer", or a serializer that turns any '
-        "single value into bytes, and these bytes into the same value.",
-        id="sessions_redis.E005",
-    )

@@ -16,26 +16,20 @@ import socket
 import struct
 from abc import abstractmethod
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from time import monotonic
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection as AsyncConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from sessions_redis.clients.circuit import Circuit
 from sessions_redis.clients.directories import owner_of_server
-from sessions_redis.clients.garbage import UNREADABLE
+from sessions_redis.clients.readiness import aping, ping
 
 # After so many seconds without traffic, a load balancer may have dropped the connection silently.
 IDLE_SECONDS = 1.0
-
-# Errors that mean a lost connection, in addition to those of redis-py. On a closing transport,
-# asyncio raises AttributeError, and uvloop raises RuntimeError.
-LOST_CONNECTION = (OSError, AttributeError, RuntimeError)
 
 # For SO_LINGER: closing resets the connection, and the kernel drops data that it has not delivered.
 _RESET = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
@@ -45,13 +39,6 @@ _RESET = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 _streams_of_parents: list[Any] = []
 
 
-class SurplusError(RedisConnectionError):
-    """The server sent too much data, so a reply may belong to another request."""
-
-    def __init__(self) -> None:
-        super().__init__("more replies came than there were requests")
-
-
 class ForeignServerError(RedisConnectionError):
     """Another user runs the server that answers, so it must not receive sessions."""
 
@@ -59,11 +46,6 @@ class ForeignServerError(RedisConnectionError):
         super().__init__(
             f"the user with the ID {owner} runs that server, not the user of this process"
         )
-
-
-def lost_connection(error: BaseException) -> RedisConnectionError:
-    """The error that redis-py raises for a lost connection, from one of `LOST_CONNECTION`."""
-    return RedisConnectionError(f"the connection was lost ({type(error).__name__}: {error})")
 
 
 class _Checked:
@@ -164,7 +146,7 @@ class Checked(_Checked):
         with self.circuit.connecting(self, RedisTimeoutError):
             super().on_connect_check_health(*args, **kwargs)  # type: ignore[misc]  # redis-py's
             if self._must_ping():
-                _ping(self)
+                ping(self)
 
     def send_command(self, *args: Any, **kwargs: Any) -> None:
         self._has_asked = True
@@ -220,7 +202,7 @@ class AsyncChecked(_Checked):
         with self.circuit.connecting(self, RedisTimeoutError):
             await super().on_connect_check_health(*args, **kwargs)  # type: ignore[misc]  # redis-py's
             if self._must_ping():
-                await _aping(self)
+                await aping(self)
 
     async def send_command(self, *args: Any, **kwargs: Any) -> None:
         self._has_asked = True
@@ -298,71 +280,6 @@ def checked_class(kind: Any, *, own: bool = False) -> Any:
 @cache
 def in_memory_class(kind: Any) -> Any:
     return type(kind.__name__, (InMemory, kind), {})
-
-
-def make_usable(connection: Any, *, pings: bool) -> None:
-    """
-    Prepare ``connection`` for a request. If it is not usable, connect it again.
-
-    ``pings``: send a PING first if the connection was idle, to see whether the server answers.
-    """
-    must_answer = pings and connection.is_idle()
-    if connection.is_usable() and (not must_answer or _answers(connection)):
-        return
-    connection.disconnect()
-    connection.connect()
-    # Over TLS 1.3, the server's session tickets are unread at first. Reading a reply consumes them.
-    # If data is still unread after that, it is something else.
-    if not connection.is_usable() and not _answers(connection):
-        raise SurplusError
-
-
-async def amake_usable(connection: Any, *, pings: bool) -> None:
-    """As `make_usable`, without blocking the running loop."""
-    must_answer = pings and connection.is_idle()
-    if connection.is_usable() and (not must_answer or await _aanswers(connection)):
-        return
-    await connection.disconnect(nowait=True)
-    await connection.connect()
-    if not connection.is_usable() and not await _aanswers(connection):
-        raise SurplusError
-
-
-def _ping(connection: Any) -> None:
-    connection.send_command("PING", check_health=False)
-    # An error is an answer, too: this user may not PING.
-    with suppress(ResponseError):
-        connection.read_response()
-    connection.circuit.last_answer = monotonic()
-
-
-async def _aping(connection: Any) -> None:
-    await connection.send_command("PING", check_health=False)
-    with suppress(ResponseError):
-        await connection.read_response()
-    connection.circuit.last_answer = monotonic()
-
-
-def _answers(connection: Any) -> bool:
-    try:
-        _ping(connection)
-    except RedisTimeoutError:
-        connection.circuit.silent()
-        return False
-    except (RedisConnectionError, *UNREADABLE, *LOST_CONNECTION):
-        return False
-    return bool(connection.is_usable())
-
-
-async def _aanswers(connection: Any) -> bool:
-    try:
-        await _aping(connection)
-    except RedisTimeoutError:
-        connection.circuit.silent()
-        return False
-    except (RedisConnectionError, *UNREADABLE, *LOST_CONNECTION):
-        return False
-    return bool(connection.is_usable())
 
 
 def _poll(fileno: int) -> Callable[[int], Any]:

@@ -15,15 +15,10 @@ from redis import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, ResponseError
 
-from sessions_redis.clients.connections import (
-    LOST_CONNECTION,
-    SurplusError,
-    amake_usable,
-    lost_connection,
-    make_usable,
-)
 from sessions_redis.clients.garbage import UNREADABLE, Read, garbage_error, parsed
 from sessions_redis.clients.leases import NOT_SENT, AsyncLeases, Leases
+from sessions_redis.clients.losses import LOST_CONNECTION, SurplusError, lost_connection
+from sessions_redis.clients.readiness import amake_usable, make_usable
 from sessions_redis.clients.reports import without_tracebacks
 from sessions_redis.storage.commands import Argument
 

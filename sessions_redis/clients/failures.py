@@ -17,10 +17,10 @@ from redis.exceptions import (
 from sessions_redis import locations, services
 from sessions_redis.clients import tls
 from sessions_redis.clients.circuit import NoAnswerError
-from sessions_redis.clients.connections import SurplusError
 from sessions_redis.clients.credentials import CredentialsError
 from sessions_redis.clients.garbage import BY_HELLO, CLOSED, SIGNING_IN, GarbageError
 from sessions_redis.clients.leases import NOT_SENT, NoFreeConnectionError
+from sessions_redis.clients.losses import SurplusError
 from sessions_redis.clients.pools import RETRIED
 from sessions_redis.clients.sentinels import NoMasterError
 from sessions_redis.conf import Conf, is_testing

@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from sessions_redis.clients.circuit import Circuit, NoAnswerError
-from sessions_redis.clients.connections import lost_connection
+from sessions_redis.clients.losses import lost_connection
 from sessions_redis.clients.reports import without_tracebacks
 
 # How long a connection stays out of redis-py's pool.

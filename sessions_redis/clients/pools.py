@@ -9,7 +9,7 @@ asynchronous generators, as ``asyncio.run`` and ``async_to_sync`` do at their en
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Sequence
-from functools import cache, partial
+from functools import partial
 from threading import TIMEOUT_MAX, Lock
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from sessions_redis import conf, locations, services
-from sessions_redis.clients import tls
+from sessions_redis.clients import memory, tls
 from sessions_redis.clients.circuit import Circuit
 from sessions_redis.clients.connections import checked_class, in_memory_class
 from sessions_redis.clients.credentials import credentials_of
@@ -178,7 +178,7 @@ def build_pool(settings: Conf, names: _RedisPyNames, *, repeats: bool) -> Any:
     Raises ``ImproperlyConfigured`` if redis-py refuses the settings or a package is missing.
     """
     if settings.scheme == "memory":
-        fakeredis, server = _memory(settings.location)
+        fakeredis, server = memory.fakeredis_at(settings.location)
         pool = getattr(fakeredis, names.fake_client)(server=server).connection_pool
         pool.connection_class = in_memory_class(pool.connection_class)
         return pool
@@ -286,34 +286,6 @@ def _embedded() -> ModuleType:
             'Set SESSION_REDIS["LOCATION"] to the URL of a Redis server.'
         ) from error
     return embedded
-
-
-def _memory(location: str) -> tuple[Any, Any]:
-    """fakeredis, and the server with the name ``location`` in this process."""
-    try:
-        import fakeredis  # noqa: PLC0415 - an extra
-        import lupa  # noqa: F401, PLC0415 - fakeredis needs it to run scripts
-    except ImportError as error:
-        raise ImproperlyConfigured(
-            'SESSION_REDIS["LOCATION"] is memory://, which needs fakeredis with Lua: '
-            f'pip install "django-sessions-redis[test]" ({error}).'
-        ) from error
-    return fakeredis, _server_in_memory(location, os.getpid(), fakeredis.FakeServer)
-
-
-_in_memory: dict[str, Any] = {}
-
-
-@cache
-def _server_in_memory(location: str, process: int, kind: Any) -> Any:  # noqa: ARG001 - one for each process
-    server = _in_memory.setdefault(location, kind())
-    # If a thread was writing during the fork, it does not exist in the forked process, and its lock
-    # is never released. Then begin with an empty server.
-    if server.lock.acquire(timeout=1):
-        server.lock.release()
-    else:
-        server = _in_memory[location] = kind()
-    return server
 
 
 # The pools of each process, by process ID. The ID is compared at each use, because a fork in C runs

@@ -11,7 +11,7 @@ from typing import Any
 import redis
 from redis.exceptions import RedisError
 
-from sessions_redis.clients import pools
+from sessions_redis.clients import memory, pools
 from sessions_redis.clients.failures import store_unavailable
 from sessions_redis.clients.reports import without_tracebacks
 from sessions_redis.conf import Conf
@@ -49,6 +49,6 @@ def _remove(client: Any, pattern: str, should_delete: Callable[[str], bool]) -> 
 
 def empty_memory() -> None:
     """Empty the servers of ``memory://``. No other process uses them."""
-    for location in list(pools._in_memory):
-        fakeredis, server = pools._memory(location)
+    for location in list(memory.servers):
+        fakeredis, server = memory.fakeredis_at(location)
         fakeredis.FakeRedis(server=server).flushall()

@@ -17,8 +17,8 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from sessions_redis.clients.connections import LOST_CONNECTION
 from sessions_redis.clients.garbage import UNREADABLE
+from sessions_redis.clients.losses import LOST_CONNECTION
 from sessions_redis.clients.reports import redacted, without_tracebacks
 
 # What a Sentinel answers: redis-py's dictionary of the services that it knows, or an error.

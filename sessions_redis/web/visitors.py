@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 from sessions_redis import conf
+from sessions_redis.problems import UNIX
 from sessions_redis.storage.entries import AGENT, IP
 
 # How many bytes of a user agent to keep. A client may send kilobytes, and a hash with longer values
@@ -97,8 +98,8 @@ def address_of(text: str) -> Address | None:
 
 def _is_trusted(address: Address | None, trusted_proxies: Sequence[str]) -> bool:
     if address is None:
-        return conf.UNIX in trusted_proxies
-    return any(address in _network(network) for network in trusted_proxies if network != conf.UNIX)
+        return UNIX in trusted_proxies
+    return any(address in _network(network) for network in trusted_proxies if network != UNIX)
 
 
 _network = lru_cache(ip_network)

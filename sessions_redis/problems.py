@@ -1,0 +1,190 @@
+"""
+The mistakes that a value for ``SESSION_REDIS`` can have. Redis is not asked to find them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from ipaddress import ip_network
+from typing import Any
+
+from sessions_redis import key_prefixes, locations
+
+# In TRUSTED_PROXIES, this is a proxy that connects through a unix socket and so has no address.
+UNIX = "unix"
+
+# The settings, the types that their values may have, and a description of each type for messages.
+TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "LOCATION": (str, "a URL"),
+    "KEY_PREFIX": (str, "a string or a function"),
+    "OPTIONS": (Mapping, "a dictionary"),
+    "INDEX": (bool, "True or False"),
+    "METADATA": (bool, "True or False"),
+    "TRUSTED_PROXIES": ((list, tuple), "a list of networks"),
+    "MASKED_NAMES": ((list, tuple), "a list of names"),
+    "UNMASKED_NAMES": ((list, tuple), "a list of names"),
+    "WAIT_REPLICAS": (int, "a number of replicas, such as 1, or 0 for none"),
+    "INSTRUMENTED": ((bool, type(None)), "True, False or None"),
+}
+
+# Settings that a later version will have. Only the value with which they change nothing is allowed.
+RESERVED: dict[str, Any] = {"ABSOLUTE_AGE": None, "INDEX_SHARDS": 1}
+
+# The settings of django-redis-sessions, and what replaces them here. Several of them together
+# become one URL: their replacement is a part of it.
+_DJANGO_REDIS_SESSIONS = {
+    "host": "<host>",
+    "port": "<port>",
+    "db": "<db>",
+    "password": ":<password>@",
+    "url": '"LOCATION": "<url>"',
+    "unix_domain_socket_path": '"LOCATION": "unix://<path>"',
+    "prefix": '"KEY_PREFIX": "<prefix>"',
+    "socket_timeout": '"OPTIONS": {"socket_timeout": <seconds>}',
+    "retry_on_timeout": "nothing: lost commands are sent again by default",
+}
+_URL_PARTS = {"password": "", "host": "localhost", "port": "6379", "db": "0"}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A mistake in the setting. ``id``: the ID of the system check that reports it."""
+
+    id: str
+    message: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}"
+
+
+def problems(setting: Any) -> Iterator[Problem]:
+    """The mistakes in ``setting``, a value for ``SESSION_REDIS``, found without asking Redis."""
+    if not isinstance(setting, Mapping):
+        yield Problem(
+            "sessions_redis.E001",
+            "SESSION_REDIS is not set."
+            if setting is None
+            else "SESSION_REDIS is not a dictionary.",
+            'Write SESSION_REDIS = {"LOCATION": "redis://127.0.0.1:6379/0"} in your settings.',
+        )
+        return
+    old = [name for name in setting if name in _DJANGO_REDIS_SESSIONS]
+    if old:
+        yield _django_redis_sessions_problem(old)
+    for name, value in setting.items():
+        if name not in old:
+            yield from _problems_of(name, value)
+    if "LOCATION" not in setting and not old:
+        yield Problem(
+            "sessions_redis.E003",
+            'SESSION_REDIS has no "LOCATION".',
+            'Write the URL of Redis: "LOCATION": "redis://127.0.0.1:6379/0".',
+        )
+
+
+def _django_redis_sessions_problem(old: list[str]) -> Problem:
+    in_url = [name for name in old if name in _URL_PARTS]
+    becomes = [
+        f"{name!r} becomes {_DJANGO_REDIS_SESSIONS[name]}" for name in old if name not in in_url
+    ]
+    if in_url:
+        part = _URL_PARTS | {name: _DJANGO_REDIS_SESSIONS[name] for name in in_url}
+        url = f"redis://{part['password']}{part['host']}:{part['port']}/{part['db']}"
+        verb = "becomes" if len(in_url) == 1 else "together become"
+        becomes.insert(0, f'{", ".join(map(repr, in_url))} {verb} "LOCATION": "{url}"')
+    return Problem(
+        "sessions_redis.E006",
+        f"SESSION_REDIS has settings of django-redis-sessions: {', '.join(map(repr, old))}.",
+        f"Replace them: {'; '.join(becomes)}.",
+    )
+
+
+def _problems_of(name: Any, value: Any) -> Iterator[Problem]:
+    if name in RESERVED:
+        if value != RESERVED[name]:
+            yield Problem(
+                "sessions_redis.E004",
+                f'SESSION_REDIS["{name}"] is {value!r}, which this version does not support.',
+                f"Leave it out, or write {RESERVED[name]!r}.",
+            )
+    elif name not in TYPES:
+        close = get_close_matches(str(name).upper(), TYPES, n=1, cutoff=0.5)
+        yield Problem(
+            "sessions_redis.E002",
+            f"SESSION_REDIS has no setting {name!r}.",
+            f'Did you mean "{close[0]}"?' if close else f"The settings are {', '.join(TYPES)}.",
+        )
+    elif not _has_type_of(name, value):
+        yield Problem(
+            "sessions_redis.E003" if name == "LOCATION" else "sessions_redis.E004",
+            f'SESSION_REDIS["{name}"] is {type(value).__name__}, not {TYPES[name][1]}.',
+            f"Write {TYPES[name][1]}.",
+        )
+    elif name == "LOCATION":
+        yield from _location_problems(value)
+    elif name == "KEY_PREFIX":
+        yield from _prefix_problems(value)
+    elif name == "TRUSTED_PROXIES":
+        yield from _network_problems(value)
+    elif name == "WAIT_REPLICAS" and value < 0:
+        yield Problem(
+            "sessions_redis.E004",
+            f'SESSION_REDIS["WAIT_REPLICAS"] is {value}, which is less than 0.',
+            f"Write {TYPES[name][1]}.",
+        )
+    elif name in {"MASKED_NAMES", "UNMASKED_NAMES"}:
+        yield from _name_problems(name, value)
+    elif name == "OPTIONS" and value.get("decode_responses"):
+        yield Problem(
+            "sessions_redis.E004",
+            'SESSION_REDIS["OPTIONS"] sets decode_responses, but sessions are read as bytes.',
+            "Leave decode_responses out.",
+        )
+
+
+def _has_type_of(name: str, value: Any) -> bool:
+    kind = TYPES[name][0]
+    if name == "KEY_PREFIX" and callable(value):
+        return True
+    return isinstance(value, kind) and (kind is not int or not isinstance(value, bool))
+
+
+def _prefix_problems(prefix: Any) -> Iterator[Problem]:
+    found = key_prefixes.problem(prefix)
+    if found:
+        reason, hint = found
+        yield Problem("sessions_redis.E004", f'SESSION_REDIS["KEY_PREFIX"] {reason}.', hint)
+
+
+def _network_problems(networks: Sequence[Any]) -> Iterator[Problem]:
+    for network in networks:
+        try:
+            if network != UNIX:
+                # ip_network() also accepts numbers and bytes, but only text is allowed here.
+                ip_network(network if isinstance(network, str) else repr(network))
+        except ValueError as error:
+            yield Problem(
+                "sessions_redis.E004",
+                f'SESSION_REDIS["TRUSTED_PROXIES"] has {network!r}: {error}.',
+                f'Write addresses or networks, such as "10.0.0.0/8", or "{UNIX}".',
+            )
+
+
+def _name_problems(setting: str, names: Sequence[Any]) -> Iterator[Problem]:
+    for name in names:
+        if not isinstance(name, str) or not any(map(str.isalnum, name)):
+            reason = "has no letter or digit" if isinstance(name, str) else "is not a string"
+            yield Problem(
+                "sessions_redis.E004",
+                f'SESSION_REDIS["{setting}"] has {name!r}, which {reason}.',
+                'Write names of entries, such as "iban" or "customer_number".',
+            )
+
+
+def _location_problems(location: str) -> Iterator[Problem]:
+    found = locations.problem(location)
+    if found:
+        # The message does not repeat the URL, which may contain a password.
+        reason, hint = found
+        yield Problem("sessions_redis.E003", f'SESSION_REDIS["LOCATION"] {reason}.', hint)
