@@ -32,10 +32,11 @@ ROOT = Path(__file__).parent.parent
 THREADS = 20
 TASKS = 100
 
-# How long a request waits for a connection and for a reply: in most tests, and in those in which a
-# busy machine must not look like a server that hangs.
-LIMITS = {"socket_connect_timeout": 20.0, "socket_timeout": 0.3}
-PATIENCE = {"socket_timeout": 1.0}
+# How long a request waits for a connection and for a reply: in most tests, in those with many
+# requests at a time, and in those in which a busy machine must not look like a server that hangs.
+LIMITS = {"socket_connect_timeout": 20.0, "socket_timeout": 0.5}
+CROWDED = {"socket_timeout": 2.0}
+PATIENCE = {"socket_timeout": 4.0}
 
 # Options so that redis-py sends nothing to sign in.
 HAS_DRIVER_INFO = "driver_info" in signature(redis.connection.AbstractConnection).parameters
@@ -185,7 +186,7 @@ def test_a_connection_that_does_not_sign_in(execute, redis_at, relay, asks_once)
 
 def test_many_requests_find_out(together, redis_at, relay, asks_once):
     """Of many requests at a time, each connects twice, at most. Then all are refused at once."""
-    redis_at(relay.url)
+    redis_at(relay.url, **CROWDED)
     wait_until(lambda: set(together()) == {"word"}, "the server answers")
     made, relay.hangs = relay.connections, True
     errors = together()
@@ -200,7 +201,7 @@ def test_many_requests_find_out(together, redis_at, relay, asks_once):
 
 def test_requests_that_wait_for_a_connection(together, redis_at, relay, asks_once):
     """Requests that wait for one of few connections do not try one after the other."""
-    redis_at(relay.url, max_connections=2, timeout=DEADLINE)
+    redis_at(relay.url, max_connections=2, timeout=DEADLINE, **CROWDED)
     wait_until(lambda: set(together()) == {"word"}, "the server answers")
     made, relay.hangs = relay.connections, True
     assert {type(error) for error in together()} == {SessionStoreUnavailable}
@@ -413,7 +414,7 @@ def test_a_site(settings, redis_at, relay, live):
     """Visitors get 503 with Retry-After, and the registry raises, without asking Redis."""
     settings.ROOT_URLCONF = "tests.test_outages"
     settings.MIDDLEWARE = ["sessions_redis.middleware.SessionMiddleware"]
-    redis_at(relay.url)
+    redis_at(relay.url, **CROWDED)
     assert visit("WSGI", "/WSGI/read", live.session_key).text == "red"
     relay.hangs = True
     wait_until(lambda: fails(clients.run) and is_open(), "a request finds out")
@@ -479,7 +480,7 @@ def test_a_fork(session_redis, live, relay):
     """
     Parent and child notice that the server is back. A process ends while it asks the server.
     """
-    session_redis = {**session_redis, "LOCATION": relay.url, "OPTIONS": LIMITS}
+    session_redis = {**session_redis, "LOCATION": relay.url, "OPTIONS": LIMITS | CROWDED}
     with subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", FORKS, json.dumps(session_redis), live.session_key],
         cwd=ROOT,
