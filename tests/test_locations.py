@@ -258,7 +258,7 @@ def test_all_sentinels_are_shown():
 def test_a_service():
     """The parts of a URL with Sentinels. The port is 26379 if the URL does not say it."""
     service = services.service_at(
-        "rediss+sentinel://user:p%40@a:1,[::1],b/my%2Fmain/3?protocol=2\n"
+        "rediss+sentinel://user:p%40@a:1,[::1],b/my%2Fmain/3?socket_timeout=0.5\n"
     )
     assert service.sentinels == (("a", 1), ("::1", 26379), ("b", 26379))
     assert service.name == "my/main"
@@ -268,7 +268,7 @@ def test_a_service():
         "username": "user",
         "password": "p@",
         "db": 3,
-        "protocol": 2,
+        "socket_timeout": 0.5,
     }
     assert "p%40" not in repr(service)
 
