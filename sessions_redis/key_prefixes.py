@@ -76,7 +76,7 @@ class Tenants:
         except (AttributeError, KeyError) as error:
             # Code around a session, such as a template, would take these for a missing entry.
             raise ImproperlyConfigured(f"{self} raised {error!r}.") from error
-        except Exception as error:
+        except Exception as error:  # the site's function can raise any error, and it passes through
             note = f"{self} raised this."
             if note not in getattr(error, "__notes__", ()):
                 error.add_note(note)

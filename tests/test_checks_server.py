@@ -53,7 +53,7 @@ def found(use):
     """
     The messages of the checks that ask the server, by their IDs.
 
-    Which version the tests run with is no matter here: Debian's Redis has faults by its number.
+    W023 is left out. It depends on the version of the server that runs the tests.
     """
 
     def messages():
@@ -393,7 +393,7 @@ def test_sessions_of_another_type(found, admin):
 
 
 def test_members_without_a_session(found, admin):
-    """Members that have no session, or are not IDs, are no reason to warn."""
+    """The checks do not warn about members that have no session or are not IDs."""
     admin.zadd("session:index", {"f" * 32: 9e9, "nonsense": 9e9, b"\xff": 9e9})
     assert found() == {}
 
@@ -403,7 +403,7 @@ def test_members_without_a_session(found, admin):
 
 @pytest.fixture
 def restricted(use, admin):
-    """Let the site sign in as the restricted user of the docs, who may do this as well."""
+    """Let the site sign in as the restricted user of the docs, with further permissions."""
 
     def restricted(*allowed):
         admin.execute_command(*RULE, *allowed)

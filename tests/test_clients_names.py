@@ -81,7 +81,7 @@ def test_the_embedded_server(execute, redis_at, tmp_path):
 
 
 def test_memory(execute, redis_at):
-    """In memory there is no list of clients, and nothing is missing."""
+    """``memory://`` has no list of clients. Sessions work there without it."""
     redis_at("memory://names")
     assert execute(ECHO) == "word"
 

@@ -23,7 +23,7 @@ E015 * The server is too old.
 W016 * The server keeps nothing over a restart.
 W017 * The server stores sessions in more memory than they need.
 W018 * The connection to another machine is not encrypted.
-W019 * There is no password for a server on another machine.
+W019 * The site signs in without a password to a server on another machine.
 E020 * A key with the name of an index has another type.
 W021 * Keys with the names of sessions have another type.
 W022 ``cache.clear()`` of a cache in ``CACHES`` would delete all sessions.
@@ -78,8 +78,8 @@ def check_server(**kwargs: Any) -> list[CheckMessage]:
     """
     Ask the server, in at most three round trips. If it cannot be reached, that is one error.
 
-    It asks nobody if the setting has mistakes, which other checks report, or if ``LOCATION`` is for
-    development or tests.
+    It does not connect if the setting has mistakes, which other checks report, or if ``LOCATION``
+    is for development or tests.
     """
     if not _has_server():
         return []

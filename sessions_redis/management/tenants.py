@@ -45,7 +45,7 @@ def in_tenant(handle: Handle) -> Handle:
 def _asked(tenants: Tenants) -> str:
     try:
         return tenants.current()
-    except Exception as error:
+    except Exception as error:  # the site's function can raise any error
         raise CommandError(
             f"{tenants} does not know the tenant of this command: {error!r}. "
             "Name the key prefix of a tenant with --prefix."
