@@ -7,6 +7,7 @@ import signal
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import trustme
@@ -107,9 +108,13 @@ def site(request):
 
 
 @contextmanager
-def dropped(port):
-    """During this block, data that is sent from ``port`` of this machine does not arrive."""
-    rule = ["OUTPUT", "-o", "lo", "-p", "tcp", "--sport", str(port), "-j", "DROP"]
+def dropped(port, to):
+    """
+    During this block, data that is sent from ``port`` of this machine to the port ``to`` does not
+    arrive. Other programs use the same ``port`` for connections to other servers.
+    """
+    ports = ["--sport", str(port), "--dport", str(to)]
+    rule = ["OUTPUT", "-o", "lo", "-p", "tcp", *ports, "-j", "DROP"]
     iptables = [required("iptables"), "-w"]
     done = subprocess.run([*iptables, "-I", *rule], capture_output=True, text=True, check=False)
     assert done.returncode == 0 or unavailable(f"iptables does not work here: {done.stderr}")
@@ -119,11 +124,11 @@ def dropped(port):
         subprocess.run([*iptables, "-D", *rule], check=True)
 
 
-def has_socket(port):
-    """Whether this machine has a socket at ``port`` that may still send data."""
-    local = f"{0x0100007F:08X}:{port:04X}"
+def has_socket(port, to):
+    """Whether a socket of this machine may still send data from ``port`` to the port ``to``."""
+    ends = [f"{0x0100007F:08X}:{number:04X}" for number in (port, to)]
     sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return any(fields[1] == local and fields[3] != TIME_WAIT for fields in sockets)
+    return any(fields[1:3] == ends and fields[3] != TIME_WAIT for fields in sockets)
 
 
 TIME_WAIT = "06"
@@ -131,7 +136,7 @@ TIME_WAIT = "06"
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
 @pytest.mark.parametrize("how", ["times out", "is given up"])
-def test_a_late_copy(site, at, prefix, how, size):
+def test_a_late_copy(site, at, settings, prefix, how, size):
     """Data of a write that was sent again, or was given up, never arrives later."""
     session = site.changed(None, "0")
     site.save(session)
@@ -140,11 +145,12 @@ def test_a_late_copy(site, at, prefix, how, size):
     with at.client() as raw:
         (address,) = [one["addr"] for one in raw.client_list() if one["name"] == prefix]
     port = int(address.rpartition(":")[2])
-    with dropped(port):
+    server_port = urlsplit(settings.SESSION_REDIS["LOCATION"]).port
+    with dropped(port, server_port):
         if how == "times out":
             site.save(older)
         else:
             site.give_up(older)
         site.save(newer)
-    wait_until(lambda: not has_socket(port), "nothing is left to send")
+    wait_until(lambda: not has_socket(port, server_port), "nothing is left to send")
     assert SessionStore(session.session_key)["x"] == "2"
