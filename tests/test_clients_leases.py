@@ -4,7 +4,6 @@ long.
 """
 
 import asyncio
-import itertools
 import signal
 import threading
 import time
@@ -206,23 +205,30 @@ def test_the_wait_is_bounded(pooled, answers, error):
     assert kept.take() is held
 
 
-def test_saturated_threads_all_have_their_turn(pooled):
-    """With more threads than connections, and no pause between, nobody waits for long or alone."""
-    kept, begin, all_turns = pooled(2), threading.Barrier(12), itertools.count()
+def test_a_thread_that_takes_again_at_once(pooled):
+    """
+    It gets a connection after all threads that were waiting when it gave its own back.
 
-    def work():
-        turns = 0
-        begin.wait()
-        while next(all_turns) < 3000:
-            lease = kept.take()
-            client_id(lease.connection)
-            kept.give(lease)
-            turns += 1
-        return turns
+    So with more threads than connections, and no pause between, each thread has its turn.
+    """
+    kept, served = pooled(1), []
 
-    with ThreadPoolExecutor(12) as threads:
-        turns = [future.result(WAIT) for future in [threads.submit(work) for _ in range(12)]]
-    assert min(turns) * 2 > max(turns)
+    def work(number):
+        lease = kept.take()
+        served.append(number)
+        kept.give(lease)
+
+    held = kept.take()
+    with ThreadPoolExecutor(5) as threads:
+        for _ in range(40):
+            for number in range(5):
+                threads.submit(work, number)
+                wait_until(lambda waiting=number + 1: len(kept._turns) == waiting, "all wait")
+            kept.give(held)
+            held = kept.take()
+            assert served == [*range(5)]
+            served.clear()
+    kept.give(held)
 
 
 def test_an_interrupted_wait_gives_its_turn_on(pooled):
