@@ -16,7 +16,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from sessions_redis import key_prefixes, locations
+from sessions_redis import clusters, key_prefixes, locations
 from sessions_redis.key_prefixes import Store, Tenants
 from sessions_redis.problems import TYPES, Problem, problems
 from sessions_redis.storage.commands import Keyspace
@@ -45,6 +45,7 @@ class Conf:
     masked_names: Sequence[str] = ()
     unmasked_names: Sequence[str] = ()
     wait_replicas: int = 0
+    index_shards: int = 1
     instrumented: bool | None = None
     tenants: Tenants | None = None
 
@@ -58,10 +59,15 @@ class Conf:
     @cached_property
     def keyspace(self) -> Keyspace:
         """The names in Redis: those of the site, or those of the current tenant."""
-        return Keyspace(self.key_prefix, self.index)
+        return self._keyspace(self.key_prefix)
 
     def keyspace_of_tenant(self, tenant: str) -> Keyspace:
-        return _keyspace_of_tenant(tenant, self.index, tenant)
+        return self._keyspace(tenant, tenant)
+
+    def _keyspace(self, prefix: str, tenant: str | None = None) -> Keyspace:
+        is_spread = clusters.is_cluster(self.location) and not clusters.has_tag(prefix)
+        shards = self.index_shards if is_spread else 1
+        return _keyspace(prefix, self.index, tenant, is_spread, shards)
 
     @cached_property
     def directory(self) -> Path:
@@ -87,7 +93,7 @@ class _OfTenants(Conf):
 
 
 # To make one takes longer than to find it here.
-_keyspace_of_tenant = lru_cache(maxsize=1024)(Keyspace)
+_keyspace = lru_cache(maxsize=1024)(Keyspace)
 
 
 def current() -> Conf:

@@ -13,6 +13,9 @@ from sessions_redis import key_prefixes, locations
 # In TRUSTED_PROXIES, this is a proxy that connects through a unix socket and so has no address.
 UNIX = "unix"
 
+# A page of a list asks each shard, so there must not be too many.
+MAX_INDEX_SHARDS = 256
+
 # The settings, the types that their values may have, and a description of each type for messages.
 TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "LOCATION": (str, "a URL"),
@@ -24,11 +27,12 @@ TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "MASKED_NAMES": ((list, tuple), "a list of names"),
     "UNMASKED_NAMES": ((list, tuple), "a list of names"),
     "WAIT_REPLICAS": (int, "a number of replicas, such as 1, or 0 for none"),
+    "INDEX_SHARDS": (int, f"a number from 1 to {MAX_INDEX_SHARDS}"),
     "INSTRUMENTED": ((bool, type(None)), "True, False or None"),
 }
 
 # Settings that a later version will have. Only the value with which they change nothing is allowed.
-RESERVED: dict[str, Any] = {"ABSOLUTE_AGE": None, "INDEX_SHARDS": 1}
+RESERVED: dict[str, Any] = {"ABSOLUTE_AGE": None}
 
 # The settings of django-redis-sessions, and what replaces them here. Several of them together
 # become one URL: their replacement is a part of it.
@@ -132,6 +136,12 @@ def _problems_of(name: Any, value: Any) -> Iterator[Problem]:
             "sessions_redis.E004",
             f'SESSION_REDIS["WAIT_REPLICAS"] is {value}, which is less than 0.',
             f"Write {TYPES[name][1]}.",
+        )
+    elif name == "INDEX_SHARDS" and not 1 <= value <= MAX_INDEX_SHARDS:
+        yield Problem(
+            "sessions_redis.E004",
+            f'SESSION_REDIS["INDEX_SHARDS"] is {value}, not {TYPES[name][1]}.',
+            "Write 1, or 16 for a Cluster with more than a million sessions.",
         )
     elif name in {"MASKED_NAMES", "UNMASKED_NAMES"}:
         yield from _name_problems(name, value)

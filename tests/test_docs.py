@@ -501,6 +501,7 @@ FLOORS = (
         "exceptions",
         "logs",
         "mails",
+        "clusters",
         "locations",
         "services",
         "signals",

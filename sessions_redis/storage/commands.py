@@ -58,6 +58,8 @@ class Command(NamedTuple, Generic[T]):  # made with each request: a dataclass ta
 
     ``read_refusal`` gives the answer, from the server's words, if the user may not run the command,
     or the server does not know it. Without it, that is a failure.
+
+    ``slot``: in a Cluster, a slot of the node to send it to, if the command names no key.
     """
 
     parts: tuple[Argument, ...]
@@ -67,6 +69,7 @@ class Command(NamedTuple, Generic[T]):  # made with each request: a dataclass ta
     repeatable: bool = True
     awaits_replicas: bool = False
     read_refusal: Callable[[str], T] | None = None
+    slot: int | None = None
 
     @property
     def with_source(self) -> tuple[Argument, ...]:
@@ -96,11 +99,16 @@ class Keyspace:
 
     ``tenant``: what ``KEY_PREFIX`` returned for the tenant that has these names; ``None`` if it is
     not a function.
+
+    ``is_spread``: the keys are in different slots of a Cluster, so no script sees two of them.
+    ``shards``: then the indexes of all sessions are split into so many parts.
     """
 
     prefix: str
     indexed: bool = True
     tenant: str | None = None
+    is_spread: bool = False
+    shards: int = 1
 
     def session(self, session_id: str) -> str:
         return f"{self.prefix}:{session_id}"
@@ -118,6 +126,19 @@ class Keyspace:
     def anonymous(self) -> str:
         """The index of all sessions that have none."""
         return f"{self.index}:anonymous"
+
+    def index_of(self, session_id: str) -> str:
+        """The index of all sessions that lists this one."""
+        if self.shards == 1:
+            return self.index
+        return f"{self.index}:{{{int(session_id[:8], 16) % self.shards}}}"
+
+    @property
+    def indexes(self) -> list[str]:
+        """The indexes of all sessions: as many as there are shards."""
+        if self.shards == 1:
+            return [self.index]
+        return [f"{self.index}:{{{shard}}}" for shard in range(self.shards)]
 
     @property
     def users(self) -> str:

@@ -1,0 +1,127 @@
+"""A Redis Cluster: nodes on this machine, of which some are replicas. All are processes."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.cluster import RedisCluster
+
+from tests.servers import Server, free_port, wait_until
+
+SLOTS = 16384
+
+# A failover takes two or three seconds, and longer on a busy machine.
+FAILOVER_DEADLINE = 90.0
+
+
+class Cluster:
+    """
+    A Cluster of ``masters``, each with ``replicas``.
+
+    ``url``: for the site. ``timeout``: after so many milliseconds of silence, the nodes take a node
+    for lost. ``arguments``: of the servers.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        masters: int = 3,
+        replicas: int = 1,
+        timeout: int = 2000,
+        binary: str | None = None,
+    ) -> None:
+        self.servers: list[Server] = []
+        for number in range(masters * (1 + replicas)):
+            home = folder / f"node-{number}"
+            home.mkdir(parents=True)
+            server = Server(
+                home,
+                "--cluster-enabled",
+                "yes",
+                "--cluster-node-timeout",
+                str(timeout),
+                "--cluster-replica-validity-factor",
+                "0",
+                "--repl-diskless-sync-delay",
+                "0",
+                "--cluster-port",
+                str(free_port()),
+                *arguments,
+                binary=binary,
+            )
+            self.servers.append(server)
+        self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{one.port}" for one in self.servers)
+        self.url_of_nodes = [server.url for server in self.servers]
+        self._join(masters)
+
+    def _join(self, masters: int) -> None:
+        clients = [server.client(decode_responses=True) for server in self.servers]
+        try:
+            names = [client.execute_command("CLUSTER MYID") for client in clients]
+            for number, client in enumerate(clients[:masters]):
+                bounds = [SLOTS * (number + more) // masters for more in (0, 1)]
+                client.execute_command("CLUSTER ADDSLOTSRANGE", bounds[0], bounds[1] - 1)
+                client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
+            first, first_bus = self.servers[0].port, self._bus_port(0)
+            for client in clients[1:]:
+                client.execute_command("CLUSTER MEET", "127.0.0.1", first, first_bus)
+            wait_until(partial(self._all_know, clients, len(clients)), "the nodes know each other")
+            for number, client in enumerate(clients[masters:]):
+                master = names[number % masters]
+                wait_until(partial(self._is_replicating, client, master), "it is a replica")
+            wait_until(self.is_ready, "the Cluster serves all slots")
+        finally:
+            for client in clients:
+                client.close()
+
+    def _bus_port(self, number: int) -> str:
+        arguments = self.servers[number].arguments
+        return arguments[arguments.index("--cluster-port") + 1]
+
+    @staticmethod
+    def _all_know(clients: list[Any], count: int) -> bool:
+        return all(len(client.execute_command("CLUSTER NODES")) == count for client in clients)
+
+    @staticmethod
+    def _is_replicating(client: Any, master: str) -> bool:
+        try:
+            client.execute_command("CLUSTER REPLICATE", master)
+        except redis.ResponseError:  # it has not heard of the master's slots yet
+            return False
+        return True
+
+    def is_ready(self) -> bool:
+        """Whether all nodes that run see all slots served, and each replica follows its master."""
+        for server in self.running():
+            with server.client(decode_responses=True) as client:
+                state = client.execute_command("CLUSTER INFO")["cluster_state"]
+                role = client.info("replication")
+                if state != "ok" or role.get("master_link_status", "up") != "up":
+                    return False
+        return True
+
+    def running(self) -> Iterator[Server]:
+        return (server for server in self.servers if server.process.poll() is None)
+
+    def masters(self) -> list[Server]:
+        """The nodes that are masters now."""
+        return [server for server in self.running() if self.role(server) == "master"]
+
+    @staticmethod
+    def role(server: Server) -> str:
+        with server.client(decode_responses=True) as client:
+            role: str = client.info("replication")["role"]
+            return role
+
+    def client(self, **options: Any) -> RedisCluster:
+        """A client for the tests, of redis-py."""
+        server = next(self.running())
+        return RedisCluster(host="127.0.0.1", port=server.port, **options)
+
+    def stop(self) -> None:
+        for server in self.servers:
+            server.process.kill()
+            server.process.wait()
