@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from ipaddress import ip_address
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from sessions_redis import services
+from sessions_redis import clusters, hosts, services
 
 # An example of each scheme, for error messages.
 SCHEMES = {
@@ -20,6 +20,8 @@ SCHEMES = {
     "rediss": "rediss://host:6379/0 (TLS)",
     "redis+sentinel": "redis+sentinel://host1:26379,host2:26379/service/0",
     "rediss+sentinel": "rediss+sentinel://host1:26379,host2:26379/service/0 (TLS)",
+    "redis+cluster": "redis+cluster://host1:6379,host2:6379",
+    "rediss+cluster": "rediss+cluster://host1:6379,host2:6379 (TLS)",
     "unix": "unix:///path/to/redis.sock",
     "embedded": "embedded:///directory (development)",
     "memory": "memory:// (tests)",
@@ -71,7 +73,8 @@ def has_password_option(location: str) -> bool:
 
 
 def _split_url(location: str) -> SplitResult:
-    return urlsplit(services.with_one_host(location))
+    has_several = services.is_service(location) or clusters.is_cluster(location)
+    return urlsplit(hosts.with_one_host(location) if has_several else location)
 
 
 def options(location: str) -> set[str]:
@@ -95,8 +98,6 @@ def problem(location: str) -> tuple[str, str] | None:
 def _bad_scheme(scheme: str) -> str | None:
     if not re.fullmatch("[A-Za-z][A-Za-z0-9+.-]*", scheme):
         return "is not a URL: it does not start with a scheme and ://"
-    if re.fullmatch("rediss?[+]cluster", scheme):
-        return f"has the scheme {scheme}://, which this version does not support"
     if scheme not in SCHEMES:
         close = get_close_matches(scheme, SCHEMES, n=1)
         meant = f" (did you mean {close[0]}://?)" if close else ""
@@ -114,7 +115,7 @@ def _badly_encoded(location: str, scheme: str, rest: str) -> Iterator[str]:
         yield "has a #, which must be percent-encoded as %23"
     if re.search(r"[\t\r\n]", location.rstrip()):
         yield "has a tab or a line break, which must be percent-encoded"
-    if not services.is_text(first):
+    if not hosts.is_text(first):
         yield "has a user or password that does not decode to UTF-8 text; write a % as %25"
     yield from _bad_options(query.removeprefix("?"))
     try:
@@ -138,7 +139,7 @@ def _bad_options(query: str) -> Iterator[str]:
                 "has an option after the ? that is not percent-encoded, or not written as "
                 "name=value"
             )
-        if not services.is_text(value):
+        if not hosts.is_text(value):
             yield "has an option that does not decode to UTF-8 text; write a % as %25"
         if name in CREDENTIALS and "+" in value:
             yield "has a + in the options user or password, which means a space; write a + as %2B"
@@ -148,6 +149,9 @@ def _bad_address(location: str, scheme: str) -> Iterator[str]:
     url = _split_url(location)
     if services.is_service(location):
         yield from services.mistakes(location)
+        return
+    if clusters.is_cluster(location):
+        yield from clusters.mistakes(location)
         return
     if scheme == "unix":
         if url.netloc.rpartition("@")[2]:
@@ -164,7 +168,7 @@ def _bad_address(location: str, scheme: str) -> Iterator[str]:
         yield "has a port that is not a number up to 65535"
     if not url.hostname:
         yield "has no host"
-    elif not services.can_be_host(url.hostname):
+    elif not hosts.can_be_host(url.hostname):
         yield "has a host that is not a valid name"
     database = url.path.strip("/")
     if database and not database.isdecimal():

@@ -7,7 +7,7 @@ import pytest
 from django.core.checks import run_checks
 from redis.connection import SSLConnection, parse_url
 
-from sessions_redis import conf, locations, services
+from sessions_redis import clusters, conf, locations, services
 from sessions_redis.clients import pools
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
@@ -119,6 +119,22 @@ def test_a_raw_special_character_in_a_user_name(character, scheme):
             parsed = parse_url(location)
             assert (parsed["host"], parsed["port"], parsed["db"]) == ("127.0.0.1", 6379, 0)
             assert parsed.get("username", "") == user.partition(":")[0]
+
+
+@pytest.mark.parametrize("character", SPECIAL)
+def test_a_raw_special_character_with_a_cluster(character):
+    """The password and the nodes are read as written, or the URL is refused."""
+    for password, pieces in passwords(character):
+        location = f"redis+cluster://me:{password}@a:1,[::1]:2/0"
+        problems = list(conf.problems({"LOCATION": location}))
+        if problems:
+            assert "percent-encode" in problems[0].hint or "with @ as %40" in problems[0].message
+            assert not [piece for piece in pieces if piece in str(problems)]
+        else:
+            seeds = clusters.seeds_at(location)
+            assert seeds.nodes == (("a", 1), ("::1", 2))
+            assert parse_url(seeds.node_url)["password"] in {password, unquote(password)}
+            assert locations.shown(location) == "redis+cluster://a:1,[::1]:2/0"
 
 
 @pytest.mark.parametrize("character", SPECIAL)
@@ -264,13 +280,33 @@ def test_a_service():
     assert service.name == "my/main"
     assert parse_url(service.server_url) == {
         "connection_class": SSLConnection,
-        "host": "sentinels",
+        "host": "several",
         "username": "user",
         "password": "p@",
         "db": 3,
         "socket_timeout": 0.5,
     }
     assert "p%40" not in repr(service)
+
+
+def test_the_nodes_of_a_cluster():
+    """The parts of a URL of a Cluster. The port is 6379 if the URL does not say it."""
+    seeds = clusters.seeds_at("rediss+cluster://user:p%40@a:1,[::1],b/0?socket_timeout=0.5\n")
+    assert seeds.nodes == (("a", 1), ("::1", 6379), ("b", 6379))
+    assert parse_url(seeds.node_url) == {
+        "connection_class": SSLConnection,
+        "host": "several",
+        "username": "user",
+        "password": "p@",
+        "socket_timeout": 0.5,
+    }
+    assert "p%40" not in repr(seeds)
+
+
+def test_all_nodes_are_shown():
+    location = "redis+cluster://user:secret@a:1,[::1]:2?password=other"
+    assert locations.shown(location) == "redis+cluster://a:1,[::1]:2"
+    assert locations.has_password(location)
 
 
 def test_a_wrong_password_in_options(guarded, settings):

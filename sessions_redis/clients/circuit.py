@@ -50,16 +50,18 @@ class Circuit:
     server answers or refuses a connection.
 
     ``new_pool``: returns a synchronous pool of redis-py. Without it, the circuit stays closed.
+    ``server``: what errors call the server.
     ``opened``: when it opened, or ``None``. ``last_answer``: when the server last answered. Both
     are in seconds of `monotonic`.
     """
 
-    def __init__(self, new_pool: Callable[[], Any] | None = None) -> None:
+    def __init__(self, new_pool: Callable[[], Any] | None = None, server: str = "it") -> None:
         self.opened: float | None = None
         self.last_answer = 0.0
         self._suspected = 0.0  # when the first silence after an answer ended
         self._valid_until = 0.0
         self._new_pool = new_pool
+        self._server = server
         self._lock = Lock()
         self._asking: Thread | None = None
         self._connection: Any = None
@@ -85,7 +87,7 @@ class Circuit:
         """Raise `NoAnswerError` if the circuit is open."""
         if self.is_open():
             silence = monotonic() - max(self.last_answer, self._suspected)
-            raise NoAnswerError(f"it has not answered for {silence:.1f} seconds")
+            raise NoAnswerError(f"{self._server} has not answered for {silence:.1f} seconds")
 
     def failed(self, error: BaseException) -> None:
         """Record that an exchange failed. Raises if the circuit is open."""
@@ -118,12 +120,17 @@ class Circuit:
 
     def close(self) -> None:
         """End the thread, and stay closed from now on."""
+        asking = self.forget()
+        if asking is not None:
+            asking.join()
+
+    def forget(self) -> Thread | None:
+        """As `close`, without waiting for the thread, which it returns."""
         self._is_over.set()
         with self._lock:
             asking, connection = self._asking, self._connection
         _wake(connection)
-        if asking is not None:
-            asking.join()
+        return asking
 
     def _open(self, limits: "_Limits") -> None:
         with self._lock:

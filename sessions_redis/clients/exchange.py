@@ -6,7 +6,7 @@ which take a fifth of the time of a round trip on loopback.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -69,7 +69,12 @@ def is_refusal_of_replica(error: Any) -> bool:
     )
 
 
-def exchange(leases: Leases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
+def exchange(
+    leases: Leases,
+    sent: bytes,
+    reads: Sequence[Read],
+    meanwhile: Callable[[], None] | None = None,
+) -> list[Any]:
     """
     Send the requests in ``sent``, and return the answers that ``reads`` parse from the replies.
 
@@ -82,16 +87,23 @@ def exchange(leases: Leases, sent: bytes, reads: Sequence[Read]) -> list[Any]:
     Raises redis-py's error if, after all retries, the server does not answer or answers with
     garbage. It does not retry while the circuit is open. The error has the note `NOT_SENT` if
     nothing was sent.
+
+    ``meanwhile`` is called once, after sending and before the first reply is read. So exchanges
+    with several nodes of a Cluster take place at the same time. It is not called if nothing can be
+    sent.
     """
     is_replica = was_sent = False
 
     def ask() -> list[Any]:
-        nonlocal was_sent
+        nonlocal was_sent, meanwhile
         try:
             if leases.pings or not connection.is_usable():
                 make_usable(connection, pings=leases.pings)
             was_sent = True
             connection.send_packed_command([sent])
+            if meanwhile is not None:
+                go_on, meanwhile = meanwhile, None
+                go_on()
             replies = [reply() for _ in reads]
             has_surplus = connection.has_surplus(len(reads))
         except FAILURES as error:

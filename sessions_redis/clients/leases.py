@@ -141,6 +141,17 @@ class Leases(_AnyLeases):
         self._idle.append(lease)
         self._next()
 
+    def close_idle(self) -> None:
+        """Close the connections that no thread uses."""
+        while True:
+            try:
+                lease = self._idle.pop()
+            except IndexError:
+                break
+            lease.connection.disconnect()
+            self.pool.release(lease.connection)
+        self.pool.disconnect(inuse_connections=False)
+
     def _next(self) -> None:
         with self._lock:
             if self._turns:

@@ -26,9 +26,15 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from sessions_redis import conf, locations, services
+from sessions_redis import clusters, conf, hosts, locations, services
 from sessions_redis.clients import memory, tls
 from sessions_redis.clients.circuit import Circuit
+from sessions_redis.clients.cluster_options import (
+    asign_in_to_replica,
+    require_of_cluster,
+    sign_in_to_replica,
+    take_options,
+)
 from sessions_redis.clients.connections import checked_class, in_memory_class
 from sessions_redis.clients.credentials import credentials_of
 from sessions_redis.clients.garbage import asign_in, sign_in
@@ -39,6 +45,7 @@ from sessions_redis.clients.options import require_allowed
 from sessions_redis.clients.pipelines import Pipeline
 from sessions_redis.clients.reports import without_tracebacks
 from sessions_redis.conf import Conf
+from sessions_redis.hosts import Address
 from sessions_redis.storage.commands import Command
 
 # Seconds. They are short because a request waits for its session before anything else: a quick 503
@@ -63,27 +70,50 @@ class _RedisPyNames(NamedTuple):
     service_pool: Any
     retry: Any
     sign_in: Any
+    sign_in_to_replica: Any
     fake_client: str
 
 
-SYNC = _RedisPyNames(redis.BlockingConnectionPool, ServicePool, Retry, sign_in, "FakeRedis")
+SYNC = _RedisPyNames(
+    redis.BlockingConnectionPool, ServicePool, Retry, sign_in, sign_in_to_replica, "FakeRedis"
+)
 ASYNC = _RedisPyNames(
-    redis.asyncio.BlockingConnectionPool, AsyncServicePool, AsyncRetry, asign_in, "FakeAsyncRedis"
+    redis.asyncio.BlockingConnectionPool,
+    AsyncServicePool,
+    AsyncRetry,
+    asign_in,
+    asign_in_to_replica,
+    "FakeAsyncRedis",
 )
 
 
 class Pools:
-    """The connection pools of this process for one setting. Each is created when first needed."""
+    """
+    The connection pools of this process for one server. Each is created when first needed.
 
-    def __init__(self, settings: Conf) -> None:
+    ``address``: that of a node of a Cluster, as host and port. ``reads_replica``: the node is a
+    replica, and is allowed to answer reading commands itself.
+    """
+
+    is_cluster = False
+
+    def __init__(
+        self, settings: Conf, address: Address | None = None, *, reads_replica: bool = False
+    ) -> None:
         self.conf = settings
+        self.address = address
+        self.reads_replica = reads_replica
+        self._place = _Place(address, reads_replica)
         self._of_process: dict[bool, Leases] = {}
         self._of_loop: dict[asyncio.AbstractEventLoop, dict[bool, Pipeline]] = {}
         self._lock = Lock()
         # The others are within this process, or are started again when they have ended.
         is_remote = settings.scheme not in ("memory", "embedded")
         self.circuit = Circuit(
-            partial(build_pool, settings, SYNC, repeats=False) if is_remote else None
+            partial(build_pool, settings, SYNC, repeats=False, place=self._place)
+            if is_remote
+            else None,
+            "it" if address is None else hosts.shown(address),
         )
 
     def leases_for(self, commands: Sequence[Command[Any]]) -> Leases:
@@ -93,7 +123,7 @@ class Pools:
             with self._lock:
                 leases = self._of_process.get(repeats)
                 if leases is None:
-                    pool = self._pool(SYNC, repeats=repeats)
+                    pool = self.new_pool(SYNC, repeats=repeats)
                     leases = Leases(pool, pings=not repeats, circuit=self.circuit)
                     self._of_process[repeats] = leases
         return leases
@@ -108,7 +138,7 @@ class Pools:
             await _until_shutdown(loop, self._closing(loop))
         pipeline = of_loop.get(repeats)
         if pipeline is None:
-            pool = self._pool(ASYNC, repeats=repeats)
+            pool = self.new_pool(ASYNC, repeats=repeats)
             leases = AsyncLeases(pool, pings=not repeats, circuit=self.circuit)
             pipeline = of_loop[repeats] = Pipeline(leases)
         return pipeline
@@ -130,8 +160,19 @@ class Pools:
         for leases in self._of_process.values():
             leases.pool.disconnect()
 
-    def _pool(self, names: _RedisPyNames, *, repeats: bool) -> Any:
-        pool = build_pool(self.conf, names, repeats=repeats)
+    def retire(self) -> None:
+        """
+        Ask the server nothing more: it has left the Cluster.
+
+        A request can still use a connection. So only the idle ones are closed.
+        """
+        self.circuit.forget()
+        for leases in list(self._of_process.values()):
+            leases.close_idle()
+
+    def new_pool(self, names: _RedisPyNames, *, repeats: bool) -> Any:
+        """A new pool of redis-py, which has not connected yet."""
+        pool = build_pool(self.conf, names, repeats=repeats, place=self._place)
         if self.conf.scheme != "memory":
             pool.connection_kwargs["circuit"] = self.circuit
         return pool
@@ -170,7 +211,19 @@ def _drop_ended(by_loop: dict[asyncio.AbstractEventLoop, Any]) -> None:
             by_loop.pop(loop, None)  # another thread may have removed it already
 
 
-def build_pool(settings: Conf, names: _RedisPyNames, *, repeats: bool) -> Any:
+class _Place(NamedTuple):
+    """The node of a Cluster that a pool is for. Without ``address``, the first in its URL."""
+
+    address: Address | None = None
+    reads_replica: bool = False
+
+
+_ANYWHERE = _Place()
+
+
+def build_pool(
+    settings: Conf, names: _RedisPyNames, *, repeats: bool, place: _Place = _ANYWHERE
+) -> Any:
     """
     A new pool of connections, which has not connected yet.
 
@@ -183,13 +236,20 @@ def build_pool(settings: Conf, names: _RedisPyNames, *, repeats: bool) -> Any:
         pool.connection_class = in_memory_class(pool.connection_class)
         return pool
     socket = _embedded().ensure(settings.directory) if settings.scheme == "embedded" else None
-    return _checked_pool(settings, names, socket, repeats=repeats)
+    return _checked_pool(settings, names, socket, repeats=repeats, place=place)
 
 
-def _checked_pool(settings: Conf, names: _RedisPyNames, socket: Any, *, repeats: bool) -> Any:
+def _checked_pool(
+    settings: Conf,
+    names: _RedisPyNames,
+    socket: Any,
+    *,
+    repeats: bool,
+    place: _Place = _ANYWHERE,
+) -> Any:
     # Error reports print the variables of this frame: none may contain the URL or the options.
     try:
-        return _pool_at(settings, names, socket, repeats=repeats)
+        return _pool_at(settings, names, socket, repeats=repeats, place=place)
     except (TypeError, ValueError, RedisError) as error:
         if locations.has_password_option(settings.location):
             raise ImproperlyConfigured(_UNNAMED) from None
@@ -207,11 +267,17 @@ _UNNAMED = (
 )
 
 
-def _pool_at(settings: Conf, names: _RedisPyNames, socket: Any, *, repeats: bool) -> Any:
+def _pool_at(
+    settings: Conf, names: _RedisPyNames, socket: Any, *, repeats: bool, place: _Place
+) -> Any:
     url = settings.location if socket is None else f"unix://{quote(str(socket))}"
     require_allowed(locations.options(url) | (settings.options or {}).keys())
-    kind = names.service_pool if services.is_service(url) else names.pool
-    pool = kind.from_url(url, **_options(settings, names, repeats=repeats))
+    options = _options(settings, names, repeats=repeats)
+    if clusters.is_cluster(url):
+        pool = _pool_of_node(url, names, options, place)
+    else:
+        kind = names.service_pool if services.is_service(url) else names.pool
+        pool = kind.from_url(url, **options)
     pool.connection_kwargs.update(named(pool.connection_kwargs))
     _require_seconds("timeout", pool.timeout)
     for name in TIMEOUTS:
@@ -222,6 +288,20 @@ def _pool_at(settings: Conf, names: _RedisPyNames, socket: Any, *, repeats: bool
     connection = pool.connection_class(**pool.connection_kwargs)
     if connection.encoder.decode_responses:
         raise ValueError("decode_responses must stay off, because sessions are read as bytes")
+    return pool
+
+
+def _pool_of_node(
+    location: str, names: _RedisPyNames, options: dict[str, Any], place: _Place
+) -> Any:
+    require_of_cluster(locations.options(location) | options.keys())
+    seeds = clusters.seeds_at(location)
+    pool = names.pool.from_url(seeds.node_url, **options)
+    take_options(pool.connection_kwargs)
+    host, port = place.address or seeds.nodes[0]  # in place of the URL's, which stands for all
+    pool.connection_kwargs |= {"host": host, "port": port, "db": 0}
+    if place.reads_replica:
+        pool.connection_kwargs["redis_connect_func"] = names.sign_in_to_replica
     return pool
 
 
@@ -291,14 +371,25 @@ def _embedded() -> ModuleType:
 # The pools of each process, by process ID. The ID is compared at each use, because a fork in C runs
 # no Python hook. A forked process creates its own pools. It keeps its parent's in this dictionary:
 # removing them would close connections that the parent uses.
-_pools: dict[int, Pools] = {}
+_pools: dict[int, Any] = {}
 
 
-def current() -> Pools:
-    """The connection pools of this process for the current settings."""
+def current() -> Any:
+    """
+    The connection pools of this process for the current settings: `Pools`, or a Cluster's `Nodes`.
+    """
     process = os.getpid()
     # If several threads create them at the same moment, all of them get the first.
-    return _pools.get(process) or _pools.setdefault(process, Pools(conf.current()))
+    return _pools.get(process) or _pools.setdefault(process, _new())
+
+
+def _new() -> Any:
+    settings = conf.current()
+    if not clusters.is_cluster(settings.location):
+        return Pools(settings)
+    from sessions_redis.clients.nodes import Nodes  # noqa: PLC0415 - it uses this module
+
+    return Nodes(settings)
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

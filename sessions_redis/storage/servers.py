@@ -19,6 +19,9 @@ PRODUCTS = {"valkey": "Valkey", "keydb": "KeyDB", "dragonfly": "Dragonfly"}
 # The servers that the engine is made for.
 KNOWN = {"Redis", "Valkey"}
 
+# A Cluster has 16,384 slots.
+LAST_SLOT = 16383
+
 # By default, Redis saves an hour after a single change. Seconds, with some margin.
 SAVES_WITHIN = 3900
 
@@ -76,6 +79,40 @@ class Persistence:
     appends: bool
     took_snapshot: bool
     changes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Primary:
+    """
+    A node of a Cluster that is a master. ``ranges``: the first and the last of its slots, in turn.
+
+    ``name``: its host and port as it announces them, for people.
+    """
+
+    name: str
+    ranges: tuple[tuple[int, int], ...]
+
+    @property
+    def slot(self) -> int:
+        """One of its slots: `Command.slot` of a command for this node."""
+        return self.ranges[0][0]
+
+
+def slot_ranges() -> Command[list[Primary] | Refusal]:
+    """The masters of a Cluster that serve slots, in the order of their first slots."""
+
+    def read(reply: Any) -> list[Primary]:
+        found: dict[str, list[tuple[int, int]]] = {}
+        for shard in replies.listing(reply):
+            first, last, master = _first(shard, 3)
+            host, port = _first(master, 2)
+            name = f"{'' if host is None else replies.text(host)}:{replies.number(port)}"
+            bounds = replies.number(first, 0, LAST_SLOT), replies.number(last, 0, LAST_SLOT)
+            found.setdefault(name, []).append(bounds)
+        primaries = [Primary(name, tuple(sorted(ranges))) for name, ranges in found.items()]
+        return sorted(primaries, key=lambda primary: primary.slot)
+
+    return Command(("CLUSTER", "SLOTS"), read, read_refusal=Refusal)
 
 
 def identity() -> Command[Identity | Refusal | None]:
@@ -165,6 +202,11 @@ def survives_restart(
     if persistence.took_snapshot:
         return True
     return False if persistence.changes and uptime > SAVES_WITHIN else None
+
+
+def _first(reply: Any, count: int) -> list[Any]:
+    """The first ``count`` parts of a list, which may have more."""
+    return replies.listing(replies.listing(reply)[:count], count)
 
 
 def _setting(reply: Any, *names: bytes) -> bytes | None:
