@@ -37,6 +37,7 @@ KEY_PLACES = {
     "PTTL": 1,
     "ZRANDMEMBER": 1,
     "ZRANGEBYSCORE": 1,
+    "ZREM": 1,
     "ZREVRANGEBYSCORE": 1,
     "ZSCAN": 1,
 }

@@ -1,0 +1,84 @@
+"""
+A site whose keys are in different slots, without a Cluster.
+
+One server carries out the commands that a Cluster would get, so it can test what reads many indexes
+and merges them.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from sessions_redis import conf
+from sessions_redis.conf import Conf
+from sessions_redis.storage import shard_counts
+from sessions_redis.storage.commands import Keyspace
+
+LIFETIME = 1000
+
+
+@pytest.fixture
+def spread(settings, session_redis, monkeypatch, raw):
+    """A function that sets the number of shards, 16 at first, and writes sessions."""
+
+    def keyspace_of(self: Conf, prefix: str, tenant: str | None = None) -> Keyspace:
+        return Keyspace(prefix, self.index, tenant, is_spread=True, shards=self.index_shards)
+
+    monkeypatch.setattr(Conf, "_keyspace", keyspace_of)
+    shard_counts._noted.clear()
+    site = Spread(settings, session_redis, raw)
+    site.use(16)
+    return site
+
+
+@dataclass
+class Spread:
+    settings: Any
+    session_redis: dict[str, Any]
+    raw: Any
+
+    def use(self, shards: int) -> Keyspace:
+        self.settings.SESSION_REDIS = {**self.session_redis, "INDEX_SHARDS": shards}
+        return self.keyspace
+
+    @property
+    def keyspace(self) -> Keyspace:
+        return conf.current().keyspace
+
+    def put(
+        self,
+        id: str,
+        left: float = LIFETIME,
+        *,
+        user: str = "",
+        listed: float | None = None,
+        is_live: bool = True,
+        shards: int | None = None,
+    ) -> str:
+        """
+        Write a session, or a member alone. Returns its id.
+
+        ``left``: seconds that it lives; ``listed``: that it is listed for, as long by default.
+        """
+        keyspace = self.keyspace if shards is None else replace(self.keyspace, shards=shards)
+        now_ms = int(self.now * 1000)
+        if is_live:
+            fields = {"@created": now_ms // 1000, "@updated": now_ms // 1000, "color": '"red"'}
+            self.raw.hset(keyspace.session(id), mapping=fields | ({"@user": user} if user else {}))
+            self.raw.pexpireat(keyspace.session(id), now_ms + int(left * 1000))
+        until = now_ms + int((left if listed is None else listed) * 1000)
+        index = keyspace.index_of(id)
+        names = [index, f"{index}:{'signed-in' if user else 'anonymous'}"]
+        for name in [*names, *([keyspace.user(user)] if user else [])]:
+            self.raw.zadd(name, {id: until / 1000})
+            self.raw.pexpire(name, 10_000_000)
+        return id
+
+    @property
+    def now(self) -> float:
+        """The time of the test: the same for all that it writes, so that scores can be equal."""
+        if not hasattr(self, "_now"):
+            seconds, microseconds = self.raw.time()
+            self._now = seconds + microseconds / 1e6
+        return self._now
