@@ -142,11 +142,11 @@ class _OfTests(Conf):
         if self.tenants is not None:
             return self.keyspace_of_tenant(self.tenants.current())
         self.is_used[0] = 1
-        return Keyspace(self.key_prefix, self.index)
+        return self._keyspace(self.key_prefix)
 
     def keyspace_of_tenant(self, tenant: str) -> Keyspace:
         self.is_used[0] = 1
-        return Keyspace(f"{_base(tenant)}{self.part}", self.index, tenant)
+        return self._keyspace(f"{_base(tenant)}{self.part}", tenant)
 
 
 def _run(site: Conf) -> Run:

@@ -224,6 +224,19 @@ def a_run(location, prefix):
     return run, run.conf_of(site).keyspace
 
 
+@pytest.mark.parametrize(
+    ("prefix", "is_spread", "shards"), [("session", True, 16), ("{session}", False, 1)]
+)
+def test_the_layout_of_the_keys_of_tests(prefix, is_spread, shards):
+    """The keys of tests lie in a Cluster as the site's do: in different slots, or in one."""
+    site = Conf("redis+cluster://127.0.0.1:1", prefix, index_shards=16)
+    own = testing_runs.Run(site).conf_of(site)
+    for keyspace in (site.keyspace, own.keyspace, own.keyspace_of_tenant(prefix)):
+        assert (keyspace.is_spread, keyspace.shards) == (is_spread, shards)
+    assert own.keyspace_of_tenant("shop").tenant == "shop"
+    own.is_used[0] = 0  # there is no server whose keys the end of the run could remove
+
+
 # Prefixes with characters that have a meaning in a pattern of Redis.
 PATTERNS = ["plain", "[ab]", "*", "?", "back\\slash", "{slot}", "é"]
 
