@@ -1,9 +1,10 @@
 """
 Bad weather for real sites, in numbers. Ends with an error if a promise is broken.
 
-Each weather happens to two sites at a time. Without options, gunicorn and uvicorn stand in all of
-them. Other ways to serve a site stand in "restart" and "hang". Django's cache engine, for
-comparison, stands in "restart", "hang" and "full". TEST_SERVER names another server, such as
+Each weather happens to two sites at a time, with one server, with Sentinel or with a Cluster.
+Without options, gunicorn and uvicorn stand in all of them. Other ways to serve a site stand in
+"restart" and "hang" with one server. Django's cache engine, for comparison, stands in "restart",
+"hang" and "full". TEST_SERVER names another server, such as
 redis-server.
 """
 
@@ -17,16 +18,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.weather import absence, failover, network, refusal
+from tests.weather import absence, failover, network, refusal, resharding
 from tests.weather.inspection import inspected
-from tests.weather.places import Place, Weather, cleared, has_sentinels, prepared
+from tests.weather.places import SCHEMES, SERVER, Place, Weather, cleared, is_known, prepared
 from tests.weather.report import Row, table
 from tests.weather.serving import KINDS, USERS, Site, prepared_database, served
 from tests.weather.visitors import Crowd
 
-WEATHERS = {
-    one.name: one for module in (absence, failover, network, refusal) for one in module.WEATHERS
-}
+# By name: the topologies in which the weather happens.
+WEATHERS: dict[str, list[Weather]] = {}
+for module in (absence, failover, resharding, network, refusal):
+    for one in module.WEATHERS:
+        WEATHERS.setdefault(one.name, []).append(one)
 
 MAIN = ("gunicorn", "uvicorn")
 OTHERS = (("gevent", "uwsgi"), ("prefork", "threads"), ("loops",))
@@ -49,32 +52,43 @@ def main() -> None:
     database = prepared_database(folder)
     rows: list[Row] = []
     broken: list[str] = []
-    for name in options.weathers or WEATHERS:
-        if WEATHERS[name].is_watched and not has_sentinels():
-            print(f"{name} is left out: this version does not know redis+sentinel://.")
-            continue
-        for engine, kinds in _groups(name, options):
-            where = cleared(folder / f"{name}-{engine}-{'-'.join(kinds)}")
-            for row in asyncio.run(_endured(WEATHERS[name], engine, kinds, where, database)):
+    for weather in _chosen(options):
+        for engine, kinds in _groups(weather, options):
+            parts = [weather.name, weather.on.replace(" ", "-"), engine, *kinds]
+            where = cleared(folder / "-".join(parts))
+            for row in asyncio.run(_endured(weather, engine, kinds, where, database)):
                 rows.append(row)
                 print(f"| {' | '.join(row.cells())} |", flush=True)
                 if engine == "ours":
-                    broken += [f"{name}, {row.site}: {line}." for line in row.broken_promises()]
+                    broken += row.broken_promises()
     print(f"\n{table(rows)}\n")
     if broken:
         sys.exit("\n".join(["Broken promises:", *broken, f"The logs are in {folder}."]))
     print("No promise is broken.")
 
 
-def _groups(name: str, options: argparse.Namespace) -> Iterator[Group]:
+def _chosen(options: argparse.Namespace) -> Iterator[Weather]:
+    for name in options.weathers or WEATHERS:
+        for weather in WEATHERS[name]:
+            if options.topologies and weather.on not in options.topologies:
+                continue
+            if is_known(weather.on):
+                yield weather
+            else:
+                print(f"{name} is left out: this version does not know {SCHEMES[weather.on]}://.")
+
+
+def _groups(weather: Weather, options: argparse.Namespace) -> Iterator[Group]:
     if options.sites or options.engine:
         yield options.engine or "ours", tuple(options.sites or MAIN)
         return
     yield "ours", MAIN
-    if name in WITH_OTHERS:
+    if weather.on != SERVER:
+        return
+    if weather.name in WITH_OTHERS:
         for kinds in OTHERS:
             yield "ours", kinds
-    if name in COMPARED:
+    if weather.name in COMPARED:
         yield "cache", MAIN[:1]
 
 
@@ -85,8 +99,7 @@ async def _endured(
     with ExitStack() as stack:
         place = stack.enter_context(prepared(weather, folder))
         sites = [
-            stack.enter_context(served(kind, engine, place.url, place.ports, folder, database))
-            for kind in kinds
+            stack.enter_context(served(kind, engine, place, folder, database)) for kind in kinds
         ]
         place.crowds = list(map(Crowd, sites))
         before = [await crowd.sign_in() for crowd in place.crowds]
@@ -128,7 +141,9 @@ async def _row(
 ) -> Row:
     site: Site = crowd.site
     begin, end = lasted
-    findings = await inspected(crowd, place.admin)
+    shards = place.settings.get("INDEX_SHARDS")
+    with place.everything() as client:
+        findings = await inspected(crowd, client, shards)
     for _ in range(50):  # threads that nothing needs any more may take a moment to end
         if site.threads() <= threads:
             break
@@ -157,6 +172,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--sites", nargs="+", choices=KINDS, help="ways to serve the site")
     parser.add_argument("--engine", choices=("ours", "cache"), help="the session engine")
+    parser.add_argument("--topologies", nargs="+", choices=tuple(SCHEMES), help="where it happens")
     parser.add_argument("--server", help="the server's program, in place of TEST_SERVER")
     options = parser.parse_args()
     if unknown := set(options.weathers) - set(WEATHERS):

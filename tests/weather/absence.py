@@ -4,7 +4,7 @@ import signal
 import time
 
 from tests.servers import wait_until
-from tests.weather.places import Place, Weather, for_a_while
+from tests.weather.places import CLUSTER, Place, Weather, everywhere, for_a_while
 
 AWAY = 2.0
 
@@ -51,11 +51,13 @@ def disconnected(place: Place) -> None:
 
 
 def crowded(place: Place) -> None:
-    """Strangers take all connections but a few."""
+    """Strangers take all connections but a few. The other nodes of a Cluster keep theirs."""
     strangers = []
     place.disconnect_all()
     usual = place.admin.config_get("maxclients")["maxclients"]
-    place.admin.config_set("maxclients", 20)
+    others = place.admin.info("clients").get("cluster_connections", 0)
+    others += place.admin.info("replication")["connected_slaves"]
+    place.admin.config_set("maxclients", 20 + others)
     try:
         while len(strangers) < 16:
             stranger = place.server.client()
@@ -69,14 +71,16 @@ def crowded(place: Place) -> None:
 
 
 WEATHERS = (
-    Weather("restart", restart),
+    *everywhere("restart", restart),
     # Redis writes each second to the disk, and to the kernel before it answers, if the disk is not
     # busy at that moment.
-    Weather("kill", kill, loses=True),
-    Weather("kill-always", kill, server=("--appendfsync", "always")),
-    Weather("pause", pause),
+    *everywhere("kill", kill, loses=True),
+    *everywhere("kill-always", kill, server=("--appendfsync", "always")),
+    *everywhere("pause", pause),
     Weather("hang", hang),
-    Weather("refused", refused),
-    Weather("disconnected", disconnected),
-    Weather("crowded", crowded),
+    # A replica is promoted meanwhile. It may lack the last writes.
+    Weather("hang", hang, CLUSTER, loses=True),
+    *everywhere("refused", refused),
+    *everywhere("disconnected", disconnected),
+    *everywhere("crowded", crowded),
 )

@@ -1,8 +1,18 @@
-"""The master of a service that Sentinels watch is replaced by a replica."""
+"""A master is replaced by a replica, by Sentinels or in a Cluster, or is lost with its replica."""
 
 import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from tests.weather.places import Place, Weather
+from tests.clustered import FAILOVER_DEADLINE
+from tests.servers import Server, wait_until
+from tests.weather.nodes import replica_of, wait_for_promotion
+from tests.weather.places import CLUSTER, SENTINEL, Place, Weather
+
+# Seconds by which a replica is behind its master.
+LAG = 0.2
 
 
 def _replaced(place: Place) -> None:
@@ -34,9 +44,99 @@ def master_demoted(place: Place) -> None:
     _replaced(place)
 
 
+def cluster_master_killed(place: Place) -> None:
+    """A master of a Cluster is killed. It starts again when its replica has taken its place."""
+    replica = replica_of(place.cluster, place.server)
+    place.server.process.kill()
+    place.server.process.wait()
+    wait_for_promotion(place.cluster, replica, place.masters[1:])
+    place.server.start()
+    _wait_for_all(place)
+
+
+def _wait_for_all(place: Place) -> None:
+    wait_until(place.cluster.is_ready, "the Cluster is whole again", FAILOVER_DEADLINE)
+
+
+def cluster_master_demoted(place: Place) -> None:
+    """As an administrator does, for maintenance: the master waits until the replica is in step."""
+    replica = replica_of(place.cluster, place.server)
+    with replica.client() as client:
+        client.execute_command("CLUSTER FAILOVER")
+    wait_for_promotion(place.cluster, replica, place.masters[1:])
+    _wait_for_all(place)
+
+
+def replica_behind(place: Place) -> None:
+    """
+    The replica gets everything a moment later. Then the master is killed, and what is under way to
+    the replica is lost.
+    """
+    followers: set[socket.socket] = set()
+    is_lost = False
+
+    def pass_late(client: socket.socket, reply: bytes) -> None:
+        if reply.startswith((b"+FULLRESYNC", b"+CONTINUE")):
+            followers.add(client)
+        if client in followers:
+            time.sleep(LAG)
+            if is_lost:
+                place.relays[0].reset(client)
+                return
+        client.sendall(reply)
+
+    place.relays[0].pass_reply = pass_late
+    place.admin.client_kill_filter(_type="replica")
+    wait_until(lambda: bool(followers), "the replica reaches its master through the relay")
+    _wait_for_all(place)
+    time.sleep(2)
+    is_lost = True
+    cluster_master_killed(place)
+
+
+@contextmanager
+def _stopped(*servers: Server) -> Iterator[None]:
+    for server in servers:
+        server.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for server in servers:
+            server.process.send_signal(signal.SIGCONT)
+
+
+def cluster_master_hangs(place: Place) -> None:
+    """It comes back when its replica has taken its place, and takes itself for a master."""
+    replica = replica_of(place.cluster, place.server)
+    with _stopped(place.server):
+        wait_for_promotion(place.cluster, replica, place.masters[1:])
+    _wait_for_all(place)
+
+
+def node_lost(place: Place) -> None:
+    """A master and its replica hang, so that nobody serves their slots."""
+    with _stopped(place.server, replica_of(place.cluster, place.server)):
+        time.sleep(30)
+    _wait_for_all(place)
+
+
+# The other nodes go on if a part of the slots is not served.
+GO_ON = ("--cluster-require-full-coverage", "no")
+
 # A replica may lack the last writes that the master has acknowledged.
 WEATHERS = (
-    Weather("master-killed", master_killed, is_watched=True, loses=True),
-    Weather("master-hangs", master_hangs, is_watched=True, loses=True),
-    Weather("master-demoted", master_demoted, is_watched=True, loses=True),
+    Weather("master-killed", master_killed, SENTINEL, loses=True),
+    Weather("master-killed", cluster_master_killed, CLUSTER, loses=True),
+    Weather("master-hangs", master_hangs, SENTINEL, loses=True),
+    Weather("master-hangs", cluster_master_hangs, CLUSTER, loses=True),
+    Weather("master-demoted", master_demoted, SENTINEL, loses=True),
+    Weather("master-demoted", cluster_master_demoted, CLUSTER),
+    Weather("replica-behind", replica_behind, CLUSTER, in_network=True, loses=True),
+    Weather(
+        *("replica-behind-wait", replica_behind, CLUSTER),
+        in_network=True,
+        settings=(("WAIT_REPLICAS", 1),),
+        loses_entries=True,
+    ),
+    Weather("node-lost", node_lost, CLUSTER, server=GO_ON),
 )

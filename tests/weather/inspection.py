@@ -6,12 +6,16 @@ import re
 from dataclasses import dataclass
 
 import redis
+from redis.cluster import RedisCluster
 
 from sessions_redis.storage.commands import Keyspace, session_id
 from sessions_redis.storage.entries import CREATED, USER, USER_KEY
 from tests.weather.visitors import Crowd, Visitor, fetch
 
-CYCLED = {b"@cycled"}  # the marker at the former key of a session
+# What stays for a minute at the ID of a session that has been cycled, or ended in a Cluster.
+MARKERS = ({b"@cycled"}, {b"@ended"})
+
+Client = redis.Redis | RedisCluster
 
 # What Django's cache engine and django-redis put in front of a session's key.
 IN_CACHE = "{prefix}:1:django.contrib.sessions.cache{key}"
@@ -35,8 +39,11 @@ class Findings:
     unlisted: int
 
 
-async def inspected(crowd: Crowd, client: redis.Redis) -> Findings:
-    """Ask every visitor and look at every key. Nothing else may use the site meanwhile."""
+async def inspected(crowd: Crowd, client: Client, shards: int | None) -> Findings:
+    """
+    Ask every visitor and look at every key. Nothing else may use the site meanwhile. ``shards``:
+    those of the index in a Cluster.
+    """
     gate = asyncio.Semaphore(crowd.site.at_a_time)
 
     async def one(visitor: Visitor) -> tuple[int, int]:
@@ -45,7 +52,8 @@ async def inspected(crowd: Crowd, client: redis.Redis) -> Findings:
 
     asked = await asyncio.gather(*map(one, crowd.visitors))
     ours = crowd.site.engine == "ours"
-    halves, unlisted = _halves(crowd.site.prefix, client) if ours else (0, 0)
+    keyspace = Keyspace(crowd.site.prefix, is_spread=bool(shards), shards=shards or 1)
+    halves, unlisted = _halves(keyspace, client) if ours else (0, 0)
     return Findings(
         after=sum(not visitor.times_signed_out for visitor in crowd.visitors),
         lost=sum(lost for lost, _ in asked),
@@ -77,7 +85,7 @@ async def _asked(visitor: Visitor, port: int) -> tuple[int, int]:
     return lost, twice
 
 
-def _back(crowd: Crowd, client: redis.Redis) -> int:
+def _back(crowd: Crowd, client: Client) -> int:
     keys = [key for visitor in crowd.visitors for key in visitor.ended]
     prefix = crowd.site.prefix
     with client.pipeline(transaction=False) as pipeline:
@@ -89,7 +97,7 @@ def _back(crowd: Crowd, client: redis.Redis) -> int:
         return sum(map(bool, pipeline.execute()))
 
 
-def _forever(prefix: str, client: redis.Redis) -> int:
+def _forever(prefix: str, client: Client) -> int:
     keys = list(client.scan_iter(f"{prefix}:*", count=1000))
     with client.pipeline(transaction=False) as pipeline:
         for key in keys:
@@ -97,23 +105,24 @@ def _forever(prefix: str, client: redis.Redis) -> int:
         return pipeline.execute().count(-1)
 
 
-def _halves(prefix: str, client: redis.Redis) -> tuple[int, int]:
+def _halves(keyspace: Keyspace, client: Client) -> tuple[int, int]:
     halves = unlisted = 0
-    for key in client.scan_iter(f"{prefix}:*", count=1000):
+    for key in client.scan_iter(f"{keyspace.prefix}:*", count=1000):
         id = key.decode().rpartition(":")[2]
         if not re.fullmatch("[0-9a-f]{32}", id):
             continue
         fields = client.hgetall(key)
-        if not fields or fields.keys() == CYCLED:
+        if not fields or fields.keys() in MARKERS:
             continue
         if CREATED not in fields or (USER in fields) != (USER_KEY.encode() in fields):
             halves += 1
-        elif not _is_listed(Keyspace(prefix), id, fields.get(USER), client):
+        elif not _is_listed(keyspace, id, fields.get(USER), client):
             unlisted += 1
     return halves, unlisted
 
 
-def _is_listed(keyspace: Keyspace, id: str, user: bytes | None, client: redis.Redis) -> bool:
-    indexes = [keyspace.index]
-    indexes += [keyspace.signed_in, keyspace.user(user.decode())] if user else [keyspace.anonymous]
+def _is_listed(keyspace: Keyspace, id: str, user: bytes | None, client: Client) -> bool:
+    index = keyspace.index_of(id)
+    half = "signed-in" if user else "anonymous"
+    indexes = [index, f"{index}:{half}", *([keyspace.user(user.decode())] if user else [])]
     return all(client.zscore(index, id) is not None for index in indexes)

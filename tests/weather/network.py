@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from tests.weather.places import Place, Weather, for_a_while
+from tests.weather.places import Disturber, Place, everywhere, for_a_while
 
 SECONDS = 4.0
 
@@ -20,30 +20,40 @@ GARBAGE = (
 )
 
 
-def _disturbed(place: Place, disturb: Callable[[socket.socket, bytes], None]) -> None:
+Disturb = Callable[[Disturber, socket.socket, bytes], None]
+
+
+def _disturbed(place: Place, disturb: Disturb) -> None:
+    usual = [relay.pass_reply for relay in place.relays]
+    for relay in place.relays:
+        relay.pass_reply = _sometimes(relay, disturb)
+    time.sleep(SECONDS)
+    for relay, pass_reply in zip(place.relays, usual, strict=True):
+        relay.pass_reply = pass_reply
+
+
+def _sometimes(relay: Disturber, disturb: Disturb) -> Callable[[socket.socket, bytes], None]:
     def pass_reply(client: socket.socket, reply: bytes) -> None:
         if random.random() < SHARE:
-            disturb(client, reply)
+            disturb(relay, client, reply)
         else:
             client.sendall(reply)
 
-    usual, place.relay.pass_reply = place.relay.pass_reply, pass_reply
-    time.sleep(SECONDS)
-    place.relay.pass_reply = usual
+    return pass_reply
 
 
 def reset(place: Place) -> None:
-    def in_the_middle(client: socket.socket, reply: bytes) -> None:
+    def in_the_middle(relay: Disturber, client: socket.socket, reply: bytes) -> None:
         client.sendall(reply[: len(reply) // 2])
-        place.relay.reset(client)
+        relay.reset(client)
 
     _disturbed(place, in_the_middle)
 
 
 def silence(place: Place) -> None:
-    def after_half(client: socket.socket, reply: bytes) -> None:
+    def after_half(relay: Disturber, client: socket.socket, reply: bytes) -> None:
         client.sendall(reply[: len(reply) // 2])
-        place.relay.silence(client)
+        relay.silence(client)
 
     _disturbed(place, after_half)
 
@@ -51,7 +61,7 @@ def silence(place: Place) -> None:
 def late(place: Place) -> None:
     """Later than the engine's timeout of a second."""
 
-    def later(client: socket.socket, reply: bytes) -> None:
+    def later(_: Disturber, client: socket.socket, reply: bytes) -> None:
         time.sleep(1.5)
         client.sendall(reply)
 
@@ -59,18 +69,23 @@ def late(place: Place) -> None:
 
 
 def garbage(place: Place) -> None:
-    _disturbed(place, lambda client, reply: client.sendall(random.choice(GARBAGE)))
+    _disturbed(place, lambda _, client, __: client.sendall(random.choice(GARBAGE)))
 
 
 def swallowed(place: Place) -> None:
     """Existing connections lead nowhere from now on, as if a load balancer had dropped them."""
-    for_a_while(4, place.relay.silence_all, every=2)
+
+    def swallow() -> None:
+        for relay in place.relays:
+            relay.silence_all()
+
+    for_a_while(4, swallow, every=2)
 
 
 WEATHERS = (
-    Weather("reset", reset, in_network=True),
-    Weather("silence", silence, in_network=True),
-    Weather("late", late, in_network=True),
-    Weather("garbage", garbage, in_network=True),
-    Weather("swallowed", swallowed, in_network=True),
+    *everywhere("reset", reset, in_network=True),
+    *everywhere("silence", silence, in_network=True),
+    *everywhere("late", late, in_network=True),
+    *everywhere("garbage", garbage, in_network=True),
+    *everywhere("swallowed", swallowed, in_network=True),
 )

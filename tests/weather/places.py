@@ -1,4 +1,4 @@
-"""Where weather happens: a server, the way to it, and the sites that depend on it."""
+"""Where weather happens: servers, the way to them, and the sites that depend on them."""
 
 import shutil
 import socket
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 
@@ -19,23 +19,42 @@ from tests.proxy import Relay
 from tests.servers import Server, required, server_binary
 from tests.weather.visitors import Crowd
 
+if TYPE_CHECKING:
+    from redis.cluster import RedisCluster
+
 SHIFT = Path(__file__).with_name("shift.c")
+
+
+# The topologies, as the table calls them.
+SERVER, SENTINEL, CLUSTER = "one server", "Sentinel", "Cluster"
+
+# Those that a version of the engine knows by the scheme of their URLs.
+SCHEMES = {SERVER: "redis", SENTINEL: "redis+sentinel", CLUSTER: "redis+cluster"}
 
 
 @dataclass
 class Place:
     """
-    ``admin``: a client that no weather disturbs. ``url``: where the sites find Redis. ``ports``:
-    those that the sites connect to. ``relay``: what they connect to in place of the server, if the
-    weather is in the network. ``watched``: the servers, if Sentinels watch them.
+    ``server``: the one to which the weather happens; in a Cluster, a master. ``admin``: a client of
+    it that no weather disturbs. ``url``: where the sites find Redis. ``ports``: those that the
+    sites connect to. ``relays``: what they connect to in place of the servers, if the weather is in
+    the network. ``settings``: those of the engine.
+
+    ``nodes``: clients such as ``admin`` of all servers, and ``masters`` of those that are masters
+    at first. ``everything``: a client that reads all keys, for the time after the weather.
     """
 
     server: Server
     admin: redis.Redis
     url: str
     ports: set[int]
-    relay: "Disturber"
+    relays: list["Disturber"]
+    everything: Callable[[], "redis.Redis | RedisCluster"]
     watched: Any = None
+    cluster: Any = None
+    nodes: list[redis.Redis] = field(default_factory=list)
+    masters: list[redis.Redis] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
     crowds: list[Crowd] = field(default_factory=list)
 
     @property
@@ -43,44 +62,64 @@ class Place:
         return self.server.folder
 
     def disconnect_all(self) -> None:
-        """Close all connections but that of ``admin``."""
-        self.admin.client_kill_filter(_type="normal", skipme=True)
+        """Close all connections but those of ``nodes``."""
+        for node in self.nodes:
+            node.client_kill_filter(_type="normal", skipme=True)
 
 
 @dataclass(frozen=True)
 class Weather:
     """
-    ``happens``: makes it, and returns when it is over. ``server``: arguments of the server.
-    ``clock``: by how many seconds the server's clock is ahead. ``in_network``: whether the sites
-    reach the server through a relay. ``is_watched``: whether Sentinels watch the server and two
-    replicas. ``password``: that of the server.
+    ``happens``: makes it, and returns when it is over. ``on``: the topology. ``server``: arguments
+    of the servers. ``clock``: by how many seconds the server's clock is ahead; in a Cluster, the
+    clocks of a master and its replica. ``in_network``: whether the sites reach the servers through
+    relays. ``password``: that of the servers. ``settings``: more of those of the engine.
 
     ``signs_out``: sessions may be gone, as a whole. ``loses``: the last writes may be gone, also
-    those that signed somebody in or out.
+    those that signed somebody in or out. ``loses_entries``: the last writes may be gone, but none
+    that signed somebody in or out.
     ``unlists``: indexes may be gone. ``goes_on``: what visitors can do meanwhile as ever.
     """
 
     name: str
     happens: Callable[[Place], None]
+    on: str = SERVER
     server: tuple[str, ...] = ()
     clock: int = 0
     in_network: bool = False
-    is_watched: bool = False
     password: str = ""
+    settings: tuple[tuple[str, Any], ...] = ()
     signs_out: bool = False
     loses: bool = False
+    loses_entries: bool = False
     unlists: bool = False
     goes_on: tuple[str, ...] = ()
+
+
+def everywhere(name: str, happens: Callable[[Place], None], **more: Any) -> tuple[Weather, ...]:
+    """The same weather for one server and for a Cluster."""
+    return tuple(Weather(name, happens, on, **more) for on in (SERVER, CLUSTER))
+
+
+def is_known(topology: str) -> bool:
+    """Whether this version of the engine knows the topology."""
+    return SCHEMES[topology] in locations.SCHEMES
 
 
 @contextmanager
 def prepared(weather: Weather, folder: Path) -> Iterator[Place]:
     """The place for a weather, with servers of its own that have append-only files."""
-    with _with_sentinels(folder) if weather.is_watched else _with_server(weather, folder) as place:
+    from tests.weather import nodes
+
+    prepare = {SERVER: _with_server, SENTINEL: _with_sentinels, CLUSTER: nodes.with_cluster}
+    with prepare[weather.on](weather, folder) as place:
+        place.settings |= dict(weather.settings)
         try:
             yield place
         finally:
             place.admin.close()
+            for node in place.nodes:
+                node.close()
 
 
 @contextmanager
@@ -90,33 +129,36 @@ def _with_server(weather: Weather, folder: Path) -> Iterator[Place]:
         arguments = ["--appendonly", "yes", "--unixsocket", path, *weather.server]
         if weather.password:
             arguments += ["--requirepass", weather.password]
-        binary = _with_clock(weather.clock, folder) if weather.clock else None
+        binary = with_clock(weather.clock, folder) if weather.clock else None
         server = _Guarded(folder, weather.password, *arguments, binary=binary)
         admin = redis.Redis(unix_socket_path=path, password=weather.password or None)
         try:
             with Disturber(server.port) as relay:
                 port = relay.port if weather.in_network else server.port
                 secret = f":{weather.password}@" if weather.password else ""
-                yield Place(server, admin, f"redis://{secret}127.0.0.1:{port}/0", {port}, relay)
+                url = f"redis://{secret}127.0.0.1:{port}/0"
+                yield Place(
+                    *(server, admin, url, {port}, [relay], lambda: admin),
+                    nodes=[admin],
+                    masters=[admin],
+                )
         finally:
             server.stop()
 
 
-def has_sentinels() -> bool:
-    """Whether this version of the engine knows Sentinel."""
-    return "redis+sentinel" in locations.SCHEMES
-
-
 @contextmanager
-def _with_sentinels(folder: Path) -> Iterator[Place]:
+def _with_sentinels(_: Weather, folder: Path) -> Iterator[Place]:
     from tests.replicated import Replicated
 
     # On a busy machine, a shorter time makes Sentinels replace a master that only was slow.
     watched = Replicated(folder, "--appendonly", "yes", down_after=3000)
     try:
         server, ports = watched.master, {one.port for one in watched.servers}
-        with Disturber(server.port) as relay:
-            yield Place(server, server.client(), watched.url, ports, relay, watched)
+        place = Place(
+            *(server, server.client(), watched.url, ports, [], lambda: place.admin),
+            watched=watched,
+        )
+        yield place
     finally:
         watched.stop()
 
@@ -145,7 +187,7 @@ class _Guarded(Server):
         return super().client(password=self._password, **options)
 
 
-def _with_clock(seconds: int, folder: Path) -> str:
+def with_clock(seconds: int, folder: Path) -> str:
     """A program that starts the server with its clock ahead by so many seconds."""
     library, program = folder / "shift.so", folder / "server-with-clock"
     compiler = [required("gcc"), "-shared", "-fPIC", "-O2", "-o", str(library), str(SHIFT)]

@@ -6,45 +6,57 @@ import pytest
 import redis
 
 from tests.servers import wait_until
-from tests.weather.places import Place, Weather, beside, for_a_while
+from tests.weather.places import Place, beside, everywhere, for_a_while
 
 SECONDS = 4.0
 
 # Commands of the engine, one of which is denied at a time.
 DENIED = ("evalsha", "hgetall", "hset", "zadd", "time", "pexpireat", "del", "hincrby", "hdel")
+DENIED_IN_CLUSTER = ("cluster|slots", "cluster|shards")
 
 
 def forgets_scripts(place: Place) -> None:
-    for_a_while(SECONDS, place.admin.script_flush, every=0.1)
+    def flush() -> None:
+        for node in place.nodes:
+            node.script_flush()
+
+    for_a_while(SECONDS, flush, every=0.1)
 
 
 def flush_all(place: Place) -> None:
     for crowd in place.crowds:
         # Whoever has these keys now must not find a session under them ever again.
         crowd.visitors[0].ended += crowd.keys()
-    place.admin.flushall()
+    for node in place.masters:
+        node.flushall()
     time.sleep(1)
 
 
 def full(place: Place) -> None:
-    place.admin.config_set("maxmemory", 1)
+    for node in place.masters:
+        node.config_set("maxmemory", 1)
     time.sleep(SECONDS)
-    place.admin.config_set("maxmemory", 0)
+    for node in place.masters:
+        node.config_set("maxmemory", 0)
 
 
 def evicts(place: Place) -> None:
-    """Strangers fill the memory, so that the server evicts keys, whatever they are."""
-    room = place.admin.info("memory")["used_memory"] + 200_000
-    place.admin.config_set("maxmemory-policy", "allkeys-lru")
-    place.admin.config_set("maxmemory", room)
+    """Strangers fill the memory, so that the servers evict keys, whatever they are."""
+    for node in place.masters:
+        room = node.info("memory")["used_memory"] + 200_000
+        node.config_set("maxmemory-policy", "allkeys-lru")
+        node.config_set("maxmemory", room)
 
-    def fill() -> None:
-        number = time.monotonic_ns()
-        for part in range(10):
-            place.admin.set(f"stranger:{number}:{part}", "x" * 1000, ex=60)
+    with place.everything() as stranger:
 
-    for_a_while(SECONDS, fill, every=0.02)
-    place.admin.config_set("maxmemory", 0)
+        def fill() -> None:
+            number = time.monotonic_ns()
+            for part in range(10):
+                stranger.set(f"stranger:{number}:{part}", "x" * 1000, ex=60)
+
+        for_a_while(SECONDS, fill, every=0.02 / len(place.masters))
+    for node in place.masters:
+        node.config_set("maxmemory", 0)
 
 
 def cannot_save(place: Place) -> None:
@@ -77,17 +89,21 @@ def busy(place: Place) -> None:
 
 
 def other_password(place: Place) -> None:
-    place.admin.config_set("requirepass", "another")
+    for node in place.nodes:
+        node.config_set("requirepass", "another")
     place.disconnect_all()
     time.sleep(SECONDS)
-    place.admin.config_set("requirepass", PASSWORD)
+    for node in place.nodes:
+        node.config_set("requirepass", PASSWORD)
 
 
 def denied(place: Place) -> None:
-    for command in DENIED:
-        place.admin.acl_setuser("default", enabled=True, commands=[f"-{command}"])
+    for command in (*DENIED, *(DENIED_IN_CLUSTER if place.cluster else ())):
+        for node in place.nodes:
+            node.acl_setuser("default", enabled=True, commands=[f"-{command}"])
         time.sleep(0.7)
-        place.admin.acl_setuser("default", enabled=True, commands=[f"+{command}"])
+        for node in place.nodes:
+            node.acl_setuser("default", enabled=True, commands=[f"+{command}"])
 
 
 def nothing(place: Place) -> None:
@@ -97,14 +113,14 @@ def nothing(place: Place) -> None:
 PASSWORD = "countess"
 
 WEATHERS = (
-    Weather("script-flush", forgets_scripts),
-    Weather("flushall", flush_all, signs_out=True),
-    Weather("full", full, goes_on=("who", "logout")),
-    Weather("eviction", evicts, signs_out=True, unlists=True),
-    Weather("misconf", cannot_save, goes_on=("who",)),
-    Weather("busy", busy),
-    Weather("password", other_password, password=PASSWORD),
-    Weather("denied", denied),
-    Weather("clock-ahead", nothing, clock=600),
-    Weather("clock-behind", nothing, clock=-600),
+    *everywhere("script-flush", forgets_scripts),
+    *everywhere("flushall", flush_all, signs_out=True),
+    *everywhere("full", full, goes_on=("who", "logout")),
+    *everywhere("eviction", evicts, signs_out=True, unlists=True),
+    *everywhere("misconf", cannot_save, goes_on=("who",)),
+    *everywhere("busy", busy),
+    *everywhere("password", other_password, password=PASSWORD),
+    *everywhere("denied", denied),
+    *everywhere("clock-ahead", nothing, clock=600),
+    *everywhere("clock-behind", nothing, clock=-600),
 )

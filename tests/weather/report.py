@@ -9,7 +9,7 @@ from tests.weather.places import Weather
 from tests.weather.visitors import Answer
 
 HEADINGS = (
-    *("weather", "site", "signed in", "200", "400", "503", "500", "other", "meanwhile"),
+    *("weather", "topology", "site", "signed in", "200", "400", "503", "500", "other", "meanwhile"),
     *("longest", "lost", "twice", "back", "no TTL", "half", "recovery", "connections", "threads"),
 )
 
@@ -39,6 +39,7 @@ class Row:
             halves += f" ({found.unlisted} unlisted)"
         return [
             self.weather.name,
+            self.weather.on,
             self.site,
             f"{self.before} → {found.after}",
             *(str(statuses[status]) for status in (200, 400, 503, 500, None)),
@@ -56,10 +57,14 @@ class Row:
         return Counter(one.status if one.status in known else None for one in self.answers)
 
     def broken_promises(self) -> Iterator[str]:
+        weather = self.weather
+        return (f"{weather.name}, {weather.on}, {self.site}: {one}." for one in self._broken())
+
+    def _broken(self) -> Iterator[str]:
         found, weather, statuses = self.findings, self.weather, self._statuses()
         if found.after < self.before and not (weather.signs_out or weather.loses):
             yield f"{self.before - found.after} users were signed out"
-        if found.lost and not weather.loses:
+        if found.lost and not (weather.loses or weather.loses_entries):
             yield f"{found.lost} acknowledged writes are lost"
         if found.twice:
             yield f"{found.twice} increments were applied twice"
@@ -93,5 +98,5 @@ DOES = {"who": "read", "logout": "signed out"}
 
 def table(rows: Sequence[Row]) -> str:
     """All rows in Markdown."""
-    lines = [HEADINGS, ["---"] * 2 + ["---:"] * (len(HEADINGS) - 2), *(row.cells() for row in rows)]
+    lines = [HEADINGS, ["---"] * 3 + ["---:"] * (len(HEADINGS) - 3), *(row.cells() for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

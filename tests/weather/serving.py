@@ -10,10 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.servers import free_port, is_free, wait_until
 from tests.site import ROOT
 from tests.weather import processes
+
+if TYPE_CHECKING:
+    from tests.weather.places import Place
 
 # A busy machine needs long to start a site, and a site in bad weather long to end.
 DEADLINE = 60.0
@@ -86,19 +90,24 @@ class Site:
 
 
 @contextmanager
-def served(
-    name: str, engine: str, url: str, redis_ports: set[int], folder: Path, database: Path
-) -> Iterator[Site]:
+def served(name: str, engine: str, place: "Place", folder: Path, database: Path) -> Iterator[Site]:
     """The site, when it listens. Its log is in ``folder``, and so is its copy of ``database``."""
     kind, port, label = KINDS[name], free_port(), f"{name}-{engine}"
     own = folder / f"{label}.sqlite3"
     shutil.copy(database, own)
-    setting = {"engine": engine, "url": url, "prefix": label, "database": str(own)}
+    setting = {
+        "engine": engine,
+        "url": place.url,
+        "prefix": label,
+        "database": str(own),
+        "views": kind.views,
+        "more": place.settings,
+    }
     with (folder / f"{label}.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, *(word.format(port=port) for word in kind.arguments)],
             cwd=ROOT,
-            env={**os.environ, "WEATHER_SITE": json.dumps({**setting, "views": kind.views})},
+            env={**os.environ, "WEATHER_SITE": json.dumps(setting)},
             stdout=log,
             stderr=log,
         )
@@ -107,7 +116,7 @@ def served(
             lambda: process.poll() is not None or not is_free(port), f"{label} listens", DEADLINE
         )
         assert process.poll() is None, f"{label} ended: {(folder / f'{label}.log').read_text()}"
-        yield Site(label, engine, port, process.pid, label, frozenset(redis_ports), kind.at_a_time)
+        yield Site(label, engine, port, process.pid, label, frozenset(place.ports), kind.at_a_time)
     finally:
         process.terminate()
         try:

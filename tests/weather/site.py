@@ -3,8 +3,8 @@ The site in the weather: ``tests.weather.site:wsgi`` and ``:asgi``.
 
 Its visitors sign in and out, read, write and increment. Each view answers with the name of the
 signed-in user, or with "nobody", and then it has changed nothing. ``WEATHER_SITE`` is JSON:
-``engine`` ("ours" or "cache"), ``url``, ``prefix``, ``database``, and ``views`` ("sync" or
-"async").
+``engine`` ("ours" or "cache"), ``url``, ``prefix``, ``database``, ``views`` ("sync" or "async"),
+and ``more``: settings of ``SESSION_REDIS``.
 """
 
 import json
@@ -133,12 +133,12 @@ SYNC = paths(who, greet, sign_in, write, increment, sign_out, everything)
 ASYNC = paths(awho, agreet, asign_in, awrite, aincrement, asign_out, aeverything)
 
 
-def sessions(engine: str, url: str, prefix: str) -> dict[str, Any]:
+def sessions(engine: str, url: str, prefix: str, more: dict[str, Any]) -> dict[str, Any]:
     """The settings of ``engine``, as its documentation shows them."""
     if engine == "ours":
         return {
             "SESSION_ENGINE": "sessions_redis.engine",
-            "SESSION_REDIS": {"LOCATION": url, "KEY_PREFIX": prefix},
+            "SESSION_REDIS": {"LOCATION": url, "KEY_PREFIX": prefix, **more},
             "MIDDLEWARE": ["sessions_redis.middleware.SessionMiddleware"],
         }
     cache = {
@@ -154,8 +154,15 @@ def sessions(engine: str, url: str, prefix: str) -> dict[str, Any]:
     }
 
 
-def configure(engine: str, url: str, prefix: str, database: str, views: str = "sync") -> None:
-    chosen = sessions(engine, url, prefix)
+def configure(
+    engine: str,
+    url: str,
+    prefix: str,
+    database: str,
+    views: str = "sync",
+    more: dict[str, Any] | None = None,
+) -> None:
+    chosen = sessions(engine, url, prefix, more or {})
     chosen["MIDDLEWARE"].append("django.contrib.auth.middleware.AuthenticationMiddleware")
     settings.configure(
         **chosen,
