@@ -216,7 +216,9 @@ def test_a_location_that_cannot_be_used(location):
     assert problem.hint == (
         "Write one of redis://host:6379/0, rediss://host:6379/0 (TLS), "
         "redis+sentinel://host1:26379,host2:26379/service/0, "
-        "rediss+sentinel://host1:26379,host2:26379/service/0 (TLS), unix:///path/to/redis.sock, "
+        "rediss+sentinel://host1:26379,host2:26379/service/0 (TLS), "
+        "redis+cluster://host1:6379,host2:6379, rediss+cluster://host1:6379,host2:6379 (TLS), "
+        "unix:///path/to/redis.sock, "
         "embedded:///directory (development), memory:// (tests)."
     )
 

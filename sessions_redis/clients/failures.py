@@ -7,14 +7,16 @@ from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
+    ClusterDownError,
     InvalidResponse,
+    MovedError,
     NoPermissionError,
     NoScriptError,
     RedisError,
     ResponseError,
 )
 
-from sessions_redis import locations, services
+from sessions_redis import clusters, locations, services
 from sessions_redis.clients import tls
 from sessions_redis.clients.circuit import NoAnswerError
 from sessions_redis.clients.credentials import CredentialsError
@@ -23,6 +25,7 @@ from sessions_redis.clients.leases import NOT_SENT, NoFreeConnectionError
 from sessions_redis.clients.losses import SurplusError
 from sessions_redis.clients.pools import RETRIED
 from sessions_redis.clients.sentinels import NoMasterError
+from sessions_redis.clients.topologies import NotInClusterError
 from sessions_redis.conf import Conf, is_testing
 from sessions_redis.exceptions import SessionStoreUnavailable
 
@@ -45,6 +48,12 @@ _OF_SERVICE = (
     '"replica-announce-ip" in its configuration, and see docs/sentinel.md.'
 )
 
+_OF_CLUSTER = (
+    "If this node is down, sessions in its slots can be used again when the Cluster has promoted a "
+    "replica. If it is running, this machine cannot reach it at that address: set "
+    '"cluster-announce-ip" in its configuration, or "address_remap" in SESSION_REDIS["OPTIONS"].'
+)
+
 # A command that some servers do not know, and the remedy.
 HELLO = (
     "the command HELLO, which redis-py 8 and later send first. To connect without it, set "
@@ -60,17 +69,27 @@ def store_unavailable(settings: Conf, error: RedisError) -> SessionStoreUnavaila
     """
     words = tls.explanation(error) if settings.scheme.startswith("rediss") else None
     words = words or next(words for fits, words in _EXPLANATIONS if fits(error))
+    what = str(error).rstrip(".?")
     said = words.format(
-        what=str(error).rstrip(".?"),
+        what=what,
         prefix=settings.shown_prefix,
         credentials=_advice_on_credentials(settings, error),
         for_tests=_FOR_TESTS if is_testing() else "",
         remedy=getattr(error, "remedy", ""),
-        running=_OF_SERVICE if services.is_service(settings.location) else _OF_SERVER,
+        running=_where_to_look(settings.location),
+        redirected=(_IN_CIRCLE if clusters.is_cluster(settings.location) else _NO_CLUSTER).format(
+            what=what
+        ),
     )
     failed = SessionStoreUnavailable(f"Redis at {settings.shown_location} {said}")
     failed.may_have_been_done = not (_was_not_sent(error) or isinstance(error, REFUSALS))
     return failed
+
+
+def _where_to_look(location: str) -> str:
+    if clusters.is_cluster(location):
+        return _OF_CLUSTER
+    return _OF_SERVICE if services.is_service(location) else _OF_SERVER
 
 
 def _was_not_sent(error: RedisError) -> bool:
@@ -107,6 +126,14 @@ def is_refusal_of_scripts(error: BaseException | None) -> bool:
     )
 
 
+_NO_CLUSTER = (
+    "is a node of a Redis Cluster: {what}. Write redis+cluster:// in place of redis:// in "
+    'SESSION_REDIS["LOCATION"], without the number of a database.'
+)
+_IN_CIRCLE = (
+    "did not run a command: {what}. The nodes do not agree which of them has its slot. If that "
+    "lasts, run redis-cli --cluster check on one of them."
+)
 _CLOSED = (
     "does not answer: {what} while redis-py signed in. If it accepts only TLS, write rediss:// in "
     'LOCATION. If it has too many connections, raise its "maxclients".'
@@ -125,6 +152,17 @@ _EXPLANATIONS: tuple[tuple[Callable[[RedisError], bool], str], ...] = (
         lambda error: isinstance(error, NoMasterError),
         "has no master that can be used: {what}. {remedy}",
     ),
+    (
+        lambda error: isinstance(error, NotInClusterError) or "cluster support" in str(error),
+        "is not a Redis Cluster: {what}. For one server, write redis:// (or rediss://) in "
+        'SESSION_REDIS["LOCATION"].',
+    ),
+    (
+        lambda error: isinstance(error, ClusterDownError),
+        "does not serve all sessions: {what}. It does again when the Cluster has promoted a "
+        "replica. If that does not happen, run redis-cli --cluster check on one of its nodes.",
+    ),
+    (lambda error: isinstance(error, MovedError), "{redirected}"),
     (
         lambda error: isinstance(error, CredentialsError),
         "was not asked, because this site has no token to sign in with: {what}. To see that error, "

@@ -111,7 +111,9 @@ def _cause(error: RedisClusterException) -> RedisError:
     # it was handled, that of the server.
     found: BaseException | None = error
     while isinstance(found, RedisClusterException):
-        found = found.__cause__ or found.__context__
+        wrapper, found = found, found.__cause__ or found.__context__
+        # Otherwise each would be the cause of the other.
+        wrapper.__cause__ = wrapper.__context__ = None
     if isinstance(found, RedisError):
         return found
     if isinstance(found, FAILURES):

@@ -1,0 +1,364 @@
+"""A Redis Cluster that changes: slots move, masters fail or hang, and replicas take their place."""
+
+import asyncio
+import os
+import signal
+import uuid
+
+import pytest
+
+from sessions_redis import clients
+from sessions_redis.clients import pools
+from sessions_redis.clients.nodes import slot_of
+from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.storage.commands import Command
+from tests.clustered import FAILOVER_DEADLINE, SLOTS, Cluster
+from tests.servers import free_port, wait_until
+from tests.test_clients_cluster import NUMBERS, get, push, same
+
+# They are short, so that a lost node is noticed soon.
+OPTIONS = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
+
+TOGETHER = "return redis.call('EXISTS', KEYS[1], KEYS[2])"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Its nodes live through the whole module."""
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def failing(tmp_path):
+    """A Cluster of a test's own. What still runs of it serves its slots."""
+    cluster = Cluster(tmp_path, "--cluster-require-full-coverage", "no", timeout=1000)
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(autouse=True)
+def session_redis(settings, prefix):
+    settings.SESSION_REDIS = {"LOCATION": "memory://", "KEY_PREFIX": prefix}
+
+
+@pytest.fixture
+def use(settings, prefix):
+    """Lets the site use a Cluster."""
+
+    def use(location, **options):
+        settings.SESSION_REDIS = {"LOCATION": location, "KEY_PREFIX": prefix, "OPTIONS": options}
+
+    return use
+
+
+@pytest.fixture(params=["sync", "async"])
+def run_all(request):
+    if request.param == "sync":
+        return clients.run_all
+    return lambda commands: asyncio.run(clients.arun_all(commands))
+
+
+@pytest.fixture
+def name():
+    """A key. Others in its slot have the same beginning."""
+    return f"{{{uuid.uuid4().hex}}}:1"
+
+
+def owner_of(cluster, name):
+    with cluster.client() as client:
+        port = client.get_node_from_key(name).port
+    return next(server for server in cluster.servers if server.port == port)
+
+
+def store(cluster, name):
+    """Store a hash on a master and its replica."""
+    with owner_of(cluster, name).client() as client:
+        client.hset(name, "color", "red")
+        assert client.wait(1, 10_000) == 1
+
+
+def id_of(server):
+    with server.client(decode_responses=True) as client:
+        return client.execute_command("CLUSTER MYID")
+
+
+class Moving:
+    """A slot on its way from one master to another."""
+
+    def __init__(self, cluster, name):
+        self.source = owner_of(cluster, name)
+        self.target = next(one for one in cluster.masters() if one is not self.source)
+        self.slot = slot_of(get(name))
+        self.ask(self.target, "IMPORTING", id_of(self.source))
+        self.ask(self.source, "MIGRATING", id_of(self.target))
+
+    def ask(self, server, *words):
+        with server.client() as client:
+            client.execute_command("CLUSTER SETSLOT", self.slot, *words)
+
+    def carry(self, *names):
+        with self.source.client() as client:
+            client.migrate("127.0.0.1", self.target.port, list(names), 0, 5000)
+
+    def end(self):
+        with self.source.client() as client:
+            names = client.execute_command("CLUSTER GETKEYSINSLOT", self.slot, 100)
+        if names:
+            self.carry(*names)
+        for server in (self.target, self.source):
+            self.ask(server, "NODE", id_of(self.target))
+
+
+def test_a_slot_on_its_way(cluster, use, run_all, name):
+    """Keys are found on both nodes. What this process knows changes when all have moved."""
+    use(cluster.url)
+    store(cluster, name)
+    moving = Moving(cluster, name)
+    beside = name.replace(":1", ":2")
+    try:
+        assert run_all([get(name), push(beside, "a")]) == [{b"color": b"red"}, 1]
+        moving.carry(name)
+        assert run_all([get(name), push(beside, "b")]) == [{b"color": b"red"}, 2]
+        known = pools.current().shards[moving.slot]
+        assert known[0][1] == moving.source.port
+        two = Command(("EVAL", TOGETHER, 2, name, beside), same, TOGETHER)
+        assert run_all([two]) == [2]
+    finally:
+        moving.end()
+    assert run_all([get(name), push(beside, "c")]) == [{b"color": b"red"}, 3]
+    wait_until(
+        lambda: (
+            (run_all([get(name)]), pools.current().shards[moving.slot][0][1])[1]
+            == moving.target.port
+        ),
+        "the process knows the new node",
+    )
+
+
+def test_keys_on_two_nodes(cluster, use, run_all, name):
+    """A script that needs both is sent again until a limit, and runs when they are together."""
+    use(cluster.url)
+    beside = name.replace(":1", ":2")
+    for one in (name, beside):
+        store(cluster, one)
+    moving = Moving(cluster, name)
+    two = Command(("EVAL", TOGETHER, 2, name, beside), same, TOGETHER)
+    try:
+        moving.carry(name)
+        with pytest.raises(SessionStoreUnavailable):
+            run_all([two])
+    finally:
+        moving.end()
+    assert run_all([two]) == [2]
+
+
+def test_a_planned_failover(cluster, use, run_all, name):
+    """A master that becomes a replica sends commands to the new one. Each runs once."""
+    use(cluster.url)
+    former = owner_of(cluster, name)
+    assert run_all([push(name, "a")]) == [1]
+    replica = replica_of(cluster, former)
+    with replica.client() as client:
+        wait_until(lambda: client.execute_command("CLUSTER FAILOVER"), "a failover begins")
+        wait_until(
+            lambda: client.info("replication")["role"] == "master",
+            "the replica is promoted",
+            FAILOVER_DEADLINE,
+        )
+    wait_until(lambda: cluster.role(former) == "slave", "the former master follows")
+    assert run_all([push(name, "b")]) == [2]
+    wait_until(cluster.is_ready, "the Cluster has settled", FAILOVER_DEADLINE)
+
+
+def replica_of(cluster, master):
+    for server in cluster.running():
+        with server.client(decode_responses=True) as client:
+            if client.info("replication").get("master_port") == master.port:
+                return server
+    raise AssertionError("it has no replica")
+
+
+def others(cluster, lost):
+    """A key on each of the other masters."""
+    names = [f"{uuid.uuid4().hex}:{number}" for number in NUMBERS]
+    owners = {owner_of(cluster, name).port: name for name in names}
+    return [name for port, name in owners.items() if port != lost.port]
+
+
+def found(run_all, name):
+    """Whether the session is there. It may be that nobody can say, but it must not be gone."""
+    try:
+        (answer,) = run_all([get(name)])
+    except SessionStoreUnavailable:
+        return False
+    assert answer == {b"color": b"red"}
+    return True
+
+
+@pytest.mark.parametrize("signal_sent", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_lost_master(failing, use, run_all, name, signal_sent):
+    """
+    Sessions on other nodes can be used all the time. Its own can be used again when a replica has
+    taken its place, without a restart of the site. None of them looks gone.
+    """
+    use(failing.url, **OPTIONS)
+    lost = owner_of(failing, name)
+    store(failing, name)
+    elsewhere = [get(one) for one in others(failing, lost)]
+    assert found(run_all, name)
+    lost.process.send_signal(signal_sent)
+    try:
+        if signal_sent == signal.SIGKILL:
+            lost.process.wait()
+
+        def is_back():
+            assert run_all(elsewhere) == [{}, {}]
+            return found(run_all, name)
+
+        wait_until(is_back, "another node has taken its place", FAILOVER_DEADLINE)
+        assert run_all([push(f"{name}:list", "a")]) == [1]
+    finally:
+        if signal_sent == signal.SIGSTOP:
+            lost.process.send_signal(signal.SIGCONT)
+    assert found(run_all, name)
+
+
+def test_one_of_several_nodes_fails(failing, use, run_all, name):
+    """The others still run their commands, and then the error of that node is raised."""
+    use(failing.url, **OPTIONS)
+    lost = owner_of(failing, name)
+    elsewhere = others(failing, lost)
+    run_all([get(name)])
+    lost.process.kill()
+    lost.process.wait()
+    with pytest.raises(SessionStoreUnavailable, match="promoted a replica") as caught:
+        run_all([push(name, "a"), *(push(one, "a") for one in elsewhere)])
+    assert str(lost.port) in str(caught.value)
+    assert run_all([push(one, "b") for one in elsewhere]) == [2, 2]
+
+
+def test_nodes_in_the_url_that_do_not_answer(cluster, use, run_all, name):
+    """One node that answers is enough."""
+    use(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{cluster.servers[0].port}")
+    assert run_all([get(name)]) == [{}]
+
+
+def test_no_node_answers(use, run_all, name):
+    """The error says that the command was not sent."""
+    use(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{free_port()}")
+    with pytest.raises(SessionStoreUnavailable, match="does not answer") as caught:
+        run_all([get(name)])
+    assert not caught.value.may_have_been_done
+
+
+def test_a_server_that_is_no_node(server, use, run_all, name):
+    """The error says how to write the URL of one server."""
+    use(f"redis+cluster://127.0.0.1:{server.port}")
+    with pytest.raises(SessionStoreUnavailable, match=r"is not a Redis Cluster.* write redis://"):
+        run_all([get(name)])
+
+
+def test_a_node_as_one_server(cluster, use, run_all):
+    """The error says how to write the URL of a Cluster."""
+    use(cluster.servers[0].url)
+    with pytest.raises(SessionStoreUnavailable, match=r"Write redis\+cluster://"):
+        run_all([get(f"{number}") for number in NUMBERS])
+
+
+def test_user_and_password(cluster, use, run_all, name):
+    """They are for all nodes. An error repeats neither."""
+    for server in cluster.servers:
+        with server.client() as client:
+            client.acl_setuser(
+                "site", enabled=True, passwords=["+secret-4711"], keys=["*"], categories=["+@all"]
+            )
+    nodes = cluster.url.partition("://")[2]
+    use(f"redis+cluster://site:secret-4711@{nodes}")
+    assert run_all([get(name)]) == [{}]
+    use(f"redis+cluster://site:other-4712@{nodes}")
+    with pytest.raises(SessionStoreUnavailable, match="does not let this site in") as caught:
+        run_all([get(name)])
+    assert "4712" not in str(caught.value)
+
+
+def calls_of(server):
+    with server.client() as client:
+        return client.info("commandstats").get("cmdstat_hgetall", {}).get("calls", 0)
+
+
+@pytest.mark.parametrize(
+    "option", [{"read_from_replicas": True}, {"load_balancing_strategy": "round_robin_replicas"}]
+)
+def test_reading_from_replicas(cluster, use, run_all, name, option):
+    """Replicas answer if the site says so. What they do not know is asked of the master."""
+    use(cluster.url, **option)
+    store(cluster, name)
+    master = owner_of(cluster, name)
+    replica = replica_of(cluster, master)
+    before = calls_of(replica), calls_of(master)
+    commands = [get(name)] * 4
+    assert run_all(commands) == [{b"color": b"red"}] * 4
+    assert calls_of(replica) > before[0]
+    assert run_all([get(f"{name}:missing")] * 2) == [{}] * 2
+    assert calls_of(master) >= before[1] + 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"db": 1}, "leave out the option db"),
+        ({"ssl": True}, r"rediss\+cluster://"),
+        ({"load_balancing_strategy": "nearest"}, "takes one of round_robin"),
+        ({"address_remap": "x"}, "takes a function"),
+    ],
+)
+def test_refused_options(cluster, use, options, words):
+    use(cluster.url, **options)
+    with pytest.raises(Exception, match=words) as caught:
+        clients.run(get("a"))
+    assert type(caught.value).__name__ == "ImproperlyConfigured"
+
+
+def test_addresses_that_this_machine_cannot_reach(cluster, use, run_all, name):
+    """The option address_remap of redis-py translates them, also in redirections."""
+    asked = []
+
+    def remap(address):
+        asked.append(address)
+        return address
+
+    use(cluster.url, address_remap=remap)
+    run_all([get(name)])
+    assert {port for _, port in asked} == {server.port for server in cluster.servers}
+    pools.current().shards = [pools.current().shards[0]] * SLOTS
+    run_all([get(f"{number}") for number in NUMBERS])
+
+
+def test_a_forked_process(cluster, use, name):
+    """It makes connections of its own."""
+    use(cluster.url)
+    store(cluster, name)
+    assert clients.run(get(name))
+    child = os.fork()
+    if not child:
+        os._exit(0 if clients.run(get(name)) == {b"color": b"red"} else 1)
+    assert clients.run(get(name))
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_node_that_leaves(cluster, use, run_all, name):
+    """What this process keeps of a node that has left the Cluster is closed."""
+    use(cluster.url)
+    run_all([get(name)])
+    ours = pools.current()
+    gone = ours.pools_at(("127.0.0.1", cluster.servers[0].port))
+    clients.run(get(name))
+    ours._seeds = ()
+    ours._learn([shard and shard[:1] for shard in ours.shards])
+    left = [one for one in cluster.servers if ("127.0.0.1", one.port) not in ours._pools]
+    assert len(left) >= 3
+    assert run_all([get(name)])
+    gone.retire()
+    assert run_all([get(name)])
