@@ -331,7 +331,7 @@ def test_addresses_that_this_machine_cannot_reach(cluster, use, run_all, name):
 
     use(cluster.url, address_remap=remap)
     run_all([get(name)])
-    assert {port for _, port in asked} == {server.port for server in cluster.servers}
+    assert {port for _, port in asked} >= {server.port for server in cluster.masters()}
     pools.current().shards = [pools.current().shards[0]] * SLOTS
     run_all([get(f"{number}") for number in NUMBERS])
 

@@ -34,6 +34,7 @@ from sessions_redis.clients.answers import (
     answer,
     areplies,
     asking,
+    has_error,
     replies,
     without_asking,
 )
@@ -126,6 +127,11 @@ Outcome = list[Any] | RedisError
 Steps = Generator[list[Part] | ReadAgain | Wait, Any, list[Any]]
 
 
+class Tried(NamedTuple):
+    node: Pools
+    outcome: Outcome
+
+
 class _Route:
     """The policy: what is sent where, and what is sent again. It does no I/O itself."""
 
@@ -139,14 +145,18 @@ class _Route:
         self.pause = 0.0
         self.reading: ReadAgain | None = None
 
-    def steps(self) -> Steps:
+    def steps(self, tried: "Tried | None" = None) -> Steps:
+        """``tried``: what became of the first attempt, if it was made already."""
         if not self.nodes.shards:
             yield ReadAgain(monotonic())
         pending = self.errands
         while pending:
             self.again, self.pause, self.reading, began = [], 0.0, None, monotonic()
-            parts = self._parts(pending)
-            outcomes = (yield parts) if parts else []
+            if tried is None:
+                parts = self._parts(pending)
+                outcomes = (yield parts) if parts else []
+            else:
+                parts, outcomes, tried = [Part(tried.node, pending)], [tried.outcome], None
             for part, outcome in zip(parts, outcomes, strict=True):
                 self._judge(part, outcome)
             if self.reading is not None and self.nodes.is_due():
@@ -291,16 +301,34 @@ def _may_be_resent(errand: Errand, error: RedisError) -> bool:
     )
 
 
+def _only_node(nodes: Nodes, commands: Commands) -> Pools | None:
+    """The node for a single command, if it is known and no replica may answer."""
+    if len(commands) != 1 or nodes.options.strategy is not None or not nodes.shards:
+        return None
+    slot = slot_of(commands[0])
+    shard = None if slot is None else nodes.shards[slot]
+    return None if shard is None else nodes.pools_at(shard[0])
+
+
 def across_nodes(nodes: Nodes, commands: Commands) -> list[Any]:
     """The answers to ``commands``. Raises the errors of redis-py."""
-    steps = _Route(nodes, commands).steps()
+    tried = None
+    if (node := _only_node(nodes, commands)) is not None:  # as mostly, and the rest takes longer
+        try:
+            found = replies(node, commands, [commands[0].parts])
+            if not has_error(found):
+                return found
+            tried = Tried(node, found)
+        except RedisError as error:
+            tried = Tried(node, error)
+    steps = _Route(nodes, commands).steps(tried)
     try:
         step = next(steps)
         while True:
             step = steps.send(_carried_out(nodes, step))
     except StopIteration as stop:
-        found: list[Any] = stop.value
-        return found
+        answered: list[Any] = stop.value
+        return answered
 
 
 def _carried_out(nodes: Nodes, step: list[Part] | ReadAgain | Wait) -> list[Outcome] | None:
@@ -341,14 +369,23 @@ def _outcome(part: Part, meanwhile: Callable[[], None] | None) -> Outcome:
 
 async def aacross_nodes(nodes: Nodes, commands: Commands) -> list[Any]:
     """As `across_nodes`, without blocking the running loop."""
-    steps = _Route(nodes, commands).steps()
+    tried = None
+    if (node := _only_node(nodes, commands)) is not None:
+        try:
+            found = await areplies(node, commands, [commands[0].parts])
+            if not has_error(found):
+                return found
+            tried = Tried(node, found)
+        except RedisError as error:
+            tried = Tried(node, error)
+    steps = _Route(nodes, commands).steps(tried)
     try:
         step = next(steps)
         while True:
             step = steps.send(await _acarried_out(nodes, step))
     except StopIteration as stop:
-        found: list[Any] = stop.value
-        return found
+        answered: list[Any] = stop.value
+        return answered
 
 
 async def _acarried_out(nodes: Nodes, step: list[Part] | ReadAgain | Wait) -> list[Outcome] | None:
