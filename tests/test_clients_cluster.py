@@ -9,7 +9,7 @@ import pytest
 from sessions_redis import clients
 from sessions_redis.clients import pools
 from sessions_redis.clients.nodes import slot_of
-from sessions_redis.storage import servers
+from sessions_redis.storage import replies, servers
 from sessions_redis.storage.commands import Command
 from tests.clustered import SLOTS, Cluster
 
@@ -64,7 +64,7 @@ PUSH_SHA = "b9d4d8ca6bbbe4b2ba8d7ba2f5ff1b6e3a9a4c11"  # the server does not kno
 
 
 def get(name):
-    return Command(("HGETALL", name), lambda reply: dict(reply) if reply else {})
+    return Command(("HGETALL", name), replies.fields)
 
 
 def slot_owner(raw, name):
