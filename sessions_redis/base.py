@@ -7,10 +7,11 @@ from django.contrib.sessions.backends.base import SessionBase
 
 from sessions_redis import conf, logs
 from sessions_redis.calls import PASSED_ON, Call, Outcome, StoreSteps
-from sessions_redis.clients import arun, run
+from sessions_redis.clients import acarry_out, arun, carry_out, run
 from sessions_redis.json_serializer import made
 from sessions_redis.keys import Key
 from sessions_redis.storage.changes import UNKNOWN, Changes, Known
+from sessions_redis.storage.commands import Command
 from sessions_redis.storage.entries import Serializer
 from sessions_redis.storage.lazy_entries import Entries, entries_in
 
@@ -125,10 +126,12 @@ class StoreBase(SessionBase):
         try:
             asked = next(steps)
             while True:
-                if isinstance(asked, Call):
+                if type(asked) is Command:  # as mostly
+                    asked = steps.send(run(asked))
+                elif isinstance(asked, Call):
                     asked = self._outcome(asked).resume(steps)
                 else:
-                    asked = steps.send(run(asked))
+                    asked = steps.send(carry_out(asked))
         except StopIteration as stop:
             result: T = stop.value
             return result
@@ -140,10 +143,12 @@ class StoreBase(SessionBase):
         try:
             asked = next(steps)
             while True:
-                if isinstance(asked, Call):
+                if type(asked) is Command:  # as mostly
+                    asked = steps.send(await arun(asked))
+                elif isinstance(asked, Call):
                     asked = (await self._aoutcome(asked)).resume(steps)
                 else:
-                    asked = steps.send(await arun(asked))
+                    asked = steps.send(await acarry_out(asked))
         except StopIteration as stop:
             result: T = stop.value
             return result

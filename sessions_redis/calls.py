@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 from asgiref.sync import sync_to_async
 from django.contrib.sessions.backends.base import CreateError
 
-from sessions_redis.storage.commands import Command
+from sessions_redis.storage.commands import Step
 
 T = TypeVar("T")
 
@@ -56,9 +56,9 @@ class Call:
             raise RuntimeError(f"{self.name}() raised StopIteration") from error
 
 
-# Steps of a store's method: commands, and calls of the store's own methods. `StoreBase._perform`
-# carries them out.
-StoreSteps = Generator[Command[Any] | Call, Any, T]
+# Steps of a store's method: those of `storage`, and calls of the store's own methods.
+# `StoreBase._perform` carries them out.
+StoreSteps = Generator[Step | Call, Any, T]
 
 
 class Outcome:

@@ -7,8 +7,9 @@ from sessions_redis.base import StoreBase
 from sessions_redis.calls import Call, StoreSteps
 from sessions_redis.exceptions import GONE, SessionGone
 from sessions_redis.keys import Key, random_key
-from sessions_redis.storage import commands
+from sessions_redis.storage import layouts
 from sessions_redis.storage.changes import whole
+from sessions_redis.storage.commands import Taken
 
 
 class Predecessor:
@@ -83,33 +84,40 @@ class CreatingStore(StoreBase):
 
         The fields of a ``predecessor`` move to the new hash.
         """
-        if predecessor and (yield from self._moving(id, predecessor)):
-            predecessor.is_replaced = True
-            return True
+        moved: bool | type[Taken] = False
+        if predecessor:
+            moved = yield from self._moving(id, predecessor)
+            if moved is Taken:
+                return False
+            if moved:
+                predecessor.is_replaced = True
+                return True
         age = yield from self._age()
         changes = whole(self._entries, self._made_serializer(), self.metadata_source())
-        created: bool = yield commands.create(conf.keyspace_of(self), id, age, changes)
+        created = yield from layouts.create(conf.keyspace_of(self), id, age, changes)
         if created:
             self._record_written(id, changes)
         return created
 
-    def _moving(self, id: str, predecessor: Predecessor) -> StoreSteps[bool]:
-        """``False`` if the ``predecessor`` is gone, and had no user."""
+    def _moving(self, id: str, predecessor: Predecessor) -> StoreSteps[bool | type[Taken]]:
+        """``False`` if the ``predecessor`` is gone, and had no user. `Taken` if the id is taken."""
         age = yield from self._age()
         known, serializer = self._known_of(predecessor.id), self._made_serializer()
         changes = known.changes(self._entries, serializer, self.metadata_source())
-        keyspace = conf.keyspace_of(self)
-        moved: bool = yield commands.cycle(keyspace, predecessor.id, id, age, changes)
+        keyspace, user = conf.keyspace_of(self), known.user(serializer)
+        user_pk = user.decode("utf-8", "backslashreplace")
+        moved = yield from layouts.cycle(keyspace, predecessor.id, id, age, changes, user_pk)
+        if moved is Taken:
+            return Taken
         if moved:
             self._record_written(id, changes, predecessor.id)
             return True
-        user = known.user(serializer)
         if not user:
             return False
         # Another request may have cycled the session: then create a second session beside it.
         changes = whole(self._entries, serializer, self.metadata_source())
-        command = commands.create_beside(keyspace, predecessor.id, user, id, age, changes)
-        if not (yield command):
+        steps = layouts.create_beside(keyspace, predecessor.id, user, id, age, changes)
+        if not (yield from steps):
             raise SessionGone(GONE)
         self._record_written(id, changes)
         return True

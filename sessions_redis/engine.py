@@ -20,7 +20,7 @@ from sessions_redis.creation import CreatingStore, Predecessor
 from sessions_redis.exceptions import GONE, SessionGone, SessionStoreUnavailable
 from sessions_redis.keys import Key
 from sessions_redis.scope import Scope
-from sessions_redis.storage import commands
+from sessions_redis.storage import commands, layouts
 from sessions_redis.storage.changes import Changes, Known
 from sessions_redis.storage.commands import StoredSession, session_id
 from sessions_redis.storage.entries import CREATED, NOTHING, SEEN, UPDATED, field_of, is_time
@@ -152,7 +152,7 @@ class SessionStore(CreatingStore):
         changes = self._known_of(id).changes(
             entries, self._made_serializer(), self.metadata_source()
         )
-        if not (yield commands.save(conf.keyspace_of(self), id, age, changes)):
+        if not (yield from layouts.save(conf.keyspace_of(self), id, age, changes)):
             raise SessionGone(GONE)
         self._record_written(id, changes)
 
@@ -175,7 +175,7 @@ class SessionStore(CreatingStore):
         id = id or self._id
         former = self._predecessor
         if id is not None and not (former and former.is_replaced and former.id == id):
-            yield commands.delete(conf.keyspace_of(self), id)
+            yield from layouts.delete(conf.keyspace_of(self), id)
 
     def delete(self, session_key: str | None = None) -> None:
         """Delete this session, or that of ``session_key``. Silent if there is none."""
@@ -258,7 +258,7 @@ class SessionStore(CreatingStore):
         ):
             return self._increment_here(key, by)
         _require_64_bits(key, by)
-        value = yield commands.increment(conf.keyspace_of(self), id, field_of(key), by)
+        value = yield from layouts.increment(conf.keyspace_of(self), id, field_of(key), by)
         if value is None:
             if not loaded:
                 # As after loading: the middleware removes the cookie.
@@ -337,7 +337,7 @@ class SessionStore(CreatingStore):
         metadata = known.new_metadata(self.metadata_source())
         if not metadata and not self._is_note_due(known):
             return
-        now = yield commands.note(conf.keyspace_of(self), id, metadata, NOTE_INTERVAL)
+        now = yield from layouts.note(conf.keyspace_of(self), id, metadata, NOTE_INTERVAL)
         if now:
             server_clock.set(now / 1000)
             self._record_written(id, Changes(metadata))

@@ -33,7 +33,7 @@ def test_ending_many(settings, session_redis, raw, prefix, ended, indexed):
 def test_round_trips(settings, session_redis, server, monkeypatch):
     """One for each thousand that are read, and one for each step that ends some."""
     monkeypatch.setattr("sessions_redis.registry.live_sessions.BATCH_SIZE", 3)
-    monkeypatch.setattr("sessions_redis.registry.ending.END_MANY_BATCH_SIZE", 3)
+    monkeypatch.setattr("sessions_redis.storage.listings.END_MANY_BATCH_SIZE", 3)
     ids = [signed_in("1") for _ in range(7)]
     with Proxy(server.port) as proxy:
         settings.SESSION_REDIS = {**session_redis, "LOCATION": proxy.url}

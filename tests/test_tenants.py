@@ -539,7 +539,7 @@ def leaving(b):
 def test_a_receiver_that_changes_the_tenant(call, monkeypatch, people, a, b, way):
     """Ending goes on in the tenant in which it began."""
     monkeypatch.setattr("sessions_redis.storage.listings.END_ALL_BATCH_SIZE", 1)
-    monkeypatch.setattr("sessions_redis.registry.ending.END_MANY_BATCH_SIZE", 1)
+    monkeypatch.setattr("sessions_redis.storage.listings.END_MANY_BATCH_SIZE", 1)
 
     with inside(a):
         asked = 1 if way == "end_all_of" else [*people[a]]

@@ -4,7 +4,9 @@ The only package that talks to Redis. It connects to any ``LOCATION`` and runs c
 `embedded` is the server that ``embedded://`` starts.
 """
 
-from collections.abc import Callable, Generator, Sequence
+import asyncio
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -19,14 +21,10 @@ from sessions_redis.clients.failures import store_unavailable
 from sessions_redis.clients.outages import alogging_outages, logging_outages
 from sessions_redis.clients.reports import without_credentials, without_tracebacks
 from sessions_redis.clients.routing import aacross_nodes, across_nodes
-from sessions_redis.storage.commands import Command
+from sessions_redis.storage.commands import Command, Pause, Step
+from sessions_redis.storage.commands import Steps as Steps
 
 T = TypeVar("T")
-
-# A generator that yields commands, receives their answers and returns a result. So a method that
-# takes several round trips is written once for synchronous and asynchronous code. If it yields a
-# list of commands, they share one round trip, and it receives a list of answers.
-Steps = Generator[Command[Any] | list[Command[Any]], Any, T]
 
 
 def perform(steps: Steps[T]) -> T:
@@ -43,10 +41,7 @@ def _performed(steps: Steps[T], run_all: Callable[[Sequence[Command[Any]]], list
     try:
         yielded = next(steps)
         while True:
-            if isinstance(yielded, list):
-                yielded = steps.send(run_all(yielded))
-            else:
-                yielded = steps.send(run_all((yielded,))[0])
+            yielded = steps.send(_carried_out(yielded, run_all))
     except StopIteration as stop:
         result: T = stop.value
         return result
@@ -57,12 +52,32 @@ async def aperform(steps: Steps[T]) -> T:
     try:
         yielded = next(steps)
         while True:
-            yielded = steps.send(
-                await arun_all(yielded) if isinstance(yielded, list) else await arun(yielded)
-            )
+            yielded = steps.send(await acarry_out(yielded))
     except StopIteration as stop:
         result: T = stop.value
         return result
+
+
+def carry_out(step: Step) -> Any:
+    """Carry out one step, and return its answer or answers."""
+    return _carried_out(step, run_all)
+
+
+async def acarry_out(step: Step) -> Any:
+    """As `carry_out`, without blocking the running loop."""
+    if isinstance(step, list):
+        return await arun_all(step)
+    if isinstance(step, Pause):
+        return await asyncio.sleep(step.seconds)
+    return await arun(step)
+
+
+def _carried_out(step: Step, run_all: Callable[[Sequence[Command[Any]]], list[Any]]) -> Any:
+    if isinstance(step, list):
+        return run_all(step)
+    if isinstance(step, Pause):
+        return time.sleep(step.seconds)
+    return run_all((step,))[0]
 
 
 def run(command: Command[T]) -> T:

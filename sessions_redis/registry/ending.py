@@ -4,18 +4,19 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from sessions_redis import conf
-from sessions_redis.clients import Steps, aperform, arun, perform, run
+from sessions_redis.clients import Steps, acarry_out, aperform, carry_out, perform
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.registry.live_sessions import LiveSession, user_pk_of
 from sessions_redis.registry.selections import indexed
 from sessions_redis.signals import session_ended
-from sessions_redis.storage import commands, listings
-from sessions_redis.storage.commands import Command, session_id
-from sessions_redis.storage.listings import END_MANY_BATCH_SIZE, Ended, is_id
+from sessions_redis.storage import layouts
+from sessions_redis.storage.across_slots.ending import EndingSteps
+from sessions_redis.storage.commands import Step, session_id
+from sessions_redis.storage.listings import Ended, is_id
 
-# A generator of commands that end sessions, each with the tenant of these sessions. It is not
-# `Steps`: signals are sent after each command.
-Endings = Generator[tuple[str | None, Command[Ended]], Ended, None]
+# Generators of steps that end sessions, each with the tenant of these sessions. They are not
+# `Steps`: they also yield what has ended, and then signals are sent for it.
+Endings = Generator[tuple[str | None, EndingSteps], None, None]
 
 
 def _end(session: str | LiveSession, reason: str) -> Steps[dict[str, Any] | None]:
@@ -24,8 +25,7 @@ def _end(session: str | LiveSession, reason: str) -> Steps[dict[str, Any] | None
     if not is_id(id):
         return None
     keyspace = conf.keyspace_in(_tenant_of(session))
-    # Not sent again after a lost reply: it would say that there was nothing to end.
-    user_pk: str | None = yield commands.delete(keyspace, id)._replace(repeatable=False)
+    user_pk = yield from layouts.end(keyspace, id)
     return None if user_pk is None else _signal(id, user_pk, reason, keyspace.tenant)
 
 
@@ -58,9 +58,7 @@ def _end_many(sessions: Sequence[str | LiveSession]) -> Endings:
             wanted.setdefault(_tenant_of(session), {})[id] = None
     # The names of all tenants are made first: the current one may change between two steps.
     for keyspace, ids in [(conf.keyspace_in(tenant), [*ids]) for tenant, ids in wanted.items()]:
-        for start in range(0, len(ids), END_MANY_BATCH_SIZE):
-            batch = ids[start : start + END_MANY_BATCH_SIZE]
-            yield keyspace.tenant, listings.end_many(keyspace, batch)
+        yield keyspace.tenant, layouts.end_many(keyspace, ids)
 
 
 def end_many(session_ids: Sequence[str | LiveSession], *, reason: str = "ended") -> list[str]:
@@ -80,13 +78,8 @@ async def aend_many(
 
 
 def _end_each_of(user: Any, spared_id: str) -> Endings:
-    # Each step ends as many sessions as it looks at, so the last one looks at the whole index at
-    # one moment. A session that was in it when the first step began stays in it until it is ended:
-    # if it is cycled meanwhile, under its new id.
-    keyspace, user_pk, more = indexed(), user_pk_of(user), True
-    while more:
-        ended = yield keyspace.tenant, listings.end_all(keyspace, user_pk, spared_id)
-        spared_id, more = ended.spared, ended.more
+    keyspace = indexed()
+    yield keyspace.tenant, layouts.end_all(keyspace, user_pk_of(user), spared_id)
 
 
 def end_each_of(
@@ -150,35 +143,47 @@ async def aend_all_of(
 def _carry_out(endings: Endings, reason: str) -> list[str]:
     ended: list[str] = []
     try:
-        tenant, command = next(endings)
-        while True:
-            step = run(command)
-            for id, user_pk in step.sessions:
-                session_ended.send_robust(**_signal(id, user_pk, reason, tenant))
-                ended.append(id)
-            tenant, command = endings.send(step)
-    except StopIteration:
-        return ended
+        for tenant, steps in endings:
+            answer = None
+            while (step := _next(steps, answer)) is not None:
+                if not isinstance(step, Ended):
+                    answer = carry_out(step)
+                    continue
+                answer = None
+                for id, user_pk in step.sessions:
+                    session_ended.send_robust(**_signal(id, user_pk, reason, tenant))
+                    ended.append(id)
     except SessionStoreUnavailable as error:
         error.ended = ended
         raise
+    return ended
 
 
 async def _acarry_out(endings: Endings, reason: str) -> list[str]:
     ended: list[str] = []
     try:
-        tenant, command = next(endings)
-        while True:
-            step = await arun(command)
-            for id, user_pk in step.sessions:
-                await session_ended.asend_robust(**_signal(id, user_pk, reason, tenant))
-                ended.append(id)
-            tenant, command = endings.send(step)
-    except StopIteration:
-        return ended
+        for tenant, steps in endings:
+            answer = None
+            while (step := _next(steps, answer)) is not None:
+                if not isinstance(step, Ended):
+                    answer = await acarry_out(step)
+                    continue
+                answer = None
+                for id, user_pk in step.sessions:
+                    await session_ended.asend_robust(**_signal(id, user_pk, reason, tenant))
+                    ended.append(id)
     except SessionStoreUnavailable as error:
         error.ended = ended
         raise
+    return ended
+
+
+def _next(steps: EndingSteps, answer: Any) -> Step | Ended | None:
+    """The next step, or what has ended. ``None`` at the end."""
+    try:
+        return steps.send(answer)
+    except StopIteration:
+        return None
 
 
 def _spared(session_key: str | None, id: str | None) -> str:

@@ -5,7 +5,7 @@ A command takes one round trip. A command that writes is one atomic step on the 
 sets the time to live of each key that it writes. Nothing here does I/O: `clients` runs commands.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -93,6 +93,19 @@ class Command(NamedTuple, Generic[T]):  # made with each request: a dataclass ta
         return [] if place is None else [str(self.parts[place])]
 
 
+class Pause(NamedTuple):
+    """A step that waits for so many seconds and sends nothing."""
+
+    seconds: float
+
+
+# What takes several round trips: a generator that receives the answer of each step, and returns a
+# result. So it is written once for synchronous and asynchronous code. A list of commands shares one
+# round trip, and gets a list of answers.
+Step = Command[Any] | list[Command[Any]] | Pause
+Steps = Generator[Step, Any, T]
+
+
 @dataclass(frozen=True, slots=True)
 class Keyspace:
     """
@@ -150,6 +163,10 @@ class Keyspace:
         return f"{self.users}{user_pk}"
 
 
+class Taken:
+    """The new session's ID is taken."""
+
+
 class WrongType:
     """The key with the session's name is not a hash."""
 
@@ -180,7 +197,7 @@ def create(keyspace: Keyspace, id: str, ttl: float, changes: Changes) -> Command
     return script_command(
         scripts.CREATE,
         _keys(keyspace, keyspace.session(id)),
-        (id, _users(keyspace), *_writing(ttl, changes)),
+        (id, _users(keyspace), *writing(ttl, changes)),
         replies.flag,
         awaits_replicas=True,
     )
@@ -188,12 +205,12 @@ def create(keyspace: Keyspace, id: str, ttl: float, changes: Changes) -> Command
 
 def save(keyspace: Keyspace, id: str, ttl: float, changes: Changes) -> Command[bool]:
     """``False`` if the session is gone. With no ``ttl`` left the session is deleted."""
-    if _milliseconds(ttl) <= 0:
+    if milliseconds(ttl) <= 0:
         return _expire(keyspace, id)
     return script_command(
         scripts.SAVE,
         _keys(keyspace, keyspace.session(id)),
-        (id, _users(keyspace), *_writing(ttl, changes)),
+        (id, _users(keyspace), *writing(ttl, changes)),
         replies.flag,
         awaits_replicas=changes.user is not None,
     )
@@ -203,12 +220,12 @@ def cycle(
     keyspace: Keyspace, old_id: str, new_id: str, ttl: float, changes: Changes
 ) -> Command[bool]:
     """``False`` if the session is gone. With no ``ttl`` left the session is deleted."""
-    if _milliseconds(ttl) <= 0:
+    if milliseconds(ttl) <= 0:
         return _expire(keyspace, old_id)
     return script_command(
         scripts.CYCLE,
         _keys(keyspace, keyspace.session(old_id), keyspace.session(new_id)),
-        (old_id, new_id, _users(keyspace), *_writing(ttl, changes)),
+        (old_id, new_id, _users(keyspace), *writing(ttl, changes)),
         replies.flag,
         awaits_replicas=True,
     )
@@ -235,7 +252,7 @@ def create_beside(
         _keys(keyspace, keyspace.session(new_id)),
         (
             new_id, _users(keyspace), keyspace.session(""), cycled_id, user,
-            *_writing(ttl, changes),
+            *writing(ttl, changes),
         ),
         replies.flag,
         awaits_replicas=True,
@@ -301,7 +318,7 @@ def increment(
 ) -> Command[int | NotAnInteger | TooLarge | None]:
     """The new value; ``None`` if the session is gone. The time to live stays as it is."""
     return script_command(
-        scripts.INCREMENT, (keyspace.session(id),), (name, by), _incremented, repeatable=False
+        scripts.INCREMENT, (keyspace.session(id),), (name, by), incremented, repeatable=False
     )
 
 
@@ -372,11 +389,11 @@ def _users(keyspace: Keyspace) -> str:
     return keyspace.users if keyspace.indexed else ""
 
 
-def _writing(ttl: float, changes: Changes) -> tuple[Argument, ...]:
+def writing(ttl: float, changes: Changes) -> tuple[Argument, ...]:
     """The arguments that ``write.lua`` takes."""
     fields_and_values = [part for pair in changes.written.items() for part in pair]
     return (
-        _milliseconds(ttl),
+        milliseconds(ttl),
         int(changes.replaces),
         int(changes.user is not None),
         changes.user or "",
@@ -386,7 +403,7 @@ def _writing(ttl: float, changes: Changes) -> tuple[Argument, ...]:
     )
 
 
-def _milliseconds(ttl: float) -> int:
+def milliseconds(ttl: float) -> int:
     return int(min(ttl, MAX_TTL) * 1000)
 
 
@@ -395,7 +412,7 @@ def _live_fields(reply: Any) -> Mapping[bytes, bytes] | None:
     return fields if CREATED in fields else None
 
 
-def _incremented(reply: Any) -> int | NotAnInteger | TooLarge | None:
+def incremented(reply: Any) -> int | NotAnInteger | TooLarge | None:
     if isinstance(reply, list):
         error = replies.raw(*replies.listing(reply, 1))
         if b"overflow" in error:

@@ -27,7 +27,7 @@ def _script(*names: str) -> Script:
     text = "\n".join((folder / f"{name}.lua").read_text("utf-8") for name in names)
     # EVALSHA's name for a script is the SHA-1 of its text; nothing is kept secret by it.
     script = Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
-    NAMES[script.sha] = names[-1]
+    NAMES[script.sha] = names[-1].replace("/", " ")
     return script
 
 
@@ -53,3 +53,25 @@ PART = _script("calls", "part")
 UNLIST = _script("calls", "unlist")
 END_ALL = _script("calls", "markers", "end_all")
 END_MANY = _script("calls", "forget", "end_many")
+
+
+def _across(*names: str) -> Script:
+    """A script for sessions whose indexes are in other slots. A name with ``/`` is not of these."""
+    return _script(*(n.removeprefix("/") if n[0] == "/" else f"across_slots/{n}" for n in names))
+
+
+ACROSS_CREATE = _across("/calls", "put", "create")
+ACROSS_SAVE = _across("/margins", "least_margin", "/calls", "put", "save")
+ACROSS_INCREMENT = _script("calls", "across_slots/frozen", "increment")
+ACROSS_NOTE = _across("/calls", "put", "note")
+ACROSS_FREEZE = _across("/calls", "put", "freeze")
+ACROSS_THAW = _across("/calls", "thaw")
+ACROSS_LEAVE = _across("/calls", "put", "leave")
+ACROSS_BESIDE = _across("/calls", "put", "beside")
+ACROSS_END = _across("/calls", "end")
+ACROSS_LOOK = _across("/calls", "put", "look")
+ACROSS_MEMBERS = _across("/calls", "members")
+ENLIST = _across("/calls", "scores", "enlist")
+RELIST = _across("/calls", "scores", "relist")
+LOWER = _across("/calls", "lower")
+DELIST = _across("/calls", "delist")

@@ -1,0 +1,151 @@
+"""
+Give a session a new id across slots: freeze it, copy it, leave a marker in its place.
+
+While a session is frozen, other requests can read it. Those that write wait.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sessions_redis.storage import replies, scripts
+from sessions_redis.storage.across_slots import listing
+from sessions_redis.storage.across_slots.ending import HOPS, TOMBSTONE, delete
+from sessions_redis.storage.across_slots.listing import Listed, at_session
+from sessions_redis.storage.across_slots.writing import put
+from sessions_redis.storage.changes import Changes
+from sessions_redis.storage.commands import (
+    Command,
+    Keyspace,
+    Steps,
+    Taken,
+    milliseconds,
+    script_command,
+)
+from sessions_redis.storage.entries import CREATED, LISTED, UPDATED, USER, is_metadata
+
+# Milliseconds for which a name says where its session went: longer than a request takes.
+MARKED = 60_000
+
+FORMER = b"@former"
+
+# Metadata that does not move to the copy: it gets its own.
+NOT_COPIED = {
+    CREATED, UPDATED, USER, LISTED, FORMER, b"@ahead", b"@lowered", b"@frozen", b"@next",
+}  # fmt: skip
+
+# How often cycling begins again if it took so long that others wrote to the session.
+ATTEMPTS = 3
+
+
+def cycle(
+    keyspace: Keyspace, old_id: str, new_id: str, ttl: float, changes: Changes, user: str
+) -> Steps[bool | type[Taken]]:
+    """
+    ``False`` if the session is gone; `Taken` if the new id is. With no ``ttl`` left it is deleted.
+
+    ``user``: the user that it has, as far as the caller knows.
+    """
+    if milliseconds(ttl) <= 0:
+        return (yield from delete(keyspace, old_id, only_sessions=True)) is not None
+    waited = 0
+    while True:
+        said = yield from _moved(keyspace, old_id, new_id, ttl, changes, user)
+        if said == "taken":
+            yield _thaw(keyspace, old_id, new_id)
+            return Taken
+        if said not in ("busy", "thawed"):
+            return said == "left"
+        yield listing.pause(waited)
+        waited += 1
+
+
+def _moved(
+    keyspace: Keyspace, old_id: str, new_id: str, ttl: float, changes: Changes, expected: str
+) -> Steps[str]:
+    ttl_ms, known = milliseconds(ttl), Listed()
+    user = expected if changes.user is None else changes.user
+    asked: list[Command[Any]] = []
+    if keyspace.indexed:
+        asked = listing.enlisting(keyspace, new_id, user, ttl_ms)
+    *times, (said, *more) = yield [*asked, _freeze(keyspace, old_id, new_id, ttl_ms)]
+    if said != "frozen":
+        return str(said)
+    created, was, fields = more
+    real = was if changes.user is None else changes.user
+    if keyspace.indexed:
+        known = listing.listed(times)
+        if real != user:  # another request has changed it
+            known = yield from listing.enlist(keyspace, new_id, real, ttl_ms)
+    copied = _copied(fields, changes, old_id, real)
+    if not (yield from put(keyspace, new_id, ttl, copied, known, created, is_new=True)):
+        return "taken"
+    leave = script_command(
+        scripts.ACROSS_LEAVE, (keyspace.session(old_id),), (new_id, MARKED), replies.text,
+        awaits_replicas=True,
+    )  # fmt: skip
+    left, *_ = yield [leave, *listing.delisting(keyspace, [(old_id, was)])]
+    if left != "left":
+        yield from _drop_copy(keyspace, new_id, real)
+    return str(left)
+
+
+def _drop_copy(keyspace: Keyspace, id: str, user: str) -> Steps[None]:
+    # Not `delete`, which would follow it to the session that it is a copy of.
+    yield at_session(scripts.ACROSS_END, keyspace, id, "*", "", awaits_replicas=True)
+    if commands := listing.delisting(keyspace, [(id, user)]):
+        yield commands
+
+
+def _freeze(keyspace: Keyspace, old_id: str, new_id: str, ttl_ms: int) -> Command[tuple[Any, ...]]:
+    def read(reply: Any) -> tuple[Any, ...]:
+        said, *more = replies.listing(reply)
+        if said != b"frozen":
+            return (replies.text(said),)
+        created, user, fields = more
+        return "frozen", replies.text(created), replies.text(user), replies.fields(fields)
+
+    return script_command(
+        scripts.ACROSS_FREEZE, (keyspace.session(old_id),), (new_id, ttl_ms), read
+    )
+
+
+def _thaw(keyspace: Keyspace, old_id: str, new_id: str) -> Command[bool]:
+    return script_command(scripts.ACROSS_THAW, (keyspace.session(old_id),), (new_id,), replies.flag)
+
+
+def _copied(fields: Mapping[bytes, bytes], changes: Changes, old_id: str, user: str) -> Changes:
+    """What to write for the copy: what is in Redis, and the changes of this request."""
+    kept = {
+        name: value
+        for name, value in fields.items()
+        if name not in NOT_COPIED
+        and name not in changes.removed
+        and (is_metadata(name) or not changes.replaces)
+    }
+    return Changes({**kept, **changes.written, FORMER: old_id.encode()}, user=user)
+
+
+def create_beside(
+    keyspace: Keyspace, cycled_id: str, user: bytes, new_id: str, ttl: float, changes: Changes
+) -> Steps[bool]:
+    """
+    As `commands.create_beside`.
+
+    The session beside which it is created knows of the new one before that is there, so ending all
+    sessions of a user ends both, or leaves a tombstone that prevents the new one.
+    """
+    ttl_ms, known, id, waited = milliseconds(ttl), Listed(), cycled_id, 0
+    if keyspace.indexed and ttl_ms > 0:
+        known = yield from listing.enlist(keyspace, new_id, changes.user or "", ttl_ms)
+    for _ in range(HOPS):
+        said, *more = yield at_session(scripts.ACROSS_BESIDE, keyspace, id, user, new_id, TOMBSTONE)
+        if said == "cycled":
+            id = more[0]
+        elif said == "busy":
+            yield listing.pause(waited)
+            waited += 1
+        else:
+            break
+    if said != "noted":
+        return False
+    return (yield from put(keyspace, new_id, ttl, changes, known, is_new=True))

@@ -1,0 +1,176 @@
+"""End sessions across slots: the session first, its places in the indexes after it."""
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from sessions_redis.storage import replies, scripts
+from sessions_redis.storage.across_slots.listing import at_session, delisting, texts
+from sessions_redis.storage.commands import Command, Keyspace, Step, Steps, script_command
+from sessions_redis.storage.listings import Ended
+
+# Milliseconds for which a tombstone prevents the creation of a session: longer than a request.
+TOMBSTONE = 60_000
+
+# Sessions that are ended in one round.
+END_BATCH_SIZE = 250
+
+# No session has this user: for tombstones at ids where there is no session yet.
+NOBODY = "\0"
+
+# Names that are followed from a session to the next, at most.
+HOPS = 100
+
+# Steps, and what has ended since the last one: signals for it are sent before the next step.
+EndingSteps = Generator[Step | Ended, Any, None]
+
+
+def _end(
+    keyspace: Keyspace, id: str, user: str = "*", tombstone: Any = "", spared: Sequence[str] = ()
+) -> Command[tuple[str, ...]]:
+    command = at_session(
+        scripts.ACROSS_END, keyspace, id, user, tombstone, *spared, awaits_replicas=True
+    )
+    return command._replace(repeatable=False)  # again, it would find nothing
+
+
+def delete(keyspace: Keyspace, id: str, *, only_sessions: bool = False) -> Steps[str | None]:
+    """
+    As `commands.delete`, in two round trips.
+
+    If another request is cycling the session, its copy ends as well, or is not created.
+    ``only_sessions``: leave another key that has the session's name alone.
+    """
+    if only_sessions:
+        exists = Command(("HEXISTS", keyspace.session(id), "@created"), replies.flag)
+        if not (yield exists._replace(read_wrong_type=lambda: False)):
+            return None
+    said, *more = yield _end(keyspace, id)
+    if said != "ended":
+        return None
+    yield from _end_copies(keyspace, id, more)
+    user: str = more[0]
+    return user
+
+
+def _end_copies(keyspace: Keyspace, id: str, more: Sequence[str]) -> Steps[None]:
+    """Delist an ended session, and end those that cycling made of it, or made it of."""
+    user, *following = more
+    leaving, seen = [(id, user)], {id}
+    for _ in range(HOPS):
+        asked = [one for one in dict.fromkeys(following[:2]) if one and one not in seen]
+        if not asked and not leaving:
+            return
+        seen.update(asked)
+        # A tombstone only where a copy may be created any moment, not at a former id.
+        ends = [_end(keyspace, one, "*", TOMBSTONE if one == following[0] else "") for one in asked]
+        besides = following[2].split()[::2] if len(following) > 2 else []
+        prevented = [_end(keyspace, one, NOBODY, TOMBSTONE) for one in besides]
+        answers = yield [*ends, *prevented, *delisting(keyspace, leaving)]
+        leaving, following = [], ["", ""]
+        for one, (said, *details) in zip(asked, answers, strict=False):
+            if said == "ended":
+                leaving.append((one, details[0]))
+                following = [details[1] or following[0], details[2] or following[1]]
+            elif said == "cycled":
+                following[0] = details[0]
+
+
+def end_many(keyspace: Keyspace, ids: Sequence[str]) -> EndingSteps:
+    """End these sessions, all different, and those that cycling is making of them."""
+    for start in range(0, len(ids), END_BATCH_SIZE):
+        yield from _end_batch(keyspace, ids[start : start + END_BATCH_SIZE], "*", "", set())
+
+
+def _end_batch(
+    keyspace: Keyspace, ids: Sequence[str], user: str, tombstone: Any, spared: set[str]
+) -> EndingSteps:
+    """End sessions, and follow where they went. ``user``: ``*`` for any."""
+    asked, seen, hidden, formers = list(ids), {*ids, *spared}, set[str](), set[str]()
+    for _ in range(HOPS):
+        if not asked:
+            return
+        answers = yield [
+            _end(keyspace, id, user, "" if id in formers else tombstone, sorted(spared))
+            for id in asked
+        ]
+        tombstone = TOMBSTONE
+        ended: dict[str, str] = {}
+        following: list[str] = []
+        besides: list[str] = []
+        leaving: list[tuple[str, str]] = []
+        for id, (said, *more) in zip(asked, answers, strict=True):
+            if said == "cycled" and user != "*":
+                following.append(more[0])
+                leaving.append((id, user))
+            elif said == "beside":
+                besides += more[0].split()[::2]
+            elif said == "ended":
+                owner, copy, former, beside = more
+                ended[id] = owner
+                leaving.append((id, owner))
+                hidden |= {copy, former}
+                formers.add(former)
+                following += [copy, former]
+                besides += beside.split()[::2]
+        # Of a session and its copy, whose key no client has received yet, one is reported.
+        reported = [(id, owner) for id, owner in ended.items() if id in ids or id not in hidden]
+        yield Ended(tuple(reported))
+        prevented: list[Command[Any]] = []
+        if user == "*":
+            prevented = [_end(keyspace, one, NOBODY, TOMBSTONE) for one in besides]
+        else:
+            following += besides
+        asked = [one for one in dict.fromkeys(following) if one and one not in seen]
+        seen.update(asked)
+        if commands := [*prevented, *delisting(keyspace, leaving)]:
+            yield commands
+
+
+def end_all(keyspace: Keyspace, user: str, spared_id: str = "") -> EndingSteps:
+    """
+    End all sessions that ``user`` has when this begins, but for one.
+
+    The last step looks at the whole index at one moment. Where it lists no session, another request
+    may be about to create one: a tombstone prevents that. The spared session is known by the id
+    that it has now, or had before it was cycled.
+    """
+    seen: set[str] = set()
+    size = END_BATCH_SIZE
+    while True:
+        dead, members = yield _members(keyspace, user, len(seen) + size)
+        spared = (yield from _with_successors(keyspace, spared_id)) if spared_id else set[str]()
+        fresh = [id for id in members if id not in seen and id not in spared]
+        expired = set(members[:dead])
+        living = [id for id in fresh if id not in expired]
+        if living:
+            yield from _end_batch(keyspace, living, user, TOMBSTONE, spared)
+        if gone := [id for id in fresh if id in expired]:
+            yield from _end_batch(keyspace, gone, user, "", spared)
+        is_whole = len(members) < len(seen) + size
+        seen.update(members)
+        if is_whole:
+            return
+
+
+def _members(keyspace: Keyspace, user: str, most: int) -> Command[tuple[int, tuple[str, ...]]]:
+    def read(reply: Any) -> tuple[int, tuple[str, ...]]:
+        dead, members = replies.listing(reply, 2)
+        return replies.number(dead), texts(members)
+
+    return script_command(scripts.ACROSS_MEMBERS, (keyspace.user(user),), (most,), read)
+
+
+def _with_successors(keyspace: Keyspace, id: str) -> Steps[set[str]]:
+    """The ids that a session had since it had this one, and the one that it is about to get."""
+    ids: set[str] = set()
+    while id and id not in ids and len(ids) < HOPS:
+        ids.add(id)
+        words = ("HMGET", keyspace.session(id), "@cycled", "@next")
+        cycled, following = yield Command(words, _two, read_wrong_type=lambda: ("", ""))
+        id = cycled or following
+    return ids
+
+
+def _two(reply: Any) -> tuple[str, str]:
+    first, second = (one and replies.text(one) for one in replies.listing(reply, 2))
+    return first or "", second or ""

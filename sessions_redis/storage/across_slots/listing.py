@@ -1,0 +1,184 @@
+"""The indexes that list a session, and the commands that change them."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.storage import replies, scripts
+from sessions_redis.storage.commands import (
+    Argument,
+    Command,
+    Keyspace,
+    Pause,
+    Steps,
+    script_command,
+)
+from sessions_redis.storage.scripts import Script
+
+# The indexes list a session longer than it lives, as margins.lua and least_margin.lua say. In ms.
+MARGIN_PART, MARGIN, LEAST_MARGIN = 32, 600_000, 1000
+
+# Milliseconds that a session is listed longer with each attempt, if its server's clock is ahead.
+LATER = 1000
+
+# How often a session is listed again before its request gives up.
+ATTEMPTS = 6
+
+# Seconds to wait, one after the other, for another request that cycles the session.
+PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4)
+
+# Members that one command removes, at most.
+MOST_IDS = 1000
+
+
+class Listed(NamedTuple):
+    """
+    Until when all indexes list a session, in ms, and how many ms longer each of them does.
+
+    Both in text; empty if no indexes are kept, or it is not known.
+    """
+
+    until: str = ""
+    ahead: str = ""
+
+
+def margin(ttl_ms: int) -> int:
+    return max(min(ttl_ms // MARGIN_PART, MARGIN), LEAST_MARGIN)
+
+
+def half(index: str, user: str) -> str:
+    """The half of an index of all sessions that has those with a user, or those without."""
+    return f"{index}:signed-in" if user else f"{index}:anonymous"
+
+
+def indexes(keyspace: Keyspace, id: str, user: str) -> list[tuple[str, ...]]:
+    """The indexes that list a session of ``user``, those of one slot together."""
+    index = keyspace.index_of(id)
+    names = _in_slots(keyspace, index, half(index, user))
+    return [*names, (keyspace.user(user),)] if user else names
+
+
+def _in_slots(keyspace: Keyspace, *names: str) -> list[tuple[str, ...]]:
+    return [names] if keyspace.shards > 1 else [(name,) for name in names]
+
+
+def enlisting(
+    keyspace: Keyspace, id: str, user: str, ttl_ms: int, at: str = "", attempt: int = 0
+) -> list[Command[Any]]:
+    """
+    List a session that expires at ``at``, or ``ttl_ms`` from now by the clocks of the indexes.
+
+    `listed` reads the answers. These commands come first in a list.
+    """
+    arguments = (id, ttl_ms, margin(ttl_ms) + attempt * LATER, at)
+    return [
+        script_command(scripts.ENLIST, names, arguments, _times, awaits_replicas=True)
+        for names in indexes(keyspace, id, user)
+    ]
+
+
+def _times(reply: Any) -> list[int]:
+    return [replies.decimal(one) for one in replies.listing(reply)]
+
+
+def listed(answers: Sequence[list[int]]) -> Listed:
+    times = [one for answer in answers for one in answer]
+    until = min(times)
+    ahead = " ".join(str(one - until) for one in times)
+    return Listed(str(until), ahead.strip("0 ") and ahead)
+
+
+def enlist(
+    keyspace: Keyspace, id: str, user: str, ttl_ms: int, at: str = "", attempt: int = 0
+) -> Steps[Listed]:
+    """
+    List a session, and remove it from the half of the index that it leaves if it changes its user.
+
+    Raises `SessionStoreUnavailable` after too many attempts.
+    """
+    if attempt > ATTEMPTS:
+        raise SessionStoreUnavailable(
+            f"The session could not be listed in {ATTEMPTS} attempts. Do the clocks of the Redis "
+            "servers differ, or does Redis answer very slowly?"
+        )
+    commands = enlisting(keyspace, id, user, ttl_ms, at, attempt)
+    other = half(keyspace.index_of(id), "" if user else "1")
+    answers = yield [*commands, _delisting((other,), (id,))]
+    return listed(answers[: len(commands)])
+
+
+def delisting(keyspace: Keyspace, ids_of: Iterable[tuple[str, str]]) -> list[Command[Any]]:
+    """Remove sessions that have ended from their indexes. ``ids_of``: ids and their users."""
+    by_slot: dict[tuple[str, ...], list[str]] = {}
+    for id, user in ids_of if keyspace.indexed else ():
+        index = keyspace.index_of(id)
+        names = _in_slots(keyspace, index, half(index, ""), half(index, "1"))
+        for some in [*names, (keyspace.user(user),)] if user else names:
+            by_slot.setdefault(some, []).append(id)
+    return [
+        _delisting(names, ids[start : start + MOST_IDS])
+        for names, ids in by_slot.items()
+        for start in range(0, len(ids), MOST_IDS)
+    ]
+
+
+def _delisting(names: tuple[str, ...], ids: Sequence[str]) -> Command[int]:
+    return script_command(scripts.DELIST, names, tuple(ids), replies.number)
+
+
+def lowering(keyspace: Keyspace, id: str, user: str, was: Listed, until: str) -> list[Command[Any]]:
+    """List a session for a shorter time where no other request has listed it since."""
+    names = [name for some in indexes(keyspace, id, user) for name in some]
+    ahead = was.ahead.split() or ["0"] * len(names)
+    return [
+        script_command(
+            scripts.LOWER, (name,), (id, int(was.until) + int(more), until), replies.flag
+        )
+        for name, more in zip(names, ahead, strict=False)
+    ]
+
+
+def relisting(
+    names: tuple[str, ...], sessions: Iterable[tuple[str, str]], *, only_look: bool = False
+) -> Command[list[int]]:
+    """
+    List sessions where an index has lost them. ``sessions``: ids and the times until which.
+
+    Answers for each whether it was missing.
+    """
+
+    def read(reply: Any) -> list[int]:
+        return [replies.number(one, most=1) for one in replies.listing(reply)]
+
+    arguments: tuple[Argument, ...]
+    arguments = (int(not only_look), *(part for pair in sessions for part in pair))
+    return script_command(scripts.RELIST, names, arguments, read)
+
+
+def time_to_list(at: str, was_listed: str) -> str:
+    """Until when an index must list a session that expires ``at``."""
+    if was_listed.isdecimal() and int(at) <= int(was_listed) <= int(at) + 2 * MARGIN:
+        return was_listed
+    return str(int(at) + LEAST_MARGIN)
+
+
+def texts(reply: Any) -> tuple[str, ...]:
+    return tuple(replies.text(one) for one in replies.listing(reply))
+
+
+def at_session(
+    script: Script, keyspace: Keyspace, id: str, *arguments: Any, awaits_replicas: bool = False
+) -> Command[tuple[str, ...]]:
+    """A script at a session, which answers texts."""
+    key = keyspace.session(id)
+    return script_command(script, (key,), arguments, texts, awaits_replicas=awaits_replicas)
+
+
+def pause(waited: int) -> Pause:
+    """Wait for a request that cycles the session. Raises if ``waited`` often enough."""
+    if waited >= len(PAUSES):
+        raise SessionStoreUnavailable(
+            "Another request is giving the session a new key. It takes long, or has failed: then "
+            "the session can be used again in a few seconds."
+        )
+    return Pause(PAUSES[waited])

@@ -1,0 +1,166 @@
+"""Create, save, note and increment a session across slots."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sessions_redis.storage import commands, scripts
+from sessions_redis.storage.across_slots import listing
+from sessions_redis.storage.across_slots.ending import delete
+from sessions_redis.storage.across_slots.listing import Listed, at_session
+from sessions_redis.storage.changes import Changes
+from sessions_redis.storage.commands import (
+    Command,
+    Keyspace,
+    NotAnInteger,
+    Steps,
+    TooLarge,
+    milliseconds,
+    script_command,
+    writing,
+)
+
+
+def create(
+    keyspace: Keyspace,
+    id: str,
+    ttl: float,
+    changes: Changes,
+    first: Sequence[Command[Any]] = (),
+) -> Steps[bool]:
+    """
+    ``False`` if the id is taken. With no ``ttl`` left, this writes nothing.
+
+    ``first``: commands to send along, before the session is there.
+    """
+    ttl_ms, known = milliseconds(ttl), Listed()
+    if keyspace.indexed and ttl_ms > 0:
+        asked = listing.enlisting(keyspace, id, changes.user or "", ttl_ms)
+        answers = yield [*asked, *first]
+        known = listing.listed(answers[: len(asked)])
+    return (yield from put(keyspace, id, ttl, changes, known))
+
+
+def put(
+    keyspace: Keyspace,
+    id: str,
+    ttl: float,
+    changes: Changes,
+    known: Listed,
+    created: str = "",
+    *,
+    is_new: bool = False,
+) -> Steps[bool]:
+    """Create a session that is listed. ``is_new``: only this caller can have created it."""
+    attempt = 0
+    while True:
+        said, *more = yield at_session(
+            scripts.ACROSS_CREATE,
+            keyspace,
+            id,
+            *known,
+            created,
+            int(is_new),
+            *writing(ttl, changes),
+            awaits_replicas=True,
+        )
+        if said != "list":
+            return bool(said == "created")
+        attempt += 1
+        user, ttl_ms = changes.user or "", milliseconds(ttl)
+        known = yield from listing.enlist(keyspace, id, user, ttl_ms, more[0], attempt)
+
+
+def save(keyspace: Keyspace, id: str, ttl: float, changes: Changes) -> Steps[bool]:
+    """``False`` if the session is gone. With no ``ttl`` left the session is deleted."""
+    ttl_ms, known, user, lowered, attempt, waited = milliseconds(ttl), Listed(), "", "0", 0, 0
+    if ttl_ms <= 0:
+        return (yield from delete(keyspace, id, only_sessions=True)) is not None
+    if keyspace.indexed and changes.user is not None:
+        user = changes.user
+        known = yield from listing.enlist(keyspace, id, user, ttl_ms)
+    while True:
+        said, *more = yield at_session(
+            scripts.ACROSS_SAVE,
+            keyspace,
+            id,
+            int(keyspace.indexed),
+            *known,
+            user,
+            lowered,
+            *writing(ttl, changes),
+            awaits_replicas=changes.user is not None,
+        )
+        if said == "list":
+            attempt += 1
+            at, user, lowered = more
+            known = yield from listing.enlist(keyspace, id, user, ttl_ms, at, attempt)
+        elif said == "frozen":
+            yield listing.pause(waited)
+            waited += 1
+        else:
+            break
+    if said == "lower":
+        user, until, ahead, wanted = more
+        yield listing.lowering(keyspace, id, user, Listed(until, ahead), wanted)
+    return bool(said != "gone")
+
+
+def note(keyspace: Keyspace, id: str, metadata: Mapping[bytes, bytes], interval: int) -> Steps[int]:
+    """
+    As `commands.note`. It looks at the indexes only if it writes: that takes a second round trip.
+
+    While another request cycles the session, nothing is written, and it returns 0.
+    """
+    pairs = [part for pair in metadata.items() for part in pair]
+    said = yield at_session(scripts.ACROSS_NOTE, keyspace, id, interval, *pairs)
+    now, *more = said
+    if keyspace.indexed and more:
+        user, at, was_listed = more
+        until = listing.time_to_list(at, was_listed)
+        yield [
+            listing.relisting(names, [(id, until)]) for names in listing.indexes(keyspace, id, user)
+        ]
+    return int(now)
+
+
+def increment(
+    keyspace: Keyspace, id: str, name: bytes, by: int
+) -> Steps[int | NotAnInteger | TooLarge | None]:
+    """As `commands.increment`. It waits while another request cycles the session."""
+
+    def read(reply: Any) -> Any:
+        return "frozen" if reply == b"frozen" else commands.incremented(reply)
+
+    waited = 0
+    while True:
+        value: Any = yield script_command(
+            scripts.ACROSS_INCREMENT, (keyspace.session(id),), (name, by), read, repeatable=False
+        )
+        if value != "frozen":
+            return value  # type: ignore[no-any-return]  # one of these
+        yield listing.pause(waited)
+        waited += 1
+
+
+def list_many(
+    keyspace: Keyspace, ids: Sequence[str], *, only_look: bool = False
+) -> Steps[tuple[int, int]]:
+    """As `listings.list_many`, in two round trips."""
+    looked = yield [at_session(scripts.ACROSS_LOOK, keyspace, id) for id in ids]
+    by_slot: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+    for id, (user, *times) in ((id, found) for id, found in zip(ids, looked, strict=True) if found):
+        if times:
+            until = listing.time_to_list(*times)
+            for names in listing.indexes(keyspace, id, user):
+                by_slot.setdefault(names, []).append((id, until))
+    answers = yield [
+        listing.relisting(names, sessions, only_look=only_look)
+        for names, sessions in by_slot.items()
+    ]
+    missing = {
+        id
+        for sessions, flags in zip(by_slot.values(), answers, strict=True)
+        for (id, _), is_missing in zip(sessions, flags, strict=True)
+        if is_missing
+    }
+    return sum(map(bool, looked)), len(missing)

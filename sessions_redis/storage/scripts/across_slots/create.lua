@@ -1,0 +1,23 @@
+-- Creates a session that the indexes list already. Its name may be taken, also by the tombstone of a
+-- session that was ended before it was created.
+-- KEYS: session
+-- ARGV: until when the indexes list it, in ms ('' if none are kept), how many ms longer than that each
+--   index does ('' if none), when the session was created ('' for now), '1' if nobody else can have
+--   created a session of this name, then as put.lua says
+-- Returns {'created'}; {'taken'}; or {'list', the time in ms when it expires}: list it first.
+
+local key = KEYS[1]
+if call('EXISTS', key) == 1 then
+  -- It is repeated, because its reply was lost?
+  if ARGV[4] == '1' and type(on('HGET', key, '@created')) == 'string' then return {'created'} end
+  return {'taken'}
+end
+local now, seconds = clock()
+local listed, at = tonumber(ARGV[1]), now + tonumber(ARGV[5])
+if at <= now then return {'created'} end
+if listed and listed < at then return {'list', string.format('%.0f', at)} end
+local more = {'@created', ARGV[3] == '' and seconds or ARGV[3]}
+if listed then more[3], more[4] = '@listed', ARGV[1] end
+if ARGV[2] ~= '' then more[#more + 1], more[#more + 2] = '@ahead', ARGV[2] end
+put(nil, 5, now, seconds, more, {})
+return {'created'}

@@ -1,0 +1,19 @@
+-- Begins to cycle a session: for ten seconds, nothing else writes to it.
+-- KEYS: session
+-- ARGV: the id that it gets, ms that it lives under that id
+-- Returns {'frozen', when it was created, its user, its fields and values in turn}; {'busy'} if
+--   another request cycles it now; or {'gone'}.
+
+local FROZEN = 10000
+local key, next = KEYS[1], ARGV[1]
+local found = on('HMGET', key, '@created', '@user', '@frozen', '@next')
+if not found[1] then return {'gone'} end
+local now = clock()
+if found[3] and tonumber(found[3]) > now and found[4] ~= next then return {'busy'} end
+need('PEXPIRE', key)
+need('HGETALL', key)
+local left = call('PTTL', key)
+call('HSET', key, '@frozen', string.format('%.0f', now + FROZEN), '@next', next)
+-- It must not outlive its copy, which leads to it if this request fails later.
+if left < 0 or left > tonumber(ARGV[2]) then redis.call('PEXPIRE', key, ARGV[2]) end
+return {'frozen', found[1], found[2] or '', redis.call('HGETALL', key)}

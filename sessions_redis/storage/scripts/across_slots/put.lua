@@ -1,0 +1,54 @@
+-- Writing a session whose indexes are in other slots. Shared.
+
+-- unpack() fails near 8,000 values.
+local CHUNK = 1000
+
+local function in_chunks(command, key, values, first, last)
+  for i = first, last, CHUNK do
+    redis.call(command, key, unpack(values, i, math.min(i + CHUNK - 1, last)))
+  end
+end
+
+-- The server's time: in ms, and in s, since 1970.
+local function clock()
+  local time = call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000), time[1]
+end
+
+-- The user that the session has once it is written. `first`: as `put` says.
+local function next_user(was, first)
+  if ARGV[first + 2] == '1' then return ARGV[first + 3] end
+  return was or ''
+end
+
+-- Writes what ARGV says from `first` on: ttl in ms, '1' if fields that are not given are removed,
+-- '1' if the user is given, the user, how many fields to remove, those fields, then fields and
+-- values in turn. `was`: its user before; nil for a session that is created. `more`: fields of
+-- metadata and values in turn, to write as well; `less`: fields of metadata to remove.
+local function put(was, first, now, seconds, more, less)
+  local key, ttl, user = KEYS[1], tonumber(ARGV[first]), next_user(was, first)
+  local replaces = was and ARGV[first + 1] == '1'
+  local removed, last = tonumber(ARGV[first + 4]), #ARGV
+  if user == '' and was and was ~= '' then less[#less + 1] = '@user' end
+
+  need('HSET', key)
+  need('PEXPIREAT', key)
+  if removed > 0 or replaces or #less > 0 then need('HDEL', key) end
+  if replaces then need('HKEYS', key) end
+
+  -- HSET comes first, so that a server that refuses to write does so before anything is written.
+  redis.call('HSET', key, '@updated', seconds)
+  if replaces then
+    local entries = {}
+    for _, field in ipairs(redis.call('HKEYS', key)) do
+      if not string.find(field, '^@[^@]') then entries[#entries + 1] = field end
+    end
+    in_chunks('HDEL', key, entries, 1, #entries)
+  end
+  in_chunks('HDEL', key, ARGV, first + 5, first + 4 + removed)
+  in_chunks('HDEL', key, less, 1, #less)
+  if user ~= '' and user ~= was then more[#more + 1], more[#more + 2] = '@user', user end
+  for i = 1, #more do ARGV[last + i] = more[i] end
+  in_chunks('HSET', key, ARGV, first + 5 + removed, last + #more)
+  redis.call('PEXPIREAT', key, string.format('%.0f', now + ttl))
+end
