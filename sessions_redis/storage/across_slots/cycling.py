@@ -91,7 +91,7 @@ def _moved(
 
 def _drop_copy(keyspace: Keyspace, id: str, user: str) -> Steps[None]:
     # Not `delete`, which would follow it to the session that it is a copy of.
-    yield at_session(scripts.ACROSS_END, keyspace, id, "*", "", awaits_replicas=True)
+    yield at_session(scripts.ACROSS_END, keyspace, id, "session", "", "", awaits_replicas=True)
     if commands := listing.delisting(keyspace, [(id, user)]):
         yield commands
 

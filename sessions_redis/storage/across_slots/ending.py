@@ -14,8 +14,14 @@ TOMBSTONE = 60_000
 # Sessions that are ended in one round.
 END_BATCH_SIZE = 250
 
-# No session has this user: for tombstones at ids where there is no session yet.
-NOBODY = "\0"
+# What a script ends at a session's name: a session of any user, or another key as well, or nothing.
+# It leaves a tombstone there anyway if there is no key. Or a session of one user.
+SESSION, KEY, NOTHING = ("session", ""), ("key", ""), ("nothing", "")
+
+
+def _of(user: str) -> tuple[str, str]:
+    return "user", user
+
 
 # Names that are followed from a session to the next, at most.
 HOPS = 100
@@ -25,10 +31,14 @@ EndingSteps = Generator[Step | Ended, Any, None]
 
 
 def _end(
-    keyspace: Keyspace, id: str, user: str = "*", tombstone: Any = "", spared: Sequence[str] = ()
+    keyspace: Keyspace,
+    id: str,
+    what: tuple[str, str] = KEY,
+    tombstone: int | str = "",
+    spared: Sequence[str] = (),
 ) -> Command[tuple[str, ...]]:
     command = at_session(
-        scripts.ACROSS_END, keyspace, id, user, tombstone, *spared, awaits_replicas=True
+        scripts.ACROSS_END, keyspace, id, *what, tombstone, *spared, awaits_replicas=True
     )
     return command._replace(repeatable=False)  # again, it would find nothing
 
@@ -40,11 +50,7 @@ def delete(keyspace: Keyspace, id: str, *, only_sessions: bool = False) -> Steps
     If another request is cycling the session, its copy ends as well, or is not created.
     ``only_sessions``: leave another key that has the session's name alone.
     """
-    if only_sessions:
-        exists = Command(("HEXISTS", keyspace.session(id), "@created"), replies.flag)
-        if not (yield exists._replace(read_wrong_type=lambda: False)):
-            return None
-    said, *more = yield _end(keyspace, id)
+    said, *more = yield _end(keyspace, id, SESSION if only_sessions else KEY)
     if said != "ended":
         return None
     yield from _end_copies(keyspace, id, more)
@@ -54,43 +60,48 @@ def delete(keyspace: Keyspace, id: str, *, only_sessions: bool = False) -> Steps
 
 def _end_copies(keyspace: Keyspace, id: str, more: Sequence[str]) -> Steps[None]:
     """Delist an ended session, and end those that cycling made of it, or made it of."""
-    user, *following = more
+    user, copy, former, beside = more
     leaving, seen = [(id, user)], {id}
-    for _ in range(HOPS):
-        asked = [one for one in dict.fromkeys(following[:2]) if one and one not in seen]
-        if not asked and not leaving:
-            return
+    while True:
+        asked = [one for one in (copy, former) if one and one not in seen]
         seen.update(asked)
         # A tombstone only where a copy may be created any moment, not at a former id.
-        ends = [_end(keyspace, one, "*", TOMBSTONE if one == following[0] else "") for one in asked]
-        besides = following[2].split()[::2] if len(following) > 2 else []
-        prevented = [_end(keyspace, one, NOBODY, TOMBSTONE) for one in besides]
-        answers = yield [*ends, *prevented, *delisting(keyspace, leaving)]
-        leaving, following = [], ["", ""]
+        ends = [_end(keyspace, one, SESSION, TOMBSTONE if one == copy else "") for one in asked]
+        prevented = [_end(keyspace, one, NOTHING, TOMBSTONE) for one in beside.split()[::2]]
+        commands = [*ends, *prevented, *delisting(keyspace, leaving)]
+        if not commands:
+            return
+        answers = yield commands
+        leaving, copy, former, beside = [], "", "", ""
         for one, (said, *details) in zip(asked, answers, strict=False):
             if said == "ended":
-                leaving.append((one, details[0]))
-                following = [details[1] or following[0], details[2] or following[1]]
+                owner, *following, beside = details
+                leaving.append((one, owner))
+                copy, former = following[0] or copy, following[1] or former
             elif said == "cycled":
-                following[0] = details[0]
+                copy = details[0]
 
 
 def end_many(keyspace: Keyspace, ids: Sequence[str]) -> EndingSteps:
     """End these sessions, all different, and those that cycling is making of them."""
     for start in range(0, len(ids), END_BATCH_SIZE):
-        yield from _end_batch(keyspace, ids[start : start + END_BATCH_SIZE], "*", "", set())
+        yield from _end_batch(keyspace, ids[start : start + END_BATCH_SIZE], KEY, "", set())
 
 
 def _end_batch(
-    keyspace: Keyspace, ids: Sequence[str], user: str, tombstone: Any, spared: set[str]
+    keyspace: Keyspace,
+    ids: Sequence[str],
+    what: tuple[str, str],
+    tombstone: int | str,
+    spared: set[str],
 ) -> EndingSteps:
-    """End sessions, and follow where they went. ``user``: ``*`` for any."""
+    """End sessions, and follow where cycling moves them."""
     asked, seen, hidden, formers = list(ids), {*ids, *spared}, set[str](), set[str]()
     for _ in range(HOPS):
         if not asked:
             return
         answers = yield [
-            _end(keyspace, id, user, "" if id in formers else tombstone, sorted(spared))
+            _end(keyspace, id, what, "" if id in formers else tombstone, sorted(spared))
             for id in asked
         ]
         tombstone = TOMBSTONE
@@ -99,9 +110,9 @@ def _end_batch(
         besides: list[str] = []
         leaving: list[tuple[str, str]] = []
         for id, (said, *more) in zip(asked, answers, strict=True):
-            if said == "cycled" and user != "*":
+            if said == "cycled" and what != KEY:
                 following.append(more[0])
-                leaving.append((id, user))
+                leaving.append((id, what[1]))
             elif said == "beside":
                 besides += more[0].split()[::2]
             elif said == "ended":
@@ -116,8 +127,8 @@ def _end_batch(
         reported = [(id, owner) for id, owner in ended.items() if id in ids or id not in hidden]
         yield Ended(tuple(reported))
         prevented: list[Command[Any]] = []
-        if user == "*":
-            prevented = [_end(keyspace, one, NOBODY, TOMBSTONE) for one in besides]
+        if what == KEY:
+            prevented = [_end(keyspace, one, NOTHING, TOMBSTONE) for one in besides]
         else:
             following += besides
         asked = [one for one in dict.fromkeys(following) if one and one not in seen]
@@ -143,9 +154,9 @@ def end_all(keyspace: Keyspace, user: str, spared_id: str = "") -> EndingSteps:
         expired = set(members[:dead])
         living = [id for id in fresh if id not in expired]
         if living:
-            yield from _end_batch(keyspace, living, user, TOMBSTONE, spared)
+            yield from _end_batch(keyspace, living, _of(user), TOMBSTONE, spared)
         if gone := [id for id in fresh if id in expired]:
-            yield from _end_batch(keyspace, gone, user, "", spared)
+            yield from _end_batch(keyspace, gone, _of(user), "", spared)
         is_whole = len(members) < len(seen) + size
         seen.update(members)
         if is_whole:
