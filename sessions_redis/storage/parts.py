@@ -102,6 +102,7 @@ def unlist(
     A member that has been listed for longer since then stays. ``members``: with their scores.
     """
     whole = index.removesuffix(":signed-in").removesuffix(":anonymous")
+    together: list[tuple[str, ...]]
     together = [(whole, f"{whole}:signed-in", f"{whole}:anonymous")]
     if index.startswith(keyspace.users):
         together = [(index,)]

@@ -71,8 +71,8 @@ def narrowed(windows: Sequence[Window], spans: Sequence[Span], position: int) ->
     points = [[*_members(number, span)] for number, span in enumerate(spans)]
     after: dict[tuple[int, int], int] = {}
     for number, members in enumerate(points):
-        for one, following in pairwise(members):
-            after[number, one.rank] = following.rank
+        for one, next_one in pairwise(members):
+            after[number, one.rank] = next_one.rank
         if members:
             high[number] = members[0].rank
     at_least, at_most = sum(low), sum(high)
