@@ -208,7 +208,7 @@ def test_rounds(spread, raw):  # noqa: F811
                 )
                 listed, number = rounds(steps)
                 assert listed.total == total
-                is_near = start in (0, 100, total - 100)
+                is_near = at in (0, 100, total - 100)
                 assert number <= (1 + equal if is_near else 2 if shards == 1 else 4)
                 pages.append([one.name for _, one in listed.rows])
             assert len(set(pages[0])) == 100
