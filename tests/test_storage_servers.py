@@ -4,7 +4,7 @@ import pytest
 
 from sessions_redis.storage import servers
 from sessions_redis.storage.replies import WrongShape
-from sessions_redis.storage.servers import Identity, Memory, Persistence, Refusal
+from sessions_redis.storage.servers import Identity, Memory, Persistence, Primary, Refusal
 
 # What INFO server has, in the order in which each server writes it. The comments in front and the
 # fields that nobody reads are left out.
@@ -113,3 +113,42 @@ def test_another_setting_than_was_asked_for():
     for command in (servers.save_points(), servers.compact_limit()):
         with pytest.raises(WrongShape):
             command.read([b"port", b"6379"])
+
+
+def node(port, host=b"10.0.0.1"):
+    return [host, port, b"%040d" % port, []]
+
+
+def test_the_primaries_of_a_cluster():
+    """Each primary is there once, with all its slots, in the form of Redis 6.2 or a later one."""
+    read = servers.slot_ranges().read
+    rows = [
+        [0, 99, node(7001)[:3], node(7004)[:3]],
+        [100, 8191, node(7002)],
+        [8192, 8192, node(7001)[:3], node(7004)[:3]],
+        [16383, 16383, node(7003, b"::1")],
+        [200, 201, node(7005, None)],
+    ]
+    first, second, unknown, third = read(rows)
+    assert first == Primary("10.0.0.1:7001", ((0, 99), (8192, 8192)), 1)
+    assert (first.slot, first.slots, second.replicas) == (0, 101, 0)
+    assert (third.name, unknown.name) == ("[::1]:7003", "?:7005")
+    assert read([[0, 0, node(7001, b"a\x1b[2J")]])[0].name == "a?[2J:7001"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        *([*bounds, node(7001)] for bounds in [(5, 4), (0, 16384), (-1, 3), (b"0", 3)]),
+        [0, 1],
+        [0, 1, []],
+        [0, 1, node(7001)[:2]],
+        [0, 1, [b"host", 7001, []]],
+        [0, 1, [b"host", b"7001", b"id"]],
+        b"OK",
+    ],
+)
+def test_slots_that_cannot_be(row):
+    """Such a reply belongs to another command."""
+    with pytest.raises(WrongShape):
+        servers.slot_ranges().read([row])

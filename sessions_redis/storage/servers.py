@@ -19,8 +19,8 @@ PRODUCTS = {"valkey": "Valkey", "keydb": "KeyDB", "dragonfly": "Dragonfly"}
 # The servers that the engine is made for.
 KNOWN = {"Redis", "Valkey"}
 
-# A Cluster has 16,384 slots.
-LAST_SLOT = 16383
+# How many slots the keys of a Cluster are divided into.
+SLOTS = 16384
 
 # By default, Redis saves an hour after a single change. Seconds, with some margin.
 SAVES_WITHIN = 3900
@@ -84,35 +84,53 @@ class Persistence:
 @dataclass(frozen=True, slots=True)
 class Primary:
     """
-    A node of a Cluster that is a master. ``ranges``: the first and the last of its slots, in turn.
+    A node of a Cluster that serves slots. ``name``: its host and port.
 
-    ``name``: its host and port as it announces them, for people.
+    ``ranges``: the first and the last slot of each range. ``replicas``: how many nodes have a copy.
     """
 
     name: str
     ranges: tuple[tuple[int, int], ...]
+    replicas: int
 
     @property
     def slot(self) -> int:
-        """One of its slots: `Command.slot` of a command for this node."""
+        """One of its slots, for `Command.slot`."""
         return self.ranges[0][0]
+
+    @property
+    def slots(self) -> int:
+        """How many slots it serves."""
+        return sum(last - first + 1 for first, last in self.ranges)
 
 
 def slot_ranges() -> Command[list[Primary] | Refusal]:
-    """The masters of a Cluster that serve slots, in the order of their first slots."""
+    """The primaries of a Cluster that serve slots, in the order of their first slots."""
 
     def read(reply: Any) -> list[Primary]:
-        found: dict[str, list[tuple[int, int]]] = {}
-        for shard in replies.listing(reply):
-            first, last, master = _first(shard, 3)
-            host, port = _first(master, 2)
-            name = f"{'' if host is None else replies.text(host)}:{replies.number(port)}"
-            bounds = replies.number(first, 0, LAST_SLOT), replies.number(last, 0, LAST_SLOT)
-            found.setdefault(name, []).append(bounds)
-        primaries = [Primary(name, tuple(sorted(ranges))) for name, ranges in found.items()]
-        return sorted(primaries, key=lambda primary: primary.slot)
+        found: dict[bytes, Primary] = {}
+        for row in replies.listing(reply):
+            first, last, primary, *copies = _at_least(3, row)
+            host, port, id, *_ = _at_least(3, primary)
+            bounds = replies.number(first), replies.number(last, first, SLOTS - 1)
+            before = found[id].ranges if replies.raw(id) in found else ()
+            ranges = tuple(sorted((*before, bounds)))
+            found[id] = Primary(_node_name(host, port), ranges, len(copies))
+        return sorted(found.values(), key=lambda one: one.slot)
 
     return Command(("CLUSTER", "SLOTS"), read, read_refusal=Refusal)
+
+
+def _at_least(length: int, reply: Any) -> list[Any]:
+    values = replies.listing(reply)
+    if len(values) < length:
+        raise WrongShape(f"expected a list of at least {length}, got one of {len(values)}")
+    return values
+
+
+def _node_name(host: Any, port: Any) -> str:
+    shown = _printable(replies.text(host)) if host else "?"  # a node may not know its own address
+    return f"{f'[{shown}]' if ':' in shown else shown}:{replies.number(port)}"
 
 
 def identity() -> Command[Identity | Refusal | None]:
@@ -204,11 +222,6 @@ def survives_restart(
     return False if persistence.changes and uptime > SAVES_WITHIN else None
 
 
-def _first(reply: Any, count: int) -> list[Any]:
-    """The first ``count`` parts of a list, which may have more."""
-    return replies.listing(replies.listing(reply)[:count], count)
-
-
 def _setting(reply: Any, *names: bytes) -> bytes | None:
     """The value of the setting that has one of these names; ``None`` if the server has none."""
     values = replies.fields(reply)
@@ -218,10 +231,14 @@ def _setting(reply: Any, *names: bytes) -> bytes | None:
 
 
 def _fields(reply: Any) -> dict[str, str]:
-    # Terminals obey control characters, and the server's text is shown there.
-    lines = [re.sub("[^ -~]", "?", line) for line in replies.text(reply).splitlines()]
+    lines = map(_printable, replies.text(reply).splitlines())
     pairs = (line.partition(":") for line in lines)
     return {name: value.strip() for name, separator, value in pairs if separator}
+
+
+def _printable(text: str) -> str:
+    # Terminals obey control characters, and the server's text is shown there.
+    return re.sub("[^ -~]", "?", text)
 
 
 def _number(fields: dict[str, str], name: str) -> int:
