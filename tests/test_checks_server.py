@@ -8,19 +8,20 @@ from sessions_redis.checks import server as of_server
 from sessions_redis.checks import versions
 from sessions_redis.clients import perform
 from sessions_redis.engine import SessionStore
-from sessions_redis.registry.inspection import Inspection, inspect
+from sessions_redis.registry.inspection import Inspection, Server, inspect
 from sessions_redis.storage.commands import session_id
 from sessions_redis.storage.servers import Identity, Memory, Persistence, Refusal
+from tests import servers as processes
 from tests.garbler import Garbler
 from tests.proxy import Proxy
-from tests.servers import Server, free_port
+from tests.servers import free_port
 from tests.test_refusals import RULE
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
     """A server of these tests, whose configuration they change."""
-    server = Server(tmp_path_factory.mktemp("deployment"))
+    server = processes.Server(tmp_path_factory.mktemp("deployment"))
     yield server
     server.stop()
 
@@ -197,21 +198,27 @@ def test_another_engine(settings):
 # E015, W023, I024
 
 
-def said(identity, **others):
-    """The messages about a server that says this of itself, by their IDs."""
-    inspection = Inspection(
-        **{
-            "identity": identity,
-            "memory": Memory(1, 0, "noeviction"),
-            "persistence": Persistence(appends=True, took_snapshot=False, changes=0),
-            "save_points": "",
-            "compact_limit": 256,
-            "indexes": (),
-            "sample": (),
-        }
-        | others
-    )
+def a_server(identity, **others):
+    """A server as the docs recommend it that says this of itself."""
+    said = {
+        "identity": identity,
+        "memory": Memory(1, 0, "noeviction"),
+        "persistence": Persistence(appends=True, took_snapshot=False, changes=0),
+        "save_points": "",
+        "compact_limit": 256,
+    }
+    return Server(**said | others)
+
+
+def found_in(*servers, sample=()):
+    """The messages about these servers, by their IDs."""
+    inspection = Inspection(servers, sample=sample)
     return {one.id.rpartition(".")[2]: one for one in of_server.problems(inspection)}
+
+
+def said(identity, sample=(), **others):
+    """The messages about a server that says this of itself, by their IDs."""
+    return found_in(a_server(identity, **others), sample=sample)
 
 
 @pytest.mark.parametrize(
@@ -250,8 +257,8 @@ def test_versions(use, product, version, ids):
 def test_the_version_of_this_server(use):
     """The version that it says is checked, whichever it is."""
     inspection = inspected()
-    has_faults = versions.has_faults_in_lua(inspection.identity)
-    assert inspection.identity.is_known
+    has_faults = versions.has_faults_in_lua(inspection.identities[0])
+    assert inspection.identities[0].is_known
     assert any(one.id == "sessions_redis.W023" for one in checks.check_server()) is has_faults
 
 

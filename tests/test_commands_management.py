@@ -11,6 +11,7 @@ from django.core.management import CommandError, call_command
 
 from sessions_redis import registry
 from sessions_redis.management.commands import sessionstats
+from sessions_redis.registry import inspection
 from sessions_redis.registry.inspection import Inspection
 from sessions_redis.signals import session_ended
 from sessions_redis.storage.commands import session_id
@@ -376,7 +377,7 @@ def test_a_user_who_may_not_measure(own, settings):
 
 def test_a_server_without_a_policy():
     """A server that does not say its policy is not said to have one."""
-    silent = Inspection(None, Memory(9, 0, None), None, None, None, (), ())
+    silent = Inspection((inspection.Server(None, Memory(9, 0, None), None, None, None),))
     assert dict(sessionstats._server_lines(silent))["when its memory is full"] == "not known"
 
 

@@ -30,6 +30,10 @@ W022 ``cache.clear()`` of a cache in ``CACHES`` would delete all sessions.
 W023 * The server has known faults in Lua.
 I024 * The server is neither Redis nor Valkey.
 I025 * The server does not allow this site to ask for what the checks need.
+E026 * Slots of the Cluster have no node.
+W027 * A master of the Cluster has no replica.
+W028 * A Cluster has over a million sessions in one index.
+W029 ``INDEX_SHARDS`` is set where it has no effect.
 ==== ==========================================================================================
 """
 
@@ -44,7 +48,7 @@ from django.core.checks.security import sessions as cookies
 from django.core.exceptions import ImproperlyConfigured
 
 from sessions_redis import conf, locations
-from sessions_redis.checks import caches, network, scripts, serialization, server
+from sessions_redis.checks import caches, cluster, network, scripts, serialization, server
 from sessions_redis.clients import addresses, perform_without_logging_outages, pools
 from sessions_redis.clients.addresses import Access
 from sessions_redis.engine import SessionStore
@@ -70,13 +74,17 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     wrong: list[CheckMessage] = [
         Error(found.message, found.hint, id=found.id) for found in problems(setting)
     ]
-    found = wrong or [*_check_client(), *_check_prefix()]
+    found = wrong or [
+        *_check_client(), *_check_prefix(), *cluster.problems_of_settings(conf.current()),
+    ]  # fmt: skip
     return [*found, *serialization.problems()]
 
 
 def check_server(**kwargs: Any) -> list[CheckMessage]:
     """
-    Ask the server, in at most three round trips. If it cannot be reached, that is one error.
+    Ask the server, in at most three round trips, or four in a Cluster.
+
+    If it cannot be reached, that is one error.
 
     It does not connect if the setting has mistakes, which other checks report, or if ``LOCATION``
     is for development or tests.
@@ -84,7 +92,8 @@ def check_server(**kwargs: Any) -> list[CheckMessage]:
     if not _has_server():
         return []
     try:
-        found = perform_without_logging_outages(inspect(_keyspace(), server.SAMPLE))
+        keyspace = _keyspace()
+        found = perform_without_logging_outages(inspect(keyspace, server.SAMPLE))
     except ImproperlyConfigured:
         return []
     except SessionStoreUnavailable as error:
@@ -97,7 +106,7 @@ def check_server(**kwargs: Any) -> list[CheckMessage]:
                 id="sessions_redis.E014",
             )
         ]
-    return [*server.problems(found)]
+    return [*server.problems(found), *cluster.problems(found, keyspace)]
 
 
 def _keyspace() -> Keyspace:

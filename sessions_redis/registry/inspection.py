@@ -1,15 +1,27 @@
 """A look at the server for the people who run it: what it says of itself, and how it stores."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
+from math import ceil
 from typing import Any
 
+from sessions_redis import clusters, conf
 from sessions_redis.clients import Steps
 from sessions_redis.storage import listings, samples, servers
 from sessions_redis.storage.commands import Command, Keyspace, WrongType
 from sessions_redis.storage.listings import is_id
 from sessions_redis.storage.samples import Owner
-from sessions_redis.storage.servers import Identity, Memory, Persistence, Refusal
+from sessions_redis.storage.servers import Identity, Memory, Persistence, Primary, Refusal
+
+# What is asked of each server, in the order of the fields of `Server`.
+QUESTIONS = (
+    servers.identity,
+    servers.memory,
+    servers.persistence,
+    servers.save_points,
+    servers.compact_limit,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +56,11 @@ class Sampled:
 
 
 @dataclass(frozen=True, slots=True)
-class Inspection:
+class Server:
     """
-    What the server said. Parts that it refuses to say are a `Refusal`; ``None``: it has no answer.
+    What a server said. Parts that it refuses to say are a `Refusal`; ``None``: it has no answer.
 
-    ``indexes``: the three of all sessions. ``sample``: sessions from all over the index that exist.
-    Both are empty with ``INDEX`` off.
+    ``node``: its place in a Cluster; ``None`` if the site has one server.
     """
 
     identity: Identity | Refusal | None
@@ -57,22 +68,65 @@ class Inspection:
     persistence: Persistence | Refusal | None
     save_points: str | Refusal | None
     compact_limit: int | Refusal | None
-    indexes: tuple[Index, ...]
-    sample: tuple[Sampled, ...]
-
-    @property
-    def listed(self) -> int:
-        """How many sessions the index of all sessions lists."""
-        members = self.indexes[0].members if self.indexes else 0
-        return members if isinstance(members, int) else 0
+    node: Primary | None = None
 
     @property
     def survives_restart(self) -> bool | None:
-        """Whether sessions survive a restart of the server; ``None`` if that cannot be seen."""
+        """Whether its data survives a restart; ``None`` if that cannot be seen."""
         if not isinstance(self.persistence, Persistence):
             return None
         uptime = self.identity.uptime if isinstance(self.identity, Identity) else 0
         return servers.survives_restart(self.persistence, self.save_points, uptime)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """
+    ``servers``: one, or the nodes of a Cluster that serve slots. ``indexes``: those of all
+    sessions. ``sample``: sessions from all over the indexes that exist. Both are empty with
+    ``INDEX`` off.
+    """
+
+    servers: tuple[Server, ...]
+    indexes: tuple[Index, ...] = ()
+    sample: tuple[Sampled, ...] = ()
+
+    @property
+    def listed(self) -> int:
+        """How many sessions the indexes of all sessions list."""
+        counts = [one.members for one in self.indexes[::3]]  # each is followed by its halves
+        return sum(count for count in counts if isinstance(count, int))
+
+    @property
+    def nodes(self) -> list[Primary]:
+        """The nodes of the Cluster; empty if the site has one server."""
+        return [one.node for one in self.servers if one.node]
+
+    @property
+    def survives_restart(self) -> bool | None:
+        """Whether all sessions survive a restart; ``None`` if that cannot be seen."""
+        survive = {one.survives_restart for one in self.servers}
+        return next((one for one in (False, None) if one in survive), True)
+
+    @property
+    def identities(self) -> list[Identity]:
+        """The different servers by name and version, as far as they say it."""
+        said = (one.identity for one in self.servers)
+        return [*{str(one): one for one in said if isinstance(one, Identity)}.values()]
+
+    @property
+    def memory(self) -> Memory | None:
+        """The memory of all servers together; ``None`` if one of them does not say."""
+        parts = [one.memory for one in self.servers if isinstance(one.memory, Memory)]
+        if len(parts) < len(self.servers):
+            return None
+        policies = dict.fromkeys(one.policy for one in parts if one.policy)
+        limits = [one.limit for one in parts]
+        return Memory(
+            sum(one.used for one in parts),
+            sum(limits) if all(limits) else 0,
+            ", ".join(policies) or None,
+        )
 
     @property
     def encodings(self) -> list[str]:
@@ -88,7 +142,9 @@ class Inspection:
     def refused(self) -> list[str]:
         """The names of the commands that the server refused, as in an ACL rule."""
         asked: dict[str, Iterable[object]] = {
-            "info": (self.identity, self.memory, self.persistence),
+            "info": [
+                part for one in self.servers for part in (one.identity, one.memory, one.persistence)
+            ],
             "object|encoding": [one.encoding for one in self.sample],
             "memory|usage": [*(one.size for one in self.indexes), *(s.size for s in self.sample)],
         }
@@ -104,25 +160,41 @@ class Inspection:
 
 
 def inspect(keyspace: Keyspace, sample: int) -> Steps[Inspection]:
-    """Look at the server and at up to ``sample`` sessions, in at most three round trips."""
-    names = [keyspace.index, keyspace.signed_in, keyspace.anonymous] if keyspace.indexed else []
+    """
+    Look at the servers and at up to ``sample`` sessions, in at most three round trips.
+
+    In a Cluster, this takes one more, and asks each node that serves slots. If some slots are not
+    served, it looks at no session.
+    """
+    nodes: Sequence[Primary | None] = [None]
+    if clusters.is_cluster(conf.current().location):
+        nodes = primaries = yield servers.slot_ranges()
+        if servers.unserved(primaries):
+            keyspace = replace(keyspace, indexed=False)
+    of_all = keyspace.indexes if keyspace.indexed else []
+    names = [name for index in of_all for name in (index, *_halves(index))]
+    each = ceil(sample / len(keyspace.indexes))
     asked: list[Command[Any]] = [
-        servers.identity(),
-        servers.memory(),
-        servers.persistence(),
-        servers.save_points(),
-        servers.compact_limit(),
+        *(ask()._replace(slot=node.slot if node else None) for node in nodes for ask in QUESTIONS),
         *_about_indexes(names),
+        *(listings.sample(index, each)._replace(read_wrong_type=list) for index in of_all),
     ]
-    if names:
-        asked.append(listings.sample(keyspace.index, sample)._replace(read_wrong_type=list))
-    identity, memory, persistence, save_points, limit, *answers = yield asked
-    indexes = _indexes(names, answers)
-    ids = [id for id, _ in answers[-1] if is_id(id)] if names else []
-    seen = (yield from _sampled(keyspace, ids, indexes)) if ids else []
-    return Inspection(
-        identity, memory, persistence, save_points, limit, tuple(indexes.values()), tuple(seen)
-    )
+    answers = iter((yield asked))
+    said = [_server([*islice(answers, len(QUESTIONS))], node) for node in nodes]
+    indexes = _indexes(names, [*islice(answers, 2 * len(names))])
+    members = [id for found in answers for id, _ in found if is_id(id)]
+    sampled = (yield from _sampled(keyspace, members[:sample], indexes)) if members else []
+    return Inspection(tuple(said), tuple(indexes.values()), tuple(sampled))
+
+
+def _server(answers: Sequence[Any], node: Primary | None) -> Server:
+    identity, memory, persistence, save_points, compact_limit = answers
+    return Server(identity, memory, persistence, save_points, compact_limit, node)
+
+
+def _halves(index: str) -> tuple[str, str]:
+    """The indexes of the sessions in ``index`` that have a user, and of those that have none."""
+    return f"{index}:signed-in", f"{index}:anonymous"
 
 
 def _sampled(
@@ -137,24 +209,26 @@ def _sampled(
     names = [keyspace.user(user_pk) for user_pk in sorted(users)]
     indexes = {**of_all, **_indexes(names, (yield _about_indexes(names)))}
     return [
-        Sampled(key, owner, encoding, size, _listing(keyspace, owner, indexes))
-        for key, owner, encoding, size in zip(
-            keys, owners, answers[::2], answers[1::2], strict=True
+        Sampled(key, owner, encoding, size, _listing(keyspace, id, owner, indexes))
+        for id, key, owner, encoding, size in zip(
+            ids, keys, owners, answers[::2], answers[1::2], strict=True
         )
         if owner is not None
     ]
 
 
 def _listing(
-    keyspace: Keyspace, owner: Owner | WrongType, indexes: Mapping[str, Index]
+    keyspace: Keyspace, id: str, owner: Owner | WrongType, indexes: Mapping[str, Index]
 ) -> tuple[Index, ...]:
-    """The indexes that list a session of this owner."""
+    """The indexes that list the session ``id``, which has this owner."""
     if isinstance(owner, WrongType):
         return ()
+    index = keyspace.index_of(id)
+    signed_in, anonymous = _halves(index)
     if owner.user_pk is None:
-        names = [keyspace.index, keyspace.anonymous]
+        names = [index, anonymous]
     else:
-        names = [keyspace.index, keyspace.signed_in, keyspace.user(owner.user_pk)]
+        names = [index, signed_in, keyspace.user(owner.user_pk)]
     return tuple(indexes[name] for name in names)
 
 
@@ -163,6 +237,6 @@ def _about_indexes(names: Sequence[str]) -> list[Command[Any]]:
 
 
 def _indexes(names: Sequence[str], answers: Sequence[Any]) -> dict[str, Index]:
-    """The indexes of these names, from the answers to `_about_indexes`, and maybe others."""
-    pairs = zip(names, answers[::2], answers[1::2], strict=False)
+    """The indexes of these names, from the answers to `_about_indexes`."""
+    pairs = zip(names, answers[::2], answers[1::2], strict=True)
     return {name: Index(name, members, size) for name, members, size in pairs}

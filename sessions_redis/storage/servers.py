@@ -6,6 +6,7 @@ them: an ACL user may lack them, and hosted servers have no CONFIG. Then the ans
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,8 +105,12 @@ class Primary:
         return sum(last - first + 1 for first, last in self.ranges)
 
 
-def slot_ranges() -> Command[list[Primary] | Refusal]:
-    """The primaries of a Cluster that serve slots, in the order of their first slots."""
+def slot_ranges() -> Command[list[Primary]]:
+    """
+    The primaries of a Cluster that serve slots, in the order of their first slots.
+
+    A server may not refuse this command: without it, nobody can use a Cluster.
+    """
 
     def read(reply: Any) -> list[Primary]:
         found: dict[bytes, Primary] = {}
@@ -118,7 +123,12 @@ def slot_ranges() -> Command[list[Primary] | Refusal]:
             found[id] = Primary(_node_name(host, port), ranges, len(copies))
         return sorted(found.values(), key=lambda one: one.slot)
 
-    return Command(("CLUSTER", "SLOTS"), read, read_refusal=Refusal)
+    return Command(("CLUSTER", "SLOTS"), read)
+
+
+def unserved(primaries: Iterable[Primary]) -> int:
+    """How many slots of a Cluster have no node."""
+    return SLOTS - sum(one.slots for one in primaries)
 
 
 def _at_least(length: int, reply: Any) -> list[Any]:

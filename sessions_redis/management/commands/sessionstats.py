@@ -11,11 +11,11 @@ from sessions_redis import conf
 from sessions_redis.clients import perform
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.management.tenants import add_prefix, in_tenant
-from sessions_redis.registry.inspection import Inspection, inspect
+from sessions_redis.registry.inspection import Inspection, Server, inspect
 from sessions_redis.registry.statistics import Statistics, measure
 from sessions_redis.sizes import shown_size
 from sessions_redis.storage.samples import COMPACT
-from sessions_redis.storage.servers import Identity, Memory
+from sessions_redis.storage.servers import Memory, Primary
 
 # How many sessions show how the server stores them, and what their listings take.
 STORED_SAMPLE = 50
@@ -54,13 +54,14 @@ class Command(BaseCommand):
 
 
 def _as_json(statistics: Statistics, found: Inspection) -> str:
-    server = asdict(found.identity) if isinstance(found.identity, Identity) else {}
-    memory = asdict(found.memory) if isinstance(found.memory, Memory) else {}
+    memory = asdict(found.memory) if found.memory else {}
+    products = dict.fromkeys(one.product for one in found.identities)
+    versions = dict.fromkeys(one.version for one in found.identities)
     return json.dumps(
         asdict(statistics)
         | {
-            "server": server.get("product"),
-            "version": server.get("version"),
+            "server": ", ".join(products) or None,
+            "version": ", ".join(versions) or None,
             "memory_used": memory.get("used"),
             "memory_limit": memory.get("limit"),
             "maxmemory_policy": memory.get("policy"),
@@ -68,8 +69,20 @@ def _as_json(statistics: Statistics, found: Inspection) -> str:
             "bytes_of_listings_per_session": found.size_of_listings,
             "encodings": Counter(found.encodings),
             "refused": found.refused,
+            "nodes": [_node_as_json(one, one.node) for one in found.servers if one.node],
         }
     )
+
+
+def _node_as_json(server: Server, node: Primary) -> dict[str, Any]:
+    memory = asdict(server.memory) if isinstance(server.memory, Memory) else {}
+    return {
+        "name": node.name,
+        "slots": node.slots,
+        "replicas": node.replicas,
+        "memory_used": memory.get("used"),
+        "memory_limit": memory.get("limit"),
+    }
 
 
 def _server_as_text(found: Inspection) -> str:
@@ -80,9 +93,12 @@ def _server_as_text(found: Inspection) -> str:
 
 
 def _server_lines(found: Inspection) -> Iterator[tuple[str, str]]:
-    identity, memory, listings = found.identity, found.memory, found.size_of_listings
-    yield "server", str(identity) if isinstance(identity, Identity) else NOT_KNOWN
-    if isinstance(memory, Memory):
+    memory, listings, nodes = found.memory, found.size_of_listings, found.nodes
+    yield "server", ", ".join(map(str, found.identities)) or NOT_KNOWN
+    if nodes:
+        replicas = sum(one.replicas for one in nodes)
+        yield "nodes of the Cluster", f"{len(nodes)} masters, {replicas} replicas"
+    if memory:
         yield "memory in use", shown_size(memory.used)
         yield "memory limit", shown_size(memory.limit) if memory.limit else "none"
         yield "when its memory is full", _when_full(memory.policy)
@@ -90,6 +106,9 @@ def _server_lines(found: Inspection) -> Iterator[tuple[str, str]]:
     yield "sessions survive a restart", survives
     yield "listings of a session", NOT_KNOWN if listings is None else shown_size(listings)
     yield "sessions stored compactly", _compactly(found.encodings)
+    for one in found.servers:
+        if one.node and isinstance(one.memory, Memory):
+            yield f"memory of {one.node.name}", shown_size(one.memory.used)
 
 
 def _when_full(policy: str | None) -> str:
