@@ -11,6 +11,7 @@ from sessions_redis import checks, clients, conf
 from sessions_redis.checks import cluster as of_cluster
 from sessions_redis.checks import server as of_server
 from sessions_redis.registry.inspection import Index, Inspection, Server, inspect
+from sessions_redis.storage import servers
 from sessions_redis.storage.commands import Keyspace
 from sessions_redis.storage.servers import SLOTS, Identity, Memory, Persistence, Primary
 from tests.clustered import Cluster
@@ -22,8 +23,21 @@ HALF = SLOTS // 2
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     cluster = Cluster(tmp_path_factory.mktemp("cluster"), "--appendonly", "yes")
-    yield cluster
-    cluster.stop()
+    try:
+        wait_until(lambda: has_replicas(cluster), "all nodes know that each master has a replica")
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def has_replicas(cluster):
+    """Whether all nodes see a replica of each master: only after it has copied something."""
+    for server in cluster.running():
+        with server.client() as client:
+            primaries = servers.slot_ranges().read(client.execute_command("CLUSTER SLOTS"))
+        if not all(one.replicas for one in primaries):
+            return False
+    return True
 
 
 @pytest.fixture
@@ -204,6 +218,10 @@ def test_the_command(cluster, settings, session_redis, put):
     assert all(f"memory of 127.0.0.1:{port}" in out.getvalue() for port in ports)
 
 
+def is_complete(cluster):
+    return cluster.is_ready() and has_replicas(cluster)
+
+
 @pytest.fixture
 def incomplete(cluster):
     """No node serves two of the slots."""
@@ -216,7 +234,7 @@ def incomplete(cluster):
     on_each("CLUSTER DELSLOTS", *cluster.running())
     yield
     on_each("CLUSTER ADDSLOTS", cluster.servers[0])
-    wait_until(cluster.is_ready, "all slots are served")
+    wait_until(lambda: is_complete(cluster), "all slots are served")
 
 
 def test_slots_without_a_node(found, put, incomplete, differing):
