@@ -34,41 +34,68 @@ def received(lines):
     return [line.strip() for line in lines if line.endswith("\n") and line != "null\n"]
 
 
-@pytest.mark.parametrize("victim", ["worker", "server"])
-def test_random_kills(settings, lasting, victim):
+def sign_in_while(session_redis, user, kill_one, chance):
     """
-    Workers and the server are killed at random moments, while visitors sign in.
+    The session keys that visitors got who signed in as ``user`` in one worker.
+
+    ``kill_one(worker)`` is called at a random moment of that.
+    """
+    worker = Worker(session_redis, "log_in", user=user, times=LOGINS)
+    lines = []
+    try:
+        worker.wait_ready()
+        worker.begin()
+        before = chance.randrange(LOGINS)
+        lines.extend(worker.process.stdout.readline() for _ in range(before))
+        kill_one(worker)
+        lines += worker.process.stdout.readlines()
+    finally:
+        worker.end()
+    return received(lines)
+
+
+def expect_found(keys, user, seed):
+    """All ``keys`` are of live sessions, and signing out ``user`` everywhere ends them."""
+    live = [key for key in keys if SessionStore().exists(key)]
+    assert live == keys, f"sessions were lost; seed {seed}"
+    ended = registry.end_all_of(user)
+    missed = [key for key in keys if SessionStore().exists(key)]
+    print(f"{user}: {len(keys)} keys were received, {ended} sessions ended")
+    assert len(missed) == 0, f"end_all_of missed sessions; seed {seed}"
+    assert ended >= len(keys)
+
+
+def kill_at_random(session_redis, kill_one):
+    """Kill something ``KILLS`` times while visitors sign in. Yields the keys that they got."""
+    seed = int(os.environ.get("LISTING_SEED", random.randrange(10**6)))
+    chance = random.Random(seed)
+    told = 0
+    for number in range(KILLS):
+        user = f"user-{number}"
+        keys = sign_in_while(session_redis, user, kill_one, chance)
+        yield keys
+        expect_found(keys, user, seed)
+        told += len(keys)
+    print(f"{KILLS} kills: {told} keys were received, and end_all_of missed none")
+
+
+def test_killed_workers(settings, lasting):
+    """
+    Workers are killed at random moments, while visitors sign in.
 
     Every session key that a client got by then is that of a live session: signing out its user
     everywhere ends it.
     """
-    seed = int(os.environ.get("LISTING_SEED", random.randrange(10**6)))
-    chance, told = random.Random(seed), 0
-    for number in range(KILLS):
-        user = f"user-{number}"
-        worker = Worker(settings.SESSION_REDIS, "log_in", user=user, times=LOGINS)
-        lines = []
-        try:
-            worker.wait_ready()
-            worker.begin()
-            before = chance.randrange(LOGINS)
-            lines.extend(worker.process.stdout.readline() for _ in range(before))
-            if victim == "server":
-                kill(lasting.process)
-                lasting.start()
-            else:
-                kill(worker.process)
-            lines += worker.process.stdout.readlines()
-        finally:
-            worker.end()
-        keys = received(lines)
-        assert victim == "worker" or len(keys) == LOGINS
-        live = [key for key in keys if SessionStore().exists(key)]
-        assert live == keys, f"sessions were lost; seed {seed}"
-        ended = registry.end_all_of(user)
-        missed = [key for key in keys if SessionStore().exists(key)]
-        print(f"kill {number}: {len(keys)} keys were received, {ended} sessions ended")
-        assert len(missed) == 0, f"end_all_of missed sessions; seed {seed}"
-        assert ended >= len(keys)
-        told += len(keys)
-    print(f"{KILLS} kills of a {victim}: {told} keys were received, and end_all_of missed none")
+    for _ in kill_at_random(settings.SESSION_REDIS, lambda worker: kill(worker.process)):
+        pass
+
+
+def test_a_killed_server(settings, lasting):
+    """As above, and the workers go on when the server is back."""
+
+    def kill_server(worker):
+        kill(lasting.process)
+        lasting.start()
+
+    for keys in kill_at_random(settings.SESSION_REDIS, kill_server):
+        assert len(keys) == LOGINS

@@ -6,6 +6,7 @@ the other fixtures of this module. They take the place of those in conftest.py. 
 when a test first needs it, once in each process.
 """
 
+import copy
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,12 +17,18 @@ from typing import Any
 import fakeredis
 import pytest
 import redis
+from redis.cluster import RedisCluster
 
 from sessions_redis.clients import memory
 from tests.certificates import Certificates
+from tests.clustered import Cluster
 from tests.conftest import DELETE_ALL
+from tests.raw import client_at
 from tests.replicated import Replicated
 from tests.servers import Server, free_port, required, wait_until
+
+# A prefix with a hash tag: all keys of a test are in one slot of a Cluster.
+IN_ONE_SLOT = "{{test-{}}}"
 
 
 class Topology:
@@ -38,8 +45,13 @@ class Topology:
         self.location = location
         self.options = options
 
-    def client(self) -> redis.Redis:
-        return redis.Redis.from_url(self.url)
+    def client(self) -> Any:
+        """A client for the tests. It finds keys on whichever node they are."""
+        return client_at(self.url)
+
+    def delete_all(self, client: Any, prefix: str) -> list[bytes]:
+        """Delete all that is under a prefix, and return what had no TTL there."""
+        return client.eval(DELETE_ALL, 0, f"{prefix}:*")
 
     def stop(self) -> None:
         """Stop the servers."""
@@ -85,7 +97,7 @@ class OneSlot(Topology):
     fails there.
     """
 
-    prefix = "{{test-{}}}"
+    prefix = IN_ONE_SLOT
 
     def __init__(self, folder: Path) -> None:
         self.server = Server(folder, "--cluster-enabled", "yes")
@@ -100,11 +112,26 @@ class OneSlot(Topology):
         return client.execute_command("CLUSTER INFO")["cluster_state"] == "ok"
 
 
+class Spread(Topology):
+    """A Cluster of three masters, each with a replica. A test's keys are on all of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.cluster = Cluster(folder)
+        super().__init__(self.cluster.url)
+        self.url, self.stop = self.cluster.url, self.cluster.stop
+
+    def delete_all(self, client: Any, prefix: str) -> list[bytes]:
+        nodes = RedisCluster.PRIMARIES
+        answers = client.execute_command("EVAL", DELETE_ALL, 0, f"{prefix}:*", target_nodes=nodes)
+        return [key for keys in answers.values() for key in keys]
+
+
 KINDS: dict[str, Callable[[Path], Topology]] = {
     "memory": Memory,
     "tls": Encrypted,
     "sentinel": Watched,
     "slot": OneSlot,
+    "cluster": Spread,
 }
 
 
@@ -115,6 +142,10 @@ def topologies(tmp_path_factory):
     with ExitStack() as stack:
 
         def start(name: str) -> Topology:
+            if name == "cluster-tag":  # the same Cluster, of which a site uses one slot
+                tagged = copy.copy(start("cluster"))
+                tagged.prefix = IN_ONE_SLOT
+                return tagged
             if name not in running:
                 running[name] = KINDS[name](tmp_path_factory.mktemp(name))
                 stack.callback(running[name].stop)
@@ -141,8 +172,7 @@ def prefix(server):
 @pytest.fixture
 def delete_all(server):
     with server.client() as client:
-        script = client.register_script(DELETE_ALL)
-        yield lambda prefix: script(args=[f"{prefix}:*"])
+        yield partial(server.delete_all, client)
 
 
 @pytest.fixture(autouse=True)

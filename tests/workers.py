@@ -15,6 +15,8 @@ from collections.abc import Callable, Generator
 from inspect import isgeneratorfunction
 from typing import Any
 
+from tests.raw import client_at
+
 JOBS: dict[str, Callable[..., Any]] = {}
 
 
@@ -116,13 +118,12 @@ def increment_entry(session_key: str, times: int) -> int:
 @job
 def save_until_gone(session_keys: list[str], turns: str, url: str) -> dict[str, int]:
     """Save each session repeatedly until it is gone, and announce each one when its turn begins."""
-    import redis
     from django.contrib.sessions.backends.base import UpdateError
 
     from sessions_redis.engine import SessionStore
 
     saved = refused = 0
-    with redis.Redis.from_url(url) as client:
+    with client_at(url) as client:
         for session_key in session_keys:
             session = SessionStore(session_key)
             session.load()
@@ -140,11 +141,9 @@ def save_until_gone(session_keys: list[str], turns: str, url: str) -> dict[str, 
 @job
 def delete_when_told(session_keys: list[str], turns: str, url: str) -> int:
     """Delete each session while the other worker saves it."""
-    import redis
-
     from sessions_redis.engine import SessionStore
 
-    with redis.Redis.from_url(url) as client:
+    with client_at(url) as client:
         for session_key in session_keys:
             wait_for_turn(client, turns, session_key)
             SessionStore(session_key).delete()
@@ -154,12 +153,10 @@ def delete_when_told(session_keys: list[str], turns: str, url: str) -> int:
 @job
 def end_when_told(session_keys: list[str], turns: str, url: str) -> int:
     """End each session through the registry while the other worker saves it."""
-    import redis
-
     from sessions_redis import registry
     from sessions_redis.storage.commands import session_id
 
-    with redis.Redis.from_url(url) as client:
+    with client_at(url) as client:
         for session_key in session_keys:
             wait_for_turn(client, turns, session_key)
             assert registry.end(session_id(session_key))
@@ -169,13 +166,12 @@ def end_when_told(session_keys: list[str], turns: str, url: str) -> int:
 @job
 def cycle_until_gone(session_keys: list[str], turns: str, url: str) -> int:
     """Give each session new keys until it is gone. Returns how often."""
-    import redis
     from django.contrib.sessions.backends.base import UpdateError
 
     from sessions_redis.engine import SessionStore
 
     moves = 0
-    with redis.Redis.from_url(url) as client:
+    with client_at(url) as client:
         for session_key in session_keys:
             session = SessionStore(session_key)
             session.get("_auth_user_id")
@@ -192,12 +188,10 @@ def cycle_until_gone(session_keys: list[str], turns: str, url: str) -> int:
 @job
 def end_all_when_told(session_keys: list[str], turns: str, url: str) -> list[int]:
     """End all sessions of each session's user while the other worker cycles that session."""
-    import redis
-
     from sessions_redis import registry
 
     ended = []
-    with redis.Redis.from_url(url) as client:
+    with client_at(url) as client:
         for number, session_key in enumerate(session_keys):
             wait_for_turn(client, turns, session_key)
             ended.append(registry.end_all_of(number))
@@ -211,13 +205,12 @@ def cycle_until_ended(session_key: str, told: str, url: str) -> tuple[int, str |
 
     Returns how often, and the session's last key, or None if it was ended.
     """
-    import redis
     from django.contrib.sessions.backends.base import UpdateError
 
     from sessions_redis.engine import SessionStore
 
     moves = 0
-    with redis.Redis.from_url(url) as client:
+    with client_at(url) as client:
         session = SessionStore(session_key)
         session.get("_auth_user_id")
         while not client.exists(told):
@@ -233,12 +226,10 @@ def cycle_until_ended(session_key: str, told: str, url: str) -> tuple[int, str |
 @job
 def sign_in_until_told(user: str, told: str, url: str) -> int:
     """Start sessions of ``user`` one after the other until told to stop. Returns how many."""
-    import redis
-
     from sessions_redis.engine import SessionStore
 
     started = 0
-    with redis.Redis.from_url(url) as client:
+    with client_at(url) as client:
         while not client.exists(told):
             session = SessionStore()
             session["_auth_user_id"] = user
@@ -289,6 +280,97 @@ def log_in(user: str, times: int) -> None:  # pragma: no cover - it may be kille
             continue
         done += 1
         print(session.session_key, flush=True)
+
+
+class Diary:
+    """
+    What happened to the sessions of one worker, line by line in a file that others read meanwhile.
+
+    Times are those of `time.monotonic`, which all processes of a machine share.
+    """
+
+    def __init__(self, folder: str, name: str) -> None:
+        from pathlib import Path
+
+        self.over = Path(folder, "over")
+        self.file = Path(folder, f"{name}.diary").open("w", encoding="ascii")  # noqa: SIM115
+
+    def received(self, key: str | None, user: str, parent: str | None = None) -> None:
+        """A client received this key, of a session of ``user``, which came from ``parent``."""
+        self._write(key=key, user=user, parent=parent)
+
+    def leaves(self, key: str | None) -> None:
+        """This session is about to be given to another user."""
+        self._write(key=key, user=None, parent=None)
+
+    def _write(self, **line: Any) -> None:
+        import time
+
+        self.file.write(json.dumps({"at": time.monotonic(), **line}) + "\n")
+        self.file.flush()
+
+
+@job
+def live(users: list[str], folder: str, name: str, seed: int) -> int:
+    """
+    Sign in, cycle, save and change users at random until the test is over.
+
+    Returns how many sessions were refused, because they had been ended.
+    """
+    import time
+
+    from django.contrib.sessions.backends.base import UpdateError
+
+    from sessions_redis.engine import SessionStore
+
+    def sign_in(user: str) -> None:
+        session = SessionStore()
+        if chance.random() < 0.5:  # the visitor was there before
+            session["cart"] = [1, 2, 3]
+            session.save()
+        session["_auth_user_id"] = user
+        session.cycle_key()
+        diary.received(session.session_key, user)
+        sessions.append(session)
+
+    def cycle(session: SessionStore) -> None:
+        parent = session.session_key
+        session.cycle_key()
+        diary.received(session.session_key, session["_auth_user_id"], parent)
+
+    def click_twice(session: SessionStore) -> None:
+        late = SessionStore(session.session_key)
+        if late.get("_auth_user_id"):
+            cycle(session)
+            cycle(late)
+            sessions.append(late)
+
+    def save(session: SessionStore) -> None:
+        session["saved"] = chance.random()
+        session.save()
+
+    def change_user(session: SessionStore) -> None:
+        diary.leaves(session.session_key)
+        session["_auth_user_id"] = chance.choice(users)
+        session.save()
+        diary.received(session.session_key, session["_auth_user_id"])
+
+    chance, diary, refused = random.Random(seed), Diary(folder, name), 0
+    sessions: list[SessionStore] = []
+    with diary.file:
+        while not diary.over.exists():
+            if len(sessions) < 5:
+                sign_in(chance.choice(users))
+            session = chance.choice(sessions)
+            act = chance.choice([cycle, cycle, cycle, click_twice, save, change_user])
+            try:
+                act(session)
+            except UpdateError:
+                refused += 1
+                sessions.remove(session)
+            sessions[20:] = []
+            time.sleep(0.002)  # the test looks at all of them
+    return refused
 
 
 # How many writes the jobs below do before they report, and after they were told to stop.
