@@ -10,9 +10,11 @@ from sessions_redis import registry
 from sessions_redis.clients import run_all
 from sessions_redis.registry import Selection, listing
 from sessions_redis.registry import spread as lists
+from sessions_redis.registry.statistics import measure
 from sessions_redis.storage import shard_counts
 from sessions_redis.storage.commands import session_id
 from tests.spread import spread  # noqa: F401 - fixture
+from tests.test_commands_management import run
 
 NAMES = [session_id(f"session {number}") for number in range(120)]
 
@@ -217,3 +219,61 @@ def test_rounds(spread, raw):  # noqa: F811
                 place = total - start
                 assert pages[1] == [id.encode() for id in names[place - 100 : place]]
     assert rounds(listing._count(registry.ALL))[1] == 1
+
+
+def test_searching(spread, call, monkeypatch):  # noqa: F811
+    """The sessions of all shards are searched, up to a bounded number."""
+    for id in NAMES:
+        spread.put(id)
+    (found,) = call("starting_with", NAMES[3][:8]).sessions
+    assert found.id == NAMES[3]
+    assert call("starting_with", NAMES[3][:7] + ("0" if NAMES[3][7] != "0" else "1")).is_complete
+    index = spread.keyspace.index_of("0" * 32)
+    dead = {f"{n * 16:08x}" + "f" * 24: spread.now + 900 for n in range(5000)}
+    spread.raw.zadd(index, dead)
+    assert call("starting_with", "abcdef").is_complete
+    monkeypatch.setattr("sessions_redis.registry.finding.SEARCHED", 2000)
+    assert not call("starting_with", "abcdef").is_complete
+
+
+def test_statistics(spread):  # noqa: F811
+    """The shards count together, and each gives its part of the sample."""
+    for number, id in enumerate(NAMES):
+        spread.put(id, user="1" if number % 3 else "", is_live=number % 4 > 0)
+    spread.put("0" * 32, listed=-100, is_live=False)
+    found = measure(1000)
+    assert (found.live, found.signed_in, found.anonymous, found.expired) == (120, 80, 40, 1)
+    assert (found.sampled, found.drift) == (120, 0.25)
+    assert found.bytes_per_session > 50
+    assert 40 <= measure(50).sampled <= 50
+
+
+@pytest.mark.parametrize(("former", "present"), [(8, 16), (16, 8), (1, 16), (16, 1), (6, 4)])
+def test_rebuilding(spread, raw, contents, former, present):  # noqa: F811
+    """All sessions are listed in the present shards alone, and the former ones are gone."""
+    spread.use(former)
+    now = int(spread.now * 1000)
+    run_all(shard_counts.to_note(spread.keyspace, now, now + 10_000))
+    for number, id in enumerate(NAMES):
+        spread.put(id, user="1" if number % 3 else "")
+    spread.use(present)
+    run_all(shard_counts.to_note(spread.keyspace, now, now + 10_000))
+    before = {*shard_counts.indexes(spread.keyspace, [former])} - {*spread.keyspace.indexes}
+    keys = contents()
+    assert run("rebuildindex", "--dry-run").startswith("120 sessions found. ")
+    assert contents() == keys
+    said = run("rebuildindex")
+    assert said.startswith("120 sessions found; ")
+    assert ("of a former INDEX_SHARDS." in said) == (former == 1 or former > present)
+    assert sum(raw.exists(name) for name in before) == 0
+    for half, number in (("", 120), (":signed-in", 80), (":anonymous", 40)):
+        listed = {
+            (member.decode(), name)
+            for name in spread.keyspace.indexes
+            for member in raw.zrange(f"{name}{half}", 0, -1)
+        }
+        assert len(listed) == number
+        assert all(spread.keyspace.index_of(id) == name for id, name in listed)
+    assert former not in run_all([shard_counts.in_use(spread.keyspace)])[0]
+    assert registry.count() == 120
+    assert run("rebuildindex") == "120 sessions found, none unlisted.\n"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sessions_redis import conf
 from sessions_redis.clients import Steps, aperform, perform
+from sessions_redis.registry import spread
 from sessions_redis.registry.live_sessions import LiveSession, read
 from sessions_redis.registry.selections import indexed
 from sessions_redis.storage import listings
@@ -64,6 +65,10 @@ def _starting_with(digits: str) -> Steps[Started]:
         )
     if not is_start(digits):
         return Started(())
+    if keyspace.is_spread:
+        found, is_complete = yield from spread.starting_with(keyspace, digits, SEARCHED)
+        sessions = yield from read(keyspace, found)
+        return Started(tuple(sessions), is_complete)
     cursor, ids = 0, dict[str, None]()
     for _ in range(0, SEARCHED, BATCH_SIZE):
         cursor, found = yield listings.starting_with(keyspace.index, digits, cursor)
@@ -82,7 +87,8 @@ def starting_with(digits: str) -> Started:
     Raises ``ValueError`` for fewer than 6. Other characters, or more than 32, find nothing.
 
     The indexes are not ordered by id, so this looks at the sessions one after the other, a thousand
-    in each round trip, and at about 500,000 at most. The result says whether that was all of them.
+    in each round trip (in a Cluster: a thousand of each shard), and at about 500,000 at most. The
+    result says whether that was all of them.
     """
     return perform(_starting_with(digits))
 

@@ -1,12 +1,20 @@
 """List every session again that an index has lost."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from sessions_redis.clients import run
+from sessions_redis.clients import Steps, perform, run, run_all
 from sessions_redis.registry.selections import indexed
-from sessions_redis.storage import listings
-from sessions_redis.storage.listings import BATCH_SIZE, LIST_MANY_BATCH_SIZE
+from sessions_redis.storage import layouts, listings, parts, replies, servers, shard_counts
+from sessions_redis.storage.commands import Command, Keyspace
+from sessions_redis.storage.listings import BATCH_SIZE, LIST_MANY_BATCH_SIZE, is_id
+from sessions_redis.storage.servers import Primary, Refusal
+
+T = TypeVar("T")
+
+# In a Cluster: how often nodes that got other slots meanwhile are looked at again.
+RESCANS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +23,14 @@ class Progress:
     How far a rebuild has come.
 
     ``share``: roughly how much of the database it has read, from 0 to 1. ``sessions``: how many
-    it has found. ``unlisted``: how many of them were not in each of their indexes.
+    it has found. ``unlisted``: how many of them were not in each of their indexes. ``removed``: how
+    many shards of another ``INDEX_SHARDS`` it has removed at the end.
     """
 
     share: float
     sessions: int
     unlisted: int
+    removed: int = 0
 
 
 def rebuild(
@@ -35,20 +45,82 @@ def rebuild(
     If the database grows or shrinks by much meanwhile, Redis may return a session twice; then it is
     counted twice.
 
+    In a Cluster it looks at each node. Then it removes the shards of other numbers than the present
+    ``INDEX_SHARDS``, so all processes of the site must have the new number before.
+
     Calls ``report`` after each step. Raises ``ImproperlyConfigured`` if ``INDEX`` is off, and
     `SessionStoreUnavailable` if Redis is away: the sessions of earlier steps are listed then.
     """
-    keyspace, total = indexed(), max(run(listings.keys()), 1)
-    looked_at = unlisted = sessions = 0
+    keyspace, progress = indexed(), Progress(0, 0, 0)
+    nodes, again = _nodes(keyspace), RESCANS
+    total = max(sum(run_all([_at(listings.keys(), node) for node in nodes])), 1)
+    looked_at, waiting = 0, [*nodes]
+    while waiting:
+        node = waiting.pop(0)
+        cursor, is_first = 0, True
+        while cursor or is_first:
+            is_first = False
+            cursor, ids = run(_at(listings.session_ids(keyspace, cursor), node))
+            looked_at += BATCH_SIZE
+            for start in range(0, len(ids), LIST_MANY_BATCH_SIZE):
+                batch = ids[start : start + LIST_MANY_BATCH_SIZE]
+                live, missing = perform(layouts.list_many(keyspace, batch, only_look=only_look))
+                progress = replace(
+                    progress,
+                    sessions=progress.sessions + live,
+                    unlisted=progress.unlisted + missing,
+                )
+            is_over = not cursor and not waiting
+            progress = replace(progress, share=1 if is_over else min(looked_at / total, 1))
+            report(progress)
+        if not waiting and again:
+            # While slots move, a node may miss sessions that it gets, and another one has lost.
+            again, before, nodes = again - 1, nodes, _nodes(keyspace)
+            waiting = [node for node in nodes if node not in before]
+    if keyspace.is_spread and not only_look:
+        progress = replace(progress, removed=perform(_removal(keyspace)))
+    return replace(progress, share=1)
+
+
+def _nodes(keyspace: Keyspace) -> Sequence[Primary | None]:
+    """The nodes of a Cluster that have sessions; elsewhere one, which needs no name."""
+    if not keyspace.is_spread:
+        return [None]
+    found = run(servers.slot_ranges())
+    return [None] if isinstance(found, Refusal) else found
+
+
+def _at(command: Command[T], node: Primary | None) -> Command[T]:
+    return command if node is None else command._replace(slot=node.slot)
+
+
+def _removal(keyspace: Keyspace) -> Steps[int]:
+    """Remove the shards of other numbers than the present one. Returns how many there were."""
+    counts = yield shard_counts.in_use(keyspace)
+    former = [count for count in counts if count != keyspace.shards]
+    # Redis may have lost the numbers that were in use, so this looks for all shards there can be.
+    names = shard_counts.indexes(keyspace, [shard_counts.MOST])
+    left = [name for name in names if name not in keyspace.indexes]
+    removed = yield [
+        parts.remove(f"{name}{half}") for name in left for half in ("", ":signed-in", ":anonymous")
+    ]
+    for name in keyspace.indexes:
+        yield from _put_in_order(keyspace, name)
+    if former:
+        yield shard_counts.forget(keyspace, former)
+    return sum(removed[::3])
+
+
+def _put_in_order(keyspace: Keyspace, name: str) -> Steps[None]:
+    """Remove the sessions from an index that another one lists now."""
     cursor, is_first = 0, True
     while cursor or is_first:
         is_first = False
-        cursor, ids = run(listings.session_ids(keyspace, cursor))
-        looked_at += BATCH_SIZE
-        for start in range(0, len(ids), LIST_MANY_BATCH_SIZE):
-            batch = ids[start : start + LIST_MANY_BATCH_SIZE]
-            live, missing = run(listings.list_many(keyspace, batch, only_look=only_look))
-            sessions += live
-            unlisted += missing
-        report(Progress(min(looked_at / total, 1) if cursor else 1, sessions, unlisted))
-    return Progress(1, sessions, unlisted)
+        cursor, members = yield parts.scan(name, cursor)
+        texts = [replies.text(member) for member, _ in members]
+        others = [
+            member
+            for member, text in zip(members, texts, strict=True)
+            if is_id(text) and keyspace.index_of(text) != name
+        ]
+        yield parts.unlist(keyspace, name, others)

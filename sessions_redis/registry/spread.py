@@ -326,6 +326,45 @@ def _tidied(
     return bool(leaving)
 
 
+def starting_with(keyspace: Keyspace, digits: str, most: int) -> Steps[tuple[list[str], bool]]:
+    """
+    The listed ids that start with ``digits``, and whether all members were looked at.
+
+    Looks at about a thousand members of each index in each round, at ``most`` in all.
+    """
+    answers = yield from of_each(
+        keyspace, "", lambda name: [listings.starting_with(name, digits, 0)]
+    )
+    found = {name: answer for name, (answer,) in answers.items()}
+    ids, looked_at = dict[str, None](), 0
+    while True:
+        ids |= dict.fromkeys(id for _, some in found.values() for id in some)
+        looked_at += BATCH_SIZE * len(found)
+        cursors = {name: cursor for name, (cursor, _) in found.items() if cursor}
+        if not cursors or looked_at >= most:
+            return [*ids], not cursors
+        more = yield [listings.starting_with(name, digits, at) for name, at in cursors.items()]
+        found = dict(zip(cursors, more, strict=True))
+
+
+def counted(keyspace: Keyspace, bounds: Sequence[float]) -> Steps[dict[str, list[list[int]]]]:
+    """For each index of all sessions: the counts of all, of signed-in and of anonymous sessions."""
+    halves = ("", ":signed-in", ":anonymous")
+    answers = yield from of_each(
+        keyspace, "", lambda name: [listings.count([f"{name}{half}"], bounds) for half in halves]
+    )
+    return {name: [row for (row,) in rows] for name, rows in answers.items()}
+
+
+def sample(sizes: dict[str, int]) -> Steps[tuple[float, list[Any]]]:
+    """The time, and so many members of each index, with the times until which it lists them."""
+    now, *samples = yield [
+        listings.now(),
+        *(listings.sample(name, size) for name, size in sizes.items() if size),
+    ]
+    return now, [member for some in samples for member in some]
+
+
 def user_page(index: str, start: int, stop: int) -> Command[listings.Page]:
     """The members of a user's index from ``start`` up to ``stop``, those that expire last first."""
     asked = parts.part(index, from_now(0, inf), Ranks(-stop, -start - 1))

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
+from math import ceil, inf
+from random import shuffle
+from typing import Any
 
 from sessions_redis.clients import Steps, aperform, perform
+from sessions_redis.registry import spread
 from sessions_redis.registry.selections import indexed
 from sessions_redis.storage import commands, listings
 from sessions_redis.storage.commands import Keyspace
@@ -35,10 +38,13 @@ class Statistics:
 
 def _measure(sample: int) -> Steps[Statistics]:
     keyspace = indexed()
-    names = [keyspace.index, keyspace.signed_in, keyspace.anonymous]
-    counts = yield listings.count(names, (listings.EVER, 0, inf))
+    if keyspace.is_spread:
+        counts, (now, members) = yield from _spread(keyspace, sample)
+    else:
+        names = [keyspace.index, keyspace.signed_in, keyspace.anonymous]
+        counts = yield listings.count(names, (listings.EVER, 0, inf))
+        now, members = yield [listings.now(), listings.sample(keyspace.index, sample)]
     (expired, total), (_, signed_in), (_, anonymous) = counts
-    now, members = yield [listings.now(), listings.sample(keyspace.index, sample)]
     ids = [id for id, expires in members if expires > now]
     sizes: list[int | None] = []
     for start in range(0, len(ids), BATCH_SIZE):
@@ -53,6 +59,20 @@ def _measure(sample: int) -> Steps[Statistics]:
         bytes_per_session=sum(known) / len(known) if known else None,
         drift=(len(ids) - len(sizes)) / len(ids) if ids else None,
     )
+
+
+def _spread(keyspace: Keyspace, sample: int) -> Steps[Any]:
+    """The counts of all indexes together, and of each one a part of the sample."""
+    of_each = yield from spread.counted(keyspace, (listings.EVER, 0, inf))
+    counts = [
+        [sum(column) for column in zip(*rows, strict=True)]
+        for rows in zip(*of_each.values(), strict=True)
+    ]
+    all_members = sum(counts[0]) or 1
+    shares = {name: ceil(sample * sum(rows[0]) / all_members) for name, rows in of_each.items()}
+    now, members = yield from spread.sample(shares)
+    shuffle(members)
+    return counts, (now, members[:sample])
 
 
 def _sizes(keyspace: Keyspace, ids: Sequence[str]) -> Steps[list[int | None]]:

@@ -35,6 +35,7 @@ KEY_PLACES = {
     "MEMORY": 2,
     "OBJECT": 2,
     "PTTL": 1,
+    "UNLINK": 1,
     "ZCOUNT": 1,
     "ZRANDMEMBER": 1,
     "ZRANGEBYSCORE": 1,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sessions_redis.storage import replies, scripts
 from sessions_redis.storage.commands import Argument, Command, Keyspace, script_command
-from sessions_redis.storage.listings import BATCH_SIZE, MARGIN
+from sessions_redis.storage.listings import BATCH_SIZE, LAST_CURSOR, MARGIN
 from sessions_redis.storage.replies import WrongShape
 
 # Seconds after the time until which a member is listed, before readers remove it from an index that
@@ -114,6 +114,26 @@ def unlist(
         for at in range(0, len(members), size)
         for names in together
     ]
+
+
+def scan(index: str, cursor: int) -> Command[tuple[int, list[tuple[bytes, float]]]]:
+    """
+    Look at the next members, about `BATCH_SIZE`. Returns the cursor to go on from, 0 at the end.
+
+    A member that stays from the first call to the last one is found, maybe more than once.
+    """
+
+    def read(reply: Any) -> tuple[int, list[tuple[bytes, float]]]:
+        following, found = replies.listing(reply, 2)
+        pairs = [(replies.raw(name), replies.real(score)) for name, score in replies.pairs(found)]
+        return replies.decimal(following, most=LAST_CURSOR), pairs
+
+    return Command(("ZSCAN", index, cursor, "COUNT", BATCH_SIZE), read)
+
+
+def remove(index: str) -> Command[int]:
+    """Remove a whole index. Returns 1; 0 if there was none."""
+    return Command(("UNLINK", index), replies.number)
 
 
 def _flat(members: Sequence[tuple[bytes, float]]) -> tuple[Argument, ...]:

@@ -14,8 +14,9 @@ WIDTH = 30
 class Command(BaseCommand):
     help = (
         "Lists every session again, after Redis has lost an index, or after SESSION_REDIS['INDEX'] "
-        "was off. The site can go on meanwhile. Without this command, each session is listed again "
-        "when it is next saved, or next used with sessions_redis.middleware."
+        "was off or SESSION_REDIS['INDEX_SHARDS'] was another number. The site can go on meanwhile."
+        " Without this command, each session is listed again when it is next saved, or next used "
+        "with sessions_redis.middleware."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -56,6 +57,16 @@ def _bar(progress: Progress) -> str:
 
 
 def _said(result: Progress, *, dry_run: bool) -> str:
+    if not result.removed:
+        return _found(result, dry_run=dry_run)
+    index = "index" if result.removed == 1 else "indexes"
+    return (
+        f"{_found(result, dry_run=dry_run)} Removed {result.removed:,} {index} of a former "
+        "INDEX_SHARDS."
+    )
+
+
+def _found(result: Progress, *, dry_run: bool) -> str:
     if not result.unlisted:
         return f"{_sessions(result.sessions)} found, none unlisted."
     was_or_were = "was" if result.unlisted == 1 else "were"
