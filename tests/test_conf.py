@@ -100,7 +100,19 @@ WRONG = {
         ["such as 1"],
     ),
     "reserved age": (setting_with(ABSOLUTE_AGE=60), "E004", ["ABSOLUTE_AGE", "60"], ["None"]),
-    "reserved shards": (setting_with(INDEX_SHARDS=4), "E004", ["INDEX_SHARDS", "4"], ["write 1"]),
+    "no shards": (
+        setting_with(INDEX_SHARDS=0),
+        "E004",
+        ['"INDEX_SHARDS"] is 0'],
+        ["Write 1, or 16"],
+    ),
+    "many shards": (
+        setting_with(INDEX_SHARDS=257),
+        "E004",
+        ["257, not a number from 1"],
+        ["or 16"],
+    ),
+    "shards on": (setting_with(INDEX_SHARDS=True), "E004", ["bool, not a number"], ["to 256"]),
 }
 
 # Mistakes in a location, with words of the message.
@@ -298,7 +310,7 @@ def test_an_old_setting_is_one_problem():
 
 def test_all_problems_are_reported():
     """Each mistake is a problem of its own."""
-    setting = {"LOCATON": HERE, "KEY_PREFIX": "", "INDEX": None, "INDEX_SHARDS": 2}
+    setting = {"LOCATON": HERE, "KEY_PREFIX": "", "INDEX": None, "INDEX_SHARDS": 0}
     assert [found.id[-4:] for found in problems(setting)] == [
         "E002",
         "E004",
@@ -308,7 +320,7 @@ def test_all_problems_are_reported():
     ]
 
 
-@pytest.mark.parametrize("reserved", [{"ABSOLUTE_AGE": None}, {"INDEX_SHARDS": 1}])
+@pytest.mark.parametrize("reserved", [{"ABSOLUTE_AGE": None}])
 def test_a_reserved_setting_that_changes_nothing(reserved):
     """A reserved setting is accepted with the value that changes nothing."""
     assert list(problems(setting_with(**reserved))) == []
@@ -344,7 +356,7 @@ def test_the_values_that_are_set(settings):
         "TRUSTED_PROXIES": ["::1", "10.0.0.0/8", "unix"],
         "WAIT_REPLICAS": 2,
         "ABSOLUTE_AGE": None,
-        "INDEX_SHARDS": 1,
+        "INDEX_SHARDS": 16,
     }
     assert conf.current() == Conf(
         HERE,
@@ -354,6 +366,7 @@ def test_the_values_that_are_set(settings):
         metadata=False,
         trusted_proxies=["::1", "10.0.0.0/8", "unix"],
         wait_replicas=2,
+        index_shards=16,
     )
 
 
