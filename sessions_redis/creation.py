@@ -1,5 +1,7 @@
 """How a session begins in Redis: under a new key, and perhaps in place of another session."""
 
+from time import time
+
 from django.contrib.sessions.backends.base import CreateError
 
 from sessions_redis import conf
@@ -7,9 +9,18 @@ from sessions_redis.base import StoreBase
 from sessions_redis.calls import Call, StoreSteps
 from sessions_redis.exceptions import GONE, SessionGone
 from sessions_redis.keys import Key, random_key
-from sessions_redis.storage import layouts
+from sessions_redis.storage import layouts, shard_counts
 from sessions_redis.storage.changes import whole
-from sessions_redis.storage.commands import Taken
+from sessions_redis.storage.commands import Command, Keyspace, Taken
+from sessions_redis.storage.listings import margin
+
+
+def shards_to_note(keyspace: Keyspace, age: float) -> list[Command[int]]:
+    """The command that notes ``INDEX_SHARDS`` in Redis, if it is due. Mostly none."""
+    if not keyspace.is_spread:
+        return []
+    now = int(time() * 1000)
+    return shard_counts.to_note(keyspace, now, now + int((age + margin(age)) * 1000))
 
 
 class Predecessor:
@@ -94,7 +105,9 @@ class CreatingStore(StoreBase):
                 return True
         age = yield from self._age()
         changes = whole(self._entries, self._made_serializer(), self.metadata_source())
-        created = yield from layouts.create(conf.keyspace_of(self), id, age, changes)
+        keyspace = conf.keyspace_of(self)
+        first = shards_to_note(keyspace, age)
+        created = yield from layouts.create(keyspace, id, age, changes, first)
         if created:
             self._record_written(id, changes)
         return created
@@ -105,8 +118,8 @@ class CreatingStore(StoreBase):
         known, serializer = self._known_of(predecessor.id), self._made_serializer()
         changes = known.changes(self._entries, serializer, self.metadata_source())
         keyspace, user = conf.keyspace_of(self), known.user(serializer)
-        user_pk = user.decode("utf-8", "backslashreplace")
-        moved = yield from layouts.cycle(keyspace, predecessor.id, id, age, changes, user_pk)
+        user_pk, first = user.decode("utf-8", "backslashreplace"), shards_to_note(keyspace, age)
+        moved = yield from layouts.cycle(keyspace, predecessor.id, id, age, changes, user_pk, first)
         if moved is Taken:
             return Taken
         if moved:

@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from sessions_redis import conf, logs, registry
 from sessions_redis.calls import Call, StoreSteps, twin
 from sessions_redis.clock import server_clock
-from sessions_redis.creation import CreatingStore, Predecessor
+from sessions_redis.creation import CreatingStore, Predecessor, shards_to_note
 from sessions_redis.exceptions import GONE, SessionGone, SessionStoreUnavailable
 from sessions_redis.keys import Key
 from sessions_redis.scope import Scope
@@ -152,7 +152,9 @@ class SessionStore(CreatingStore):
         changes = self._known_of(id).changes(
             entries, self._made_serializer(), self.metadata_source()
         )
-        if not (yield from layouts.save(conf.keyspace_of(self), id, age, changes)):
+        keyspace = conf.keyspace_of(self)
+        first = shards_to_note(keyspace, age)
+        if not (yield from layouts.save(keyspace, id, age, changes, first)):
             raise SessionGone(GONE)
         self._record_written(id, changes)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage import layouts
-from sessions_redis.storage.across_slots import listing
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import Keyspace, Pause, Taken
 from sessions_redis.storage.listings import Ended
@@ -147,9 +146,11 @@ class Model:
     def check_endings(self):
         """What lived when an ending began, or came from it, is not known to a client and alive."""
         for ended in self.endings:
-            left = [id for id in self.known if self.came_from(id, ended) and self.is_alive(id)]
-            if left:
-                self.faults.append(("alive", left, list(self.log)))
+            self.faults += [
+                ("alive", id, tuple(self.log))
+                for id in self.known
+                if self.came_from(id, ended) and self.is_alive(id)
+            ]
 
     def play(self):
         rng, actors = self.rng, []
@@ -177,21 +178,21 @@ class Model:
     def check_listings(self):
         """Each session whose key a client has is listed for as long as it lives."""
         for id in self.known:
-            left = self.raw("PTTL", self.keyspace.session(id))
-            if self.field(id, "@created") is None:
-                continue
             seconds, micros = self.raw("TIME")
-            expires = int(seconds) * 1000 + int(micros) // 1000 + left
-            if left < 0:
-                self.faults.append(("no TTL", id, self.log))
-            user = self.field(id, "@user") or ""
-            until = int(self.field(id, "@listed"))
-            own = [names[-1] for names in listing.indexes(self.keyspace, id, user)]
-            index = self.keyspace.index_of(id)
-            for name in {index, *(own if user == "" else own[-1:])} if user else {index}:
-                score = float(self.raw("ZSCORE", name, id) or 0) * 1000
-                if score + 1 < expires or score + 1 < until:
-                    self.faults.append(("not listed", name, id, score, expires, until, self.log))
+            key = self.keyspace.session(id)
+            left = self.raw("PTTL", key)
+            created, user, until = self.raw("HMGET", key, "@created", "@user", "@listed")
+            if created is None:
+                continue
+            latest = max(int(until), int(seconds) * 1000 + int(micros) // 1000 + left) - 1
+            names = [self.keyspace.index_of(id)]
+            names += [self.keyspace.user(user.decode())] if user else []
+            scores = {name: float(self.raw("ZSCORE", name, id) or 0) * 1000 for name in names}
+            self.faults += [
+                ("not listed", name, id, score, latest, tuple(self.log))
+                for name, score in scores.items()
+                if score < latest or left < 0
+            ]
 
 
 def play(run, seed, keyspace):

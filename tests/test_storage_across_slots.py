@@ -11,7 +11,7 @@ import pytest
 from django.contrib.sessions.backends.base import UpdateError
 from redis.exceptions import ResponseError
 
-from sessions_redis import conf, registry
+from sessions_redis import registry
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage import layouts
@@ -20,6 +20,8 @@ from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import Keyspace, Pause, Taken, session_id
 from sessions_redis.storage.listings import Ended
 from tests.cluster_model import LOGIN, VISIT, new_id, play
+from tests.servers import Server
+from tests.spread import spread  # noqa: F401 - fixture
 
 
 class Site:
@@ -88,23 +90,6 @@ def site(raw, prefix, request):
     return Site(raw, prefix, shards=request.param)
 
 
-@pytest.fixture
-def spread(monkeypatch):
-    """The engine, as if the server were a Cluster."""
-    keyspace_of = conf.Conf._keyspace
-
-    def spread(self, *arguments, **options):
-        return keyspace_of(self, *arguments, **options).__class__(
-            **{
-                name: getattr(keyspace_of(self, *arguments, **options), name)
-                for name in ("prefix", "indexed", "tenant", "shards")
-            },
-            is_spread=True,
-        )
-
-    monkeypatch.setattr(conf.Conf, "_keyspace", spread)
-
-
 def test_rounds(site):
     """Creating takes 2 rounds of commands, saving 1, signing in 2, cycling 3, deleting 2."""
     keyspace, id, copy = site.keyspace, new_id(), new_id()
@@ -131,7 +116,10 @@ def test_rounds_without_indexes(raw, prefix):
     assert site.do(layouts.note(site.keyspace, copy, {}, 60), rounds=1)
     assert site.do(layouts.create_beside(site.keyspace, id, b"1", new_id(), 600, LOGIN), rounds=3)
     assert site.do(layouts.delete(site.keyspace, copy), rounds=2) == "1"
-    assert site.do(layouts.delete(site.keyspace, site.session()), rounds=1) == "1"
+    ids = [site.session(), site.session()]
+    assert site.do(layouts.delete(site.keyspace, ids[0]), rounds=1) == "1"
+    site.do(layouts.end_many(site.keyspace, ids), rounds=1)
+    assert site.ended == [(ids[1], "1")]
 
 
 def test_longer_than_listed(site):
@@ -308,6 +296,14 @@ def test_lost_indexes(site):
     assert site.do(layouts.list_many(site.keyspace, ids, only_look=True), rounds=2) == (1, 1)
     assert site.do(layouts.list_many(site.keyspace, ids), rounds=2) == (1, 1)
     assert site.do(layouts.list_many(site.keyspace, ids), rounds=2) == (1, 0)
+    site.raw.persist(site.keyspace.session(id))  # its next save lists it
+    assert site.do(layouts.note(site.keyspace, id, {b"@ip": b"1"}, 60), rounds=1)
+    assert site.do(layouts.list_many(site.keyspace, ids), rounds=2) == (1, 0)
+    assert site.do(layouts.save(site.keyspace, id, 600, VISIT))
+    site.raw.hdel(site.keyspace.session(id), "@listed")
+    site.raw.delete(*indexes)
+    assert site.do(layouts.list_many(site.keyspace, ids)) == (1, 1)
+    assert site.do(layouts.save(site.keyspace, id, 600, VISIT), rounds=3)
 
 
 def test_clock_ahead(site):
@@ -315,7 +311,7 @@ def test_clock_ahead(site):
     id = new_id()
     steps = layouts.create(site.keyspace, id, 600, LOGIN)
     site.begin(steps, 1)
-    early = [[1000], [1000], [1000]][: len(listing.indexes(site.keyspace, id, "1"))]
+    early = [[1000]] * len(listing.indexes(site.keyspace, id, "1"))
     assert site.finish(steps, early)
     assert site.lists(id) == [True] * 3
     assert int(site.fields(id)[b"@listed"]) > 1000
@@ -359,19 +355,23 @@ def visits(seed):
     """What one visitor sees, who does the same as with every other layout."""
     rng, session, seen = random.Random(seed), SessionStore(), []
     for _ in range(25):
-        name = rng.choice(["set", "set", "save", "save", "cycle_key", "flush", "login", "again"])
+        name = rng.choice(
+            ["set", "set", "save", "save", "cycle_key", "flush", "login", "again", "end"]
+        )
         try:
             if name == "set":
                 session[f"key{rng.randint(1, 3)}"] = rng.randint(1, 9)
             elif name == "login":
                 session["_auth_user_id"] = rng.choice(["1", "2"])
+            elif name == "end":
+                registry.end(session_id(session.session_key or ""))
             elif name == "again":
                 session = SessionStore(session.session_key)
             elif name == "save" and seed % 2:
                 asyncio.run(session.asave())
             else:
                 getattr(session, name)()
-        except (UpdateError, KeyError) as error:
+        except UpdateError as error:
             seen.append(type(error))
         seen.append((name, dict(session.items()), session.session_key is None))
     return [*seen, registry.end_all_of("1"), registry.end_all_of("2")]
@@ -385,7 +385,7 @@ def test_as_in_one_slot(request, seed):
     assert visits(seed) == expected
 
 
-def test_registry(spread, ended, live):
+def test_registry(spread, ended):  # noqa: F811
     """The registry ends sessions, and sends signals."""
     others = [SessionStore() for _ in range(3)]
     for other in others:
@@ -397,7 +397,45 @@ def test_registry(spread, ended, live):
     assert registry.end_many(ids[:2]) == [ids[1]]
     assert asyncio.run(registry.aend_all_of("1")) == 1
     assert [id for id, *_ in ended] == ids
-    assert live.exists(live.session_key)
+
+
+def test_memory_full(tmp_path, prefix):
+    """If memory is full, nothing is half-written, and sessions can be ended."""
+    with_server = Server(tmp_path)
+    with with_server.client() as client:
+        site = Site(client, prefix)
+        id, other, member = site.session(), site.session(VISIT), new_id()
+        client.zadd(site.keyspace.user("1"), {member: 9e9})
+        before = site.fields(id), site.fields(other)
+        client.config_set("maxmemory", 1)
+        for steps in (
+            layouts.create(site.keyspace, new_id(), 600, LOGIN),
+            layouts.save(site.keyspace, id, 600, VISIT),
+            layouts.save(site.keyspace, other, 600, LOGIN),
+            layouts.cycle(site.keyspace, id, new_id(), 600, VISIT, "1"),
+            layouts.increment(site.keyspace, id, b"visits", 1),
+            layouts.create_beside(site.keyspace, id, b"1", new_id(), 600, LOGIN),
+            layouts.note(site.keyspace, id, {}, 60),
+        ):
+            with pytest.raises(ResponseError, match=r"OOM|memory"):
+                site.do(steps)
+        assert (site.fields(id), site.fields(other)) == before
+        site.do(layouts.end_all(site.keyspace, "1"))
+        assert site.ended == [(id, "1")]
+        assert site.fields(member) == {b"@ended": b"1"}
+    with_server.stop()
+
+
+def test_former_shards(spread, raw):  # noqa: F811
+    """Ending a session also removes it from the indexes of a former number of shards."""
+    spread.use(4)
+    session = SessionStore()
+    session.save()
+    former = spread.keyspace.index_of(session_id(session.session_key))
+    spread.use(16)
+    SessionStore().save()
+    assert registry.end(session_id(session.session_key))
+    assert raw.zcard(former) == 0
 
 
 def test_refused_commands(site, server):

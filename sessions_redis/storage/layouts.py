@@ -16,6 +16,9 @@ from sessions_redis.storage.entries import NOTHING
 
 T = TypeVar("T")
 
+# Commands that a spread site sends along when it lists a session.
+First = Sequence[Command[Any]]
+
 
 def _single(command: Command[T]) -> Steps[T]:
     answer: T = yield command
@@ -23,42 +26,42 @@ def _single(command: Command[T]) -> Steps[T]:
 
 
 def create(
-    keyspace: Keyspace, id: str, ttl: float, changes: Changes, first: Sequence[Command[Any]] = ()
+    keyspace: Keyspace, id: str, ttl: float, changes: Changes, first: First = ()
 ) -> Steps[bool]:
-    """
-    As `commands.create`.
-
-    ``first``: commands that a spread site sends along, before the session is there.
-    """
     if keyspace.is_spread:
         return writing.create(keyspace, id, ttl, changes, first)
     return _single(commands.create(keyspace, id, ttl, changes))
 
 
-def save(keyspace: Keyspace, id: str, ttl: float, changes: Changes) -> Steps[bool]:
+def save(
+    keyspace: Keyspace, id: str, ttl: float, changes: Changes, first: First = ()
+) -> Steps[bool]:
     if keyspace.is_spread:
-        return writing.save(keyspace, id, ttl, changes)
+        return writing.save(keyspace, id, ttl, changes, first)
     return _single(commands.save(keyspace, id, ttl, changes))
 
 
 def cycle(
-    keyspace: Keyspace, old_id: str, new_id: str, ttl: float, changes: Changes, user: str
+    keyspace: Keyspace,
+    old_id: str,
+    new_id: str,
+    ttl: float,
+    changes: Changes,
+    user: str,
+    first: First = (),
 ) -> Steps[bool | type[Taken]]:
     """As `commands.cycle`. ``user``: the user that it has, as far as the caller knows."""
     if keyspace.is_spread:
-        return cycling.cycle(keyspace, old_id, new_id, ttl, changes, user)
+        return cycling.cycle(keyspace, old_id, new_id, ttl, changes, user, first)
     return _single(commands.cycle(keyspace, old_id, new_id, ttl, changes))
 
 
 def create_beside(
     keyspace: Keyspace, cycled_id: str, user: bytes, new_id: str, ttl: float, changes: Changes
 ) -> Steps[bool]:
-    make = cycling.create_beside if keyspace.is_spread else _create_beside
-    return make(keyspace, cycled_id, user, new_id, ttl, changes)
-
-
-def _create_beside(*arguments: Any) -> Steps[bool]:
-    return _single(commands.create_beside(*arguments))
+    if keyspace.is_spread:
+        return cycling.create_beside(keyspace, cycled_id, user, new_id, ttl, changes)
+    return _single(commands.create_beside(keyspace, cycled_id, user, new_id, ttl, changes))
 
 
 def delete(keyspace: Keyspace, id: str) -> Steps[str | None]:
@@ -92,7 +95,7 @@ def list_many(
 def end(keyspace: Keyspace, id: str) -> Steps[str | None]:
     """As `delete`, but not sent again after a lost reply: it would say there was nothing to end."""
     if keyspace.is_spread:
-        return ending.delete(keyspace, id)
+        return ending.delete(keyspace, id, all_shards=True)
     return _single(commands.delete(keyspace, id)._replace(repeatable=False))
 
 

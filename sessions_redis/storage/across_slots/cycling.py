@@ -4,12 +4,12 @@ Give a session a new id across slots: freeze it, copy it, leave a marker in its 
 While a session is frozen, other requests can read it. Those that write wait.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sessions_redis.storage import replies, scripts
 from sessions_redis.storage.across_slots import listing
-from sessions_redis.storage.across_slots.ending import HOPS, TOMBSTONE, delete
+from sessions_redis.storage.across_slots.ending import TOMBSTONE, delete
 from sessions_redis.storage.across_slots.listing import Listed, at_session
 from sessions_redis.storage.across_slots.writing import put
 from sessions_redis.storage.changes import Changes
@@ -33,23 +33,26 @@ NOT_COPIED = {
     CREATED, UPDATED, USER, LISTED, FORMER, b"@ahead", b"@lowered", b"@frozen", b"@next",
 }  # fmt: skip
 
-# How often cycling begins again if it took so long that others wrote to the session.
-ATTEMPTS = 3
-
 
 def cycle(
-    keyspace: Keyspace, old_id: str, new_id: str, ttl: float, changes: Changes, user: str
+    keyspace: Keyspace,
+    old_id: str,
+    new_id: str,
+    ttl: float,
+    changes: Changes,
+    user: str,
+    first: Sequence[Command[Any]] = (),
 ) -> Steps[bool | type[Taken]]:
     """
     ``False`` if the session is gone; `Taken` if the new id is. With no ``ttl`` left it is deleted.
 
-    ``user``: the user that it has, as far as the caller knows.
+    ``user``: the user that it has, as far as the caller knows. ``first``: commands to send along.
     """
     if milliseconds(ttl) <= 0:
         return (yield from delete(keyspace, old_id, only_sessions=True)) is not None
     waited = 0
     while True:
-        said = yield from _moved(keyspace, old_id, new_id, ttl, changes, user)
+        said = yield from _moved(keyspace, old_id, new_id, ttl, changes, user, first)
         if said == "taken":
             yield _thaw(keyspace, old_id, new_id)
             return Taken
@@ -60,20 +63,26 @@ def cycle(
 
 
 def _moved(
-    keyspace: Keyspace, old_id: str, new_id: str, ttl: float, changes: Changes, expected: str
+    keyspace: Keyspace,
+    old_id: str,
+    new_id: str,
+    ttl: float,
+    changes: Changes,
+    expected: str,
+    first: Sequence[Command[Any]],
 ) -> Steps[str]:
     ttl_ms, known = milliseconds(ttl), Listed()
     user = expected if changes.user is None else changes.user
     asked: list[Command[Any]] = []
     if keyspace.indexed:
         asked = listing.enlisting(keyspace, new_id, user, ttl_ms)
-    *times, (said, *more) = yield [*asked, _freeze(keyspace, old_id, new_id, ttl_ms)]
+    (said, *more), *times = yield [_freeze(keyspace, old_id, new_id, ttl_ms), *asked, *first]
     if said != "frozen":
         return str(said)
     created, was, fields = more
     real = was if changes.user is None else changes.user
     if keyspace.indexed:
-        known = listing.listed(times)
+        known = listing.listed(times[: len(asked)])
         if real != user:  # another request has changed it
             known = yield from listing.enlist(keyspace, new_id, real, ttl_ms)
     copied = _copied(fields, changes, old_id, real)
@@ -92,8 +101,7 @@ def _moved(
 def _drop_copy(keyspace: Keyspace, id: str, user: str) -> Steps[None]:
     # Not `delete`, which would follow it to the session that it is a copy of.
     yield at_session(scripts.ACROSS_END, keyspace, id, "session", "", "", awaits_replicas=True)
-    if commands := listing.delisting(keyspace, [(id, user)]):
-        yield commands
+    yield listing.delisting(keyspace, [(id, user)])
 
 
 def _freeze(keyspace: Keyspace, old_id: str, new_id: str, ttl_ms: int) -> Command[tuple[Any, ...]]:
@@ -137,7 +145,7 @@ def create_beside(
     ttl_ms, known, id, waited = milliseconds(ttl), Listed(), cycled_id, 0
     if keyspace.indexed and ttl_ms > 0:
         known = yield from listing.enlist(keyspace, new_id, changes.user or "", ttl_ms)
-    for _ in range(HOPS):
+    while True:
         said, *more = yield at_session(scripts.ACROSS_BESIDE, keyspace, id, user, new_id, TOMBSTONE)
         if said == "cycled":
             id = more[0]

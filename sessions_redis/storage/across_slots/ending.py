@@ -3,7 +3,7 @@
 from collections.abc import Generator, Sequence
 from typing import Any
 
-from sessions_redis.storage import replies, scripts
+from sessions_redis.storage import replies, scripts, shard_counts
 from sessions_redis.storage.across_slots.listing import at_session, delisting, texts
 from sessions_redis.storage.commands import Command, Keyspace, Step, Steps, script_command
 from sessions_redis.storage.listings import Ended
@@ -43,22 +43,31 @@ def _end(
     return command._replace(repeatable=False)  # again, it would find nothing
 
 
-def delete(keyspace: Keyspace, id: str, *, only_sessions: bool = False) -> Steps[str | None]:
+def delete(
+    keyspace: Keyspace, id: str, *, only_sessions: bool = False, all_shards: bool = False
+) -> Steps[str | None]:
     """
     As `commands.delete`, in two round trips.
 
     If another request is cycling the session, its copy ends as well, or is not created.
-    ``only_sessions``: leave another key that has the session's name alone.
+    ``only_sessions``: leave another key that has the session's name alone. ``all_shards``: remove
+    it also from the indexes of former numbers of shards.
     """
-    said, *more = yield _end(keyspace, id, SESSION if only_sessions else KEY)
+    command, counts = _end(keyspace, id, SESSION if only_sessions else KEY), list[int]()
+    if all_shards and keyspace.indexed:
+        (said, *more), counts = yield [command, shard_counts.in_use(keyspace)]
+    else:
+        said, *more = yield command
     if said != "ended":
         return None
-    yield from _end_copies(keyspace, id, more)
+    yield from _end_copies(keyspace, id, more, counts)
     user: str = more[0]
     return user
 
 
-def _end_copies(keyspace: Keyspace, id: str, more: Sequence[str]) -> Steps[None]:
+def _end_copies(
+    keyspace: Keyspace, id: str, more: Sequence[str], counts: Sequence[int]
+) -> Steps[None]:
     """Delist an ended session, and end those that cycling made of it, or made it of."""
     user, copy, former, beside = more
     leaving, seen = [(id, user)], {id}
@@ -68,7 +77,7 @@ def _end_copies(keyspace: Keyspace, id: str, more: Sequence[str]) -> Steps[None]
         # A tombstone only where a copy may be created any moment, not at a former id.
         ends = [_end(keyspace, one, SESSION, TOMBSTONE if one == copy else "") for one in asked]
         prevented = [_end(keyspace, one, NOTHING, TOMBSTONE) for one in beside.split()[::2]]
-        commands = [*ends, *prevented, *delisting(keyspace, leaving)]
+        commands = [*ends, *prevented, *delisting(keyspace, leaving, counts)]
         if not commands:
             return
         answers = yield commands
@@ -84,8 +93,17 @@ def _end_copies(keyspace: Keyspace, id: str, more: Sequence[str]) -> Steps[None]
 
 def end_many(keyspace: Keyspace, ids: Sequence[str]) -> EndingSteps:
     """End these sessions, all different, and those that cycling is making of them."""
+    counts = yield from _counts(keyspace)
     for start in range(0, len(ids), END_BATCH_SIZE):
-        yield from _end_batch(keyspace, ids[start : start + END_BATCH_SIZE], KEY, "", set())
+        batch = ids[start : start + END_BATCH_SIZE]
+        yield from _end_batch(keyspace, batch, KEY, "", set(), counts)
+
+
+def _counts(keyspace: Keyspace) -> Steps[list[int]]:
+    if not keyspace.indexed:
+        return []
+    counts: list[int] = yield shard_counts.in_use(keyspace)
+    return counts
 
 
 def _end_batch(
@@ -94,12 +112,11 @@ def _end_batch(
     what: tuple[str, str],
     tombstone: int | str,
     spared: set[str],
+    counts: Sequence[int],
 ) -> EndingSteps:
     """End sessions, and follow where cycling moves them."""
     asked, seen, hidden, formers = list(ids), {*ids, *spared}, set[str](), set[str]()
-    for _ in range(HOPS):
-        if not asked:
-            return
+    while asked:
         answers = yield [
             _end(keyspace, id, what, "" if id in formers else tombstone, sorted(spared))
             for id in asked
@@ -133,7 +150,7 @@ def _end_batch(
             following += besides
         asked = [one for one in dict.fromkeys(following) if one and one not in seen]
         seen.update(asked)
-        if commands := [*prevented, *delisting(keyspace, leaving)]:
+        if commands := [*prevented, *delisting(keyspace, leaving, counts)]:
             yield commands
 
 
@@ -146,7 +163,7 @@ def end_all(keyspace: Keyspace, user: str, spared_id: str = "") -> EndingSteps:
     that it has now, or had before it was cycled.
     """
     seen: set[str] = set()
-    size = END_BATCH_SIZE
+    size, counts = END_BATCH_SIZE, (yield from _counts(keyspace))
     while True:
         dead, members = yield _members(keyspace, user, len(seen) + size)
         spared = (yield from _with_successors(keyspace, spared_id)) if spared_id else set[str]()
@@ -154,9 +171,9 @@ def end_all(keyspace: Keyspace, user: str, spared_id: str = "") -> EndingSteps:
         expired = set(members[:dead])
         living = [id for id in fresh if id not in expired]
         if living:
-            yield from _end_batch(keyspace, living, _of(user), TOMBSTONE, spared)
+            yield from _end_batch(keyspace, living, _of(user), TOMBSTONE, spared, counts)
         if gone := [id for id in fresh if id in expired]:
-            yield from _end_batch(keyspace, gone, _of(user), "", spared)
+            yield from _end_batch(keyspace, gone, _of(user), "", spared, counts)
         is_whole = len(members) < len(seen) + size
         seen.update(members)
         if is_whole:

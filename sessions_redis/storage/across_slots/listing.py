@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from sessions_redis.exceptions import SessionStoreUnavailable
-from sessions_redis.storage import replies, scripts
+from sessions_redis.storage import replies, scripts, shard_counts
 from sessions_redis.storage.commands import (
     Argument,
     Command,
@@ -54,12 +54,13 @@ def half(index: str, user: str) -> str:
 def indexes(keyspace: Keyspace, id: str, user: str) -> list[tuple[str, ...]]:
     """The indexes that list a session of ``user``, those of one slot together."""
     index = keyspace.index_of(id)
-    names = _in_slots(keyspace, index, half(index, user))
+    names = _in_slots(index, index, half(index, user))
     return [*names, (keyspace.user(user),)] if user else names
 
 
-def _in_slots(keyspace: Keyspace, *names: str) -> list[tuple[str, ...]]:
-    return [names] if keyspace.shards > 1 else [(name,) for name in names]
+def _in_slots(index: str, *names: str) -> list[tuple[str, ...]]:
+    # A shard has a hash tag, which its halves share.
+    return [names] if index.endswith("}") else [(name,) for name in names]
 
 
 def enlisting(
@@ -89,11 +90,18 @@ def listed(answers: Sequence[list[int]]) -> Listed:
 
 
 def enlist(
-    keyspace: Keyspace, id: str, user: str, ttl_ms: int, at: str = "", attempt: int = 0
+    keyspace: Keyspace,
+    id: str,
+    user: str,
+    ttl_ms: int,
+    at: str = "",
+    attempt: int = 0,
+    first: Sequence[Command[Any]] = (),
 ) -> Steps[Listed]:
     """
     List a session, and remove it from the half of the index that it leaves if it changes its user.
 
+    ``first``: commands to send along.
     Raises `SessionStoreUnavailable` after too many attempts.
     """
     if attempt > ATTEMPTS:
@@ -103,16 +111,26 @@ def enlist(
         )
     commands = enlisting(keyspace, id, user, ttl_ms, at, attempt)
     other = half(keyspace.index_of(id), "" if user else "1")
-    answers = yield [*commands, _delisting((other,), (id,))]
+    answers = yield [*commands, _delisting((other,), (id,)), *first]
     return listed(answers[: len(commands)])
 
 
-def delisting(keyspace: Keyspace, ids_of: Iterable[tuple[str, str]]) -> list[Command[Any]]:
-    """Remove sessions that have ended from their indexes. ``ids_of``: ids and their users."""
+def delisting(
+    keyspace: Keyspace, ids_of: Iterable[tuple[str, str]], counts: Iterable[int] = ()
+) -> list[Command[Any]]:
+    """
+    Remove sessions that have ended from their indexes. ``ids_of``: ids and their users.
+
+    ``counts``: the numbers of shards that are in use, if the site has changed ``INDEX_SHARDS``.
+    """
     by_slot: dict[tuple[str, ...], list[str]] = {}
     for id, user in ids_of if keyspace.indexed else ():
-        index = keyspace.index_of(id)
-        names = _in_slots(keyspace, index, half(index, ""), half(index, "1"))
+        whole = shard_counts.indexes_of(keyspace, id, counts) if counts else None
+        names = [
+            some
+            for index in whole or [keyspace.index_of(id)]
+            for some in _in_slots(index, index, half(index, ""), half(index, "1"))
+        ]
         for some in [*names, (keyspace.user(user),)] if user else names:
             by_slot.setdefault(some, []).append(id)
     return [

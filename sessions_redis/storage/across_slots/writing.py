@@ -70,14 +70,24 @@ def put(
         known = yield from listing.enlist(keyspace, id, user, ttl_ms, more[0], attempt)
 
 
-def save(keyspace: Keyspace, id: str, ttl: float, changes: Changes) -> Steps[bool]:
-    """``False`` if the session is gone. With no ``ttl`` left the session is deleted."""
+def save(
+    keyspace: Keyspace,
+    id: str,
+    ttl: float,
+    changes: Changes,
+    first: Sequence[Command[Any]] = (),
+) -> Steps[bool]:
+    """
+    ``False`` if the session is gone. With no ``ttl`` left the session is deleted.
+
+    ``first``: commands to send along if the indexes have to list it.
+    """
     ttl_ms, known, user, lowered, attempt, waited = milliseconds(ttl), Listed(), "", "0", 0, 0
     if ttl_ms <= 0:
         return (yield from delete(keyspace, id, only_sessions=True)) is not None
     if keyspace.indexed and changes.user is not None:
         user = changes.user
-        known = yield from listing.enlist(keyspace, id, user, ttl_ms)
+        known = yield from listing.enlist(keyspace, id, user, ttl_ms, first=first)
     while True:
         said, *more = yield at_session(
             scripts.ACROSS_SAVE,
@@ -93,7 +103,7 @@ def save(keyspace: Keyspace, id: str, ttl: float, changes: Changes) -> Steps[boo
         if said == "list":
             attempt += 1
             at, user, lowered = more
-            known = yield from listing.enlist(keyspace, id, user, ttl_ms, at, attempt)
+            known = yield from listing.enlist(keyspace, id, user, ttl_ms, at, attempt, first)
         elif said == "frozen":
             yield listing.pause(waited)
             waited += 1
