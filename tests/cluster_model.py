@@ -22,6 +22,13 @@ KINDS = (
     "increment", "delete", "end_all", "end_all", "end_many",
 )  # fmt: skip
 CRASHES = 0.03
+LAPSES = 0.03
+# Ten seconds pass for one session.
+LAPSE = """
+if redis.call('HEXISTS', KEYS[1], '@frozen') == 1 then
+  redis.call('HSET', KEYS[1], '@frozen', '1')
+end
+"""
 
 
 def new_id():
@@ -52,6 +59,9 @@ class Model:
     endings: list = field(default_factory=list)
     log: list = field(default_factory=list)
     faults: list = field(default_factory=list)
+
+    def new_id(self):
+        return f"{self.rng.getrandbits(128):032x}"
 
     def field(self, id, name):
         # HGET through HMGET, as commands are read.
@@ -94,8 +104,8 @@ class Model:
 
     def spawn(self):
         rng, keyspace = self.rng, self.keyspace
-        kind, new = rng.choice(KINDS), new_id()
-        old = rng.choice(sorted(self.known)) if self.known else new_id()
+        kind, new = rng.choice(KINDS), self.new_id()
+        old = rng.choice(sorted(self.known)) if self.known else self.new_id()
         if kind == "create":
             return Actor(kind, layouts.create(keyspace, new, 1000, LOGIN), new=new)
         if kind == "cycle":
@@ -155,7 +165,7 @@ class Model:
     def play(self):
         rng, actors = self.rng, []
         for _ in range(rng.randint(1, 3)):
-            id = new_id()
+            id = self.new_id()
             self.complete(layouts.create(self.keyspace, id, 1000, LOGIN))
             self.known.add(id)
         left = rng.randint(2, 10)
@@ -165,6 +175,9 @@ class Model:
                 left -= 1
                 continue
             actor = rng.choice(actors)
+            if self.known and rng.random() < LAPSES:
+                key = self.keyspace.session(rng.choice(sorted(self.known)))
+                self.raw("EVAL", LAPSE, 1, key)
             if rng.random() < CRASHES:
                 self.log.append(("crash", actor.kind, actor.old, actor.new))
                 actors.remove(actor)

@@ -26,11 +26,11 @@ from sessions_redis.storage.entries import CREATED, LISTED, UPDATED, USER, is_me
 # Milliseconds for which a name says where its session went: longer than a request takes.
 MARKED = 60_000
 
-FORMER = b"@former"
+FORMER, AHEAD = b"@former", b"@ahead"
 
 # Metadata that does not move to the copy: it gets its own.
 NOT_COPIED = {
-    CREATED, UPDATED, USER, LISTED, FORMER, b"@ahead", b"@lowered", b"@frozen", b"@next",
+    CREATED, UPDATED, USER, LISTED, FORMER, AHEAD, b"@lowered", b"@frozen", b"@next",
 }  # fmt: skip
 
 
@@ -78,6 +78,8 @@ def _moved(
         asked = listing.enlisting(keyspace, new_id, user, ttl_ms)
     (said, *more), *times = yield [_freeze(keyspace, old_id, new_id, ttl_ms), *asked, *first]
     if said != "frozen":
+        if said == "gone":
+            yield listing.delisting(keyspace, [(new_id, user)])
         return str(said)
     created, was, fields = more
     real = was if changes.user is None else changes.user
@@ -92,7 +94,17 @@ def _moved(
         scripts.ACROSS_LEAVE, (keyspace.session(old_id),), (new_id, MARKED), replies.text,
         awaits_replicas=True,
     )  # fmt: skip
-    left, *_ = yield [leave, *listing.delisting(keyspace, [(old_id, was)])]
+    was_listed = Listed(fields.get(LISTED, b"").decode(), fields.get(AHEAD, b"").decode())
+    withdrawing: list[Command[Any]] = []
+    if keyspace.indexed:
+        withdrawing = listing.withdrawing(keyspace, old_id, was, was_listed)
+    left, *_ = yield [leave, *withdrawing]
+    if left == "thawed":
+        # Others may have written to it. List it again before its copy ends, which leads to it.
+        yield [
+            listing.relisting(names, [(old_id, was_listed.until)])
+            for names in (listing.indexes(keyspace, old_id, was) if withdrawing else ())
+        ]
     if left != "left":
         yield from _drop_copy(keyspace, new_id, real)
     return str(left)
@@ -155,5 +167,6 @@ def create_beside(
         else:
             break
     if said != "noted":
+        yield listing.delisting(keyspace, [(new_id, changes.user or "")])
         return False
     return (yield from put(keyspace, new_id, ttl, changes, known, is_new=True))

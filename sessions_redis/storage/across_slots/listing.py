@@ -146,14 +146,27 @@ def _delisting(names: tuple[str, ...], ids: Sequence[str]) -> Command[int]:
 
 def lowering(keyspace: Keyspace, id: str, user: str, was: Listed, until: str) -> list[Command[Any]]:
     """List a session for a shorter time where no other request has listed it since."""
-    names = [name for some in indexes(keyspace, id, user) for name in some]
-    ahead = was.ahead.split() or ["0"] * len(names)
     return [
-        script_command(
-            scripts.LOWER, (name,), (id, int(was.until) + int(more), until), replies.flag
-        )
-        for name, more in zip(names, ahead, strict=False)
+        script_command(scripts.LOWER, (name,), (id, score, until), replies.flag)
+        for name, score in _scores(keyspace, id, user, was)
     ]
+
+
+def withdrawing(keyspace: Keyspace, id: str, user: str, was: Listed) -> list[Command[Any]]:
+    """Remove a session from its indexes where no other request has listed it since."""
+    return [
+        script_command(scripts.WITHDRAW, (name,), (id, score), replies.flag)
+        for name, score in _scores(keyspace, id, user, was)
+    ]
+
+
+def _scores(keyspace: Keyspace, id: str, user: str, listed: Listed) -> list[tuple[str, int]]:
+    """The indexes of a session, with the time in ms until which each of them lists it."""
+    names = [name for some in indexes(keyspace, id, user) for name in some]
+    if not listed.until.isdecimal():
+        return []
+    ahead = [*map(int, filter(str.isdecimal, listed.ahead.split()))] or [0] * len(names)
+    return [(name, int(listed.until) + more) for name, more in zip(names, ahead, strict=False)]
 
 
 def relisting(

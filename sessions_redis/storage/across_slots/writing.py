@@ -63,6 +63,8 @@ def put(
             *writing(ttl, changes),
             awaits_replicas=True,
         )
+        if said == "ended":
+            yield listing.delisting(keyspace, [(id, changes.user or "")])
         if said != "list":
             return bool(said == "created")
         attempt += 1
@@ -112,6 +114,8 @@ def save(
     if said == "lower":
         user, until, ahead, wanted = more
         yield listing.lowering(keyspace, id, user, Listed(until, ahead), wanted)
+    if said == "gone" and known.until:
+        yield listing.delisting(keyspace, [(id, user)])
     return bool(said != "gone")
 
 

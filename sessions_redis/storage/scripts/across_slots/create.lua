@@ -4,13 +4,13 @@
 -- ARGV: until when the indexes list it, in ms ('' if none are kept), how many ms longer than that each
 --   index does ('' if none), when the session was created ('' for now), '1' if nobody else can have
 --   created a session of this name, then as put.lua says
--- Returns {'created'}; {'taken'}; or {'list', the time in ms when it expires}: list it first.
+-- Returns {'created'}; {'taken'}; {'ended'} if there is a tombstone; or {'list', the time in ms when it expires}: list it first.
 
 local key = KEYS[1]
 if call('EXISTS', key) == 1 then
   -- It is repeated, because its reply was lost?
   if ARGV[4] == '1' and type(on('HGET', key, '@created')) == 'string' then return {'created'} end
-  return {'taken'}
+  return {on('HGET', key, '@ended') == '1' and 'ended' or 'taken'}
 end
 local now, seconds = clock()
 local listed, at = tonumber(ARGV[1]), now + tonumber(ARGV[5])
