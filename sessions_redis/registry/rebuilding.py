@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from sessions_redis import clusters, conf
 from sessions_redis.clients import Steps, perform, run, run_all
 from sessions_redis.registry.selections import indexed
 from sessions_redis.storage import layouts, listings, parts, replies, servers, shard_counts
 from sessions_redis.storage.commands import Command, Keyspace
 from sessions_redis.storage.listings import BATCH_SIZE, LIST_MANY_BATCH_SIZE, is_id
-from sessions_redis.storage.servers import Primary, Refusal
+from sessions_redis.storage.servers import Primary
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ def rebuild(
     `SessionStoreUnavailable` if Redis is away: the sessions of earlier steps are listed then.
     """
     keyspace, progress = indexed(), Progress(0, 0, 0)
-    nodes, again = _nodes(keyspace), RESCANS
+    nodes, again = _nodes(), RESCANS
     total = max(sum(run_all([_at(listings.keys(), node) for node in nodes])), 1)
     looked_at, waiting = 0, [*nodes]
     while waiting:
@@ -75,19 +76,18 @@ def rebuild(
             report(progress)
         if not waiting and again:
             # While slots move, a node may miss sessions that it gets, and another one has lost.
-            again, before, nodes = again - 1, nodes, _nodes(keyspace)
+            again, before, nodes = again - 1, nodes, _nodes()
             waiting = [node for node in nodes if node not in before]
     if keyspace.is_spread and not only_look:
         progress = replace(progress, removed=perform(_removal(keyspace)))
     return replace(progress, share=1)
 
 
-def _nodes(keyspace: Keyspace) -> Sequence[Primary | None]:
-    """The nodes of a Cluster that have sessions; elsewhere one, which needs no name."""
-    if not keyspace.is_spread:
+def _nodes() -> Sequence[Primary | None]:
+    """The nodes of a Cluster that have slots; elsewhere one, which needs no name."""
+    if not clusters.is_cluster(conf.current().location):
         return [None]
-    found = run(servers.slot_ranges())
-    return [None] if isinstance(found, Refusal) else found
+    return run(servers.slot_ranges())
 
 
 def _at(command: Command[T], node: Primary | None) -> Command[T]:
