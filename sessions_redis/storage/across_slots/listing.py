@@ -125,10 +125,9 @@ def delisting(
     """
     by_slot: dict[tuple[str, ...], list[str]] = {}
     for id, user in ids_of if keyspace.indexed else ():
-        whole = shard_counts.indexes_of(keyspace, id, counts) if counts else None
         names = [
             some
-            for index in whole or [keyspace.index_of(id)]
+            for index in shard_counts.indexes_of(keyspace, id, counts)
             for some in _in_slots(index, index, half(index, ""), half(index, "1"))
         ]
         for some in [*names, (keyspace.user(user),)] if user else names:
