@@ -3,13 +3,16 @@
 import pytest
 
 from sessions_redis import conf, registry
+from sessions_redis.clients.nodes import slot_of
 from sessions_redis.engine import SessionStore
 from sessions_redis.registry import Selection
+from sessions_redis.registry.rebuilding import rebuild
 from sessions_redis.registry.statistics import measure
 from sessions_redis.storage import shard_counts
-from sessions_redis.storage.commands import session_id
+from sessions_redis.storage.commands import Command, session_id
 from tests.clustered import Cluster
 from tests.test_commands_management import run
+from tests.weather.resharding import move
 
 SESSIONS = 60
 
@@ -103,3 +106,44 @@ def test_ending_before_rebuilding(settings, session_redis, ids, raw):
     left = {member.decode() for name in names for member in raw.zrange(name, 0, -1)}
     assert not left & {*ids[:6], *ids[3::4]}
     assert registry.count() == len(registry.latest(0, 100)) == len(left)
+
+
+def test_slots_that_move_meanwhile(ids, cluster):
+    """A node that got slots while the command ran is looked at again."""
+    keyspace = conf.current().keyspace
+    masters = [server.client() for server in cluster.servers]
+    slots = [slot_of(Command(("PTTL", keyspace.session(id)), int)) for id in ids]
+    moved = max(slots)
+    last = next(node for node in masters if moved in _slots_of(node))
+    first = next(node for node in masters if 0 in _slots_of(node))
+    is_moved = []
+
+    def report(progress):
+        if not is_moved:
+            is_moved.append(True)
+            move(masters, last, first, [moved])
+
+    try:
+        assert rebuild(report=report).sessions >= SESSIONS
+        assert is_moved
+        move(masters, first, last, [moved])
+        assert rebuild().sessions == SESSIONS
+    finally:
+        for client in masters:
+            client.close()
+
+
+def _slots_of(node):
+    (me,) = [one for one in node.cluster("nodes").values() if "myself" in one["flags"]]
+    ranges = [(int(pair[0]), int(pair[-1])) for pair in me["slots"]]
+    return {slot for low, high in ranges for slot in range(low, high + 1)}
+
+
+def test_a_prefix_with_a_hash_tag(settings, session_redis, prefix, raw):
+    """All sessions of the site are on one node, which is found."""
+    settings.SESSION_REDIS = {**session_redis, "KEY_PREFIX": f"{{{prefix}}}"}
+    for _ in range(3):
+        SessionStore().save()
+    assert not conf.current().keyspace.is_spread
+    raw.delete(conf.current().keyspace.index)
+    assert run("rebuildindex") == "3 sessions found; 3 were listed again.\n"
