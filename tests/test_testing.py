@@ -18,6 +18,7 @@ from sessions_redis.clients import embedded, memory
 from sessions_redis.conf import Conf
 from sessions_redis.engine import SessionStore
 from sessions_redis.test import FreshSessionsMixin, fresh_sessions, key_prefix
+from tests.clustered import Cluster
 from tests.documents import blocks, section
 from tests.section import signed_in
 from tests.servers import Server, free_port
@@ -217,9 +218,9 @@ def test_an_environment_that_the_site_sets_up(session_redis, real, everything):
     assert everything() == before
 
 
-def a_run(location, prefix):
+def a_run(location, prefix, **settings):
     """A run of tests that has used sessions, and its keyspace."""
-    site = Conf(location, prefix)
+    site = Conf(location, prefix, **settings)
     run = testing_runs.Run(site)
     return run, run.conf_of(site).keyspace
 
@@ -280,6 +281,26 @@ def test_many_keys(server, raw, prefix, everything):
         pipeline.execute()
     del run
     assert everything() == {}
+
+
+@pytest.mark.parametrize("ending", ["", "{slot}"])
+def test_a_cluster(tmp_path, prefix, ending):
+    """All keys of a run are removed, whatever node has them, and none else."""
+    cluster = Cluster(tmp_path, replicas=0)
+    try:
+        site = prefix + ending
+        run, keyspace = a_run(cluster.url, site, index_shards=16)
+        own = [*keyspace.indexes, keyspace.user("1")]
+        own += [keyspace.session(f"{number:032x}") for number in range(40)]
+        others = [f"{site}:{number}" for number in range(10)]
+        with cluster.client() as client:
+            for name in [*own, *others]:
+                client.set(name, "", ex=60)
+            del run
+            left = {key.decode() for key in client.scan_iter()}
+        assert left == set(others)
+    finally:
+        cluster.stop()
 
 
 def test_no_keys(server, raw, prefix, everything):
