@@ -54,6 +54,9 @@ def access(location, **options):
         (access("redis://localhost:1"), []),
         (access("redis://[::1]:1"), []),
         (access("unix:///no/such.sock"), []),
+        (access("redis+cluster://127.0.0.1:1,redis.example.com"), ["W018", "W019"]),
+        (access("rediss+cluster://127.0.0.1:1,redis.example.com", password="secret"), []),
+        (access("redis+cluster://127.0.0.1:1,localhost:2"), []),
         (access("memory://"), []),
         (access("redis://redis.example.com", sockettimeout=1), []),
         ({"LOCATION": "nonsense"}, []),
@@ -150,6 +153,28 @@ def test_a_cache_elsewhere(found, entry):
     """Another database, server or kind of cache is fine. Mistakes do not crash the check."""
     setting = {"LOCATION": HERE}
     assert found(check_caches, SESSION_REDIS=setting, caches={"pages": entry}) == []
+
+
+@pytest.mark.parametrize(
+    ("location", "is_shared"),
+    [
+        ("redis://127.0.0.1:2/0", True),
+        ("redis://127.0.0.1:2", True),
+        (["redis://elsewhere:1/0", "redis://localhost:1"], True),
+        ("redis+cluster://elsewhere:1,127.0.0.1:2", True),
+        ("redis+cluster://elsewhere:1,elsewhere:2", False),
+        ("redis://127.0.0.1:3/0", False),
+    ],
+)
+def test_a_cache_in_the_same_cluster(found, location, is_shared):
+    """The address of any node that LOCATION names is the Cluster's. It has only one database."""
+    setting = {"LOCATION": "redis+cluster://user:secret@127.0.0.1:1,127.0.0.1:2"}
+    messages = found(check_caches, SESSION_REDIS=setting, caches={"pages": cache(location)})
+    assert [one.id for one in messages] == ["sessions_redis.W022"] * is_shared
+    for one in messages:
+        assert "same Redis Cluster" in one.msg
+        assert "database number" not in f"{one.msg} {one.hint}"
+        assert "secret" not in one.msg
 
 
 @pytest.mark.parametrize("caches", [None, [], {}, "redis://127.0.0.1:1"])

@@ -81,9 +81,20 @@ def test_a_url_that_cannot_be_read(url, options):
 def test_how_the_engine_reaches_its_server(settings, setting, is_encrypted, signs_in):
     """Whether it uses TLS and has a password, wherever the settings have it."""
     settings.SESSION_REDIS = setting
-    access = addresses.of_sessions()
+    (access,) = addresses.of_sessions()
     assert access.address == Address("redis.example.com", 6379, "", 0)
     assert (access.is_encrypted, access.signs_in) == (is_encrypted, signs_in)
+
+
+def test_the_nodes_of_a_cluster(settings):
+    """Those that the URL names, with the options for all."""
+    settings.SESSION_REDIS = {"LOCATION": "rediss+cluster://:secret@one,[::1]:7001"}
+    found = addresses.of_sessions()
+    assert [one.address for one in found] == [
+        Address("one", 6379, "", 0),
+        Address("localhost", 7001, "", 0),
+    ]
+    assert all(one.is_encrypted and one.signs_in for one in found)
 
 
 def test_a_client_that_asks_others_for_the_host():

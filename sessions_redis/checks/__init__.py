@@ -39,6 +39,7 @@ W029 ``INDEX_SHARDS`` is set where it has no effect.
 
 from collections.abc import Iterator
 from importlib import import_module
+from itertools import islice
 from typing import Any
 
 from django.conf import settings
@@ -123,8 +124,8 @@ def check_scripts(**kwargs: Any) -> list[CheckMessage]:
 
 
 def check_network(**kwargs: Any) -> list[CheckMessage]:
-    access = _access()
-    return [] if access is None else [*network.problems(access)]
+    elsewhere = (access for access in _accesses() if not access.address.is_local)
+    return [message for access in islice(elsewhere, 1) for message in network.problems(access)]
 
 
 def check_files(**kwargs: Any) -> Iterator[CheckMessage]:
@@ -149,8 +150,7 @@ def check_files(**kwargs: Any) -> Iterator[CheckMessage]:
 
 
 def check_caches(**kwargs: Any) -> list[CheckMessage]:
-    access = _access()
-    return [] if access is None else [*caches.problems(access.address)]
+    return [*caches.problems([access.address for access in _accesses()])]
 
 
 def _has_server() -> bool:
@@ -161,12 +161,12 @@ def _has_server() -> bool:
     return conf.current().scheme not in DEVELOPMENT
 
 
-def _access() -> Access | None:
-    """How the site reaches its server; ``None`` if that is not to be checked."""
+def _accesses() -> list[Access]:
+    """How the site reaches its server, or nodes; empty if that is not to be checked."""
     try:
-        return addresses.of_sessions() if _has_server() else None
+        return addresses.of_sessions() if _has_server() else []
     except ImproperlyConfigured:
-        return None  # E003 reports it.
+        return []  # E003 reports it.
 
 
 def _is_engine_in_use() -> bool:

@@ -1,7 +1,7 @@
 """Caches in the same database as the sessions: ``cache.clear()`` empties the whole database."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -9,6 +9,7 @@ from django.core import checks
 from django.core.checks import CheckMessage
 from django.utils.module_loading import import_string
 
+from sessions_redis import clusters, conf
 from sessions_redis.clients import addresses
 from sessions_redis.clients.addresses import Address
 
@@ -16,12 +17,31 @@ from sessions_redis.clients.addresses import Address
 FLUSHING = ("django.core.cache.backends.redis", "django_redis", "django_valkey", "redis_cache")
 
 
-def problems(own: Address) -> Iterator[CheckMessage]:
-    """A warning for each cache in ``CACHES`` that ``cache.clear()`` would clear sessions with."""
+def problems(own: Collection[Address]) -> Iterator[CheckMessage]:
+    """
+    A warning for each cache in ``CACHES`` that ``cache.clear()`` would clear sessions with.
+
+    ``own``: the address of the sessions, or those of some nodes of their Cluster.
+    """
     caches = getattr(settings, "CACHES", None)
     for alias, entry in caches.items() if isinstance(caches, Mapping) else ():
-        if isinstance(entry, Mapping) and own in _addresses(entry) and _flushes(entry):
-            yield _shared(alias, own)
+        if not isinstance(entry, Mapping):
+            continue
+        shared = next((one for one in _addresses(entry) if one in own), None)
+        if shared and _flushes(entry):
+            is_cluster = clusters.is_cluster(conf.current().location)
+            yield _in_cluster(alias, shared) if is_cluster else _shared(alias, shared)
+
+
+def _in_cluster(alias: str, own: Address) -> CheckMessage:
+    return checks.Warning(
+        f"The cache CACHES[{alias!r}] and the sessions are in the same Redis Cluster, which has "
+        f"the node {own.host}:{own.port}. A Cluster has only one database. cache.clear() empties "
+        "it, or the part of it on that node, so it signs out visitors.",
+        "Give the cache a server of its own: then it can evict, and sessions cannot run out of "
+        "memory because of it.",
+        id="sessions_redis.W022",
+    )
 
 
 def _shared(alias: str, own: Address) -> CheckMessage:
@@ -50,10 +70,14 @@ def _flushes(entry: Mapping[str, Any]) -> bool:
 def _addresses(entry: Mapping[str, Any]) -> Iterator[Address | None]:
     # As Django and these libraries read it: several servers in one text, or in a list.
     location, options = entry.get("LOCATION"), entry.get("OPTIONS")
-    urls = re.split("[;,]", location) if isinstance(location, str) else location
-    for url in urls if isinstance(urls, list | tuple) else ():
-        if isinstance(url, str):
-            yield addresses.of_url(url, _client_options(options))
+    # A URL of a Cluster has several hosts.
+    whole = [location] if isinstance(location, str) else location
+    for text in whole if isinstance(whole, list | tuple) else ():
+        if isinstance(text, str):
+            scheme = text.strip().partition("://")[0]
+            for part in re.split("[;,]", text):
+                url = part if "://" in part else f"{scheme}://{part}"
+                yield addresses.of_url(url, _client_options(options))
 
 
 def _client_options(options: Any) -> Mapping[str, Any]:

@@ -15,9 +15,7 @@ ALONE = (
 
 
 def problems(access: Access) -> Iterator[CheckMessage]:
-    """What anybody in the network between this site and the server could read or do."""
-    if access.address.is_local:
-        return
+    """What anybody in the network between this site and a server elsewhere could read or do."""
     where = conf.current().shown_location
     remark = ALONE if access.address.is_in_private_network else ""
     if not access.is_encrypted:

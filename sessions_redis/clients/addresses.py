@@ -7,11 +7,11 @@ from typing import Any
 
 from redis.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 
-from sessions_redis import conf
+from sessions_redis import clusters, conf
 from sessions_redis.clients import pools
 
 # Schemes of other clients for Redis, such as django-valkey's, and redis-py's name for the same.
-_SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
+_SCHEMES = {"valkey": "redis", "valkeys": "rediss", **clusters.SCHEMES}
 
 # The options of redis-py with which a client signs in.
 _SIGNS_IN = ("password", "credential_provider", "ssl_certfile")
@@ -60,14 +60,20 @@ class Access:
     signs_in: bool
 
 
-def of_sessions() -> Access:
+def of_sessions() -> list[Access]:
     """
-    How the engine reaches its server. Not for ``memory://`` and ``embedded://``.
+    How the engine reaches its server, or the nodes of a Cluster that ``LOCATION`` names.
 
-    Raises ``ImproperlyConfigured`` if redis-py refuses the settings.
+    Not for ``memory://`` and ``embedded://``. Raises ``ImproperlyConfigured`` if redis-py refuses
+    the settings.
     """
-    pool = pools.build_pool(conf.current(), pools.SYNC, repeats=True)
-    return access({**pool.connection_kwargs, "connection_class": pool.connection_class})
+    settings = conf.current()
+    pool = pools.build_pool(settings, pools.SYNC, repeats=True)
+    options = {**pool.connection_kwargs, "connection_class": pool.connection_class}
+    if not clusters.is_cluster(settings.location):
+        return [access(options)]
+    nodes = clusters.seeds_at(settings.location).nodes
+    return [access({**options, "host": host, "port": port}) for host, port in nodes]
 
 
 def of_url(url: str, options: Mapping[str, Any]) -> Address | None:
