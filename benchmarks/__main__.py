@@ -30,6 +30,7 @@ SECTIONS = (
     "outage",
     "scale",
     "server",
+    "cluster",
 )
 
 ROUNDS = 11

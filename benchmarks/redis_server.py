@@ -48,7 +48,7 @@ def started(*arguments: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(
             [
-                *(_binary(), "--bind", "127.0.0.1", "--port", str(port), "--dir", folder),
+                *(binary(), "--bind", "127.0.0.1", "--port", str(port), "--dir", folder),
                 *("--save", "", "--hash-max-listpack-value", "256", *arguments),
             ],
             stdout=subprocess.DEVNULL,
@@ -84,7 +84,7 @@ def described(url: str) -> str:
     return f"Redis {told['redis_version']}"
 
 
-def _binary() -> str:
+def binary() -> str:
     found = shutil.which("redis-server")
     if found:
         return found
