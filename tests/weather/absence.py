@@ -13,6 +13,7 @@ def restart(place: Place) -> None:
     place.server.stop()
     time.sleep(AWAY)
     place.server.start()
+    place.wait_until_whole()
 
 
 def kill(place: Place) -> None:
@@ -21,6 +22,7 @@ def kill(place: Place) -> None:
     place.server.process.wait()
     time.sleep(AWAY)
     place.server.start()
+    place.wait_until_whole()
 
 
 def _stopped(place: Place, seconds: float) -> None:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.clustered import FAILOVER_DEADLINE
 from tests.servers import Server, wait_until
 from tests.weather.nodes import replica_of, wait_for_promotion
 from tests.weather.places import CLUSTER, SENTINEL, Place, Weather
@@ -51,11 +50,7 @@ def cluster_master_killed(place: Place) -> None:
     place.server.process.wait()
     wait_for_promotion(place.cluster, replica, place.masters[1:])
     place.server.start()
-    _wait_for_all(place)
-
-
-def _wait_for_all(place: Place) -> None:
-    wait_until(place.cluster.is_ready, "the Cluster is whole again", FAILOVER_DEADLINE)
+    place.wait_until_whole()
 
 
 def cluster_master_demoted(place: Place) -> None:
@@ -64,7 +59,7 @@ def cluster_master_demoted(place: Place) -> None:
     with replica.client() as client:
         client.execute_command("CLUSTER FAILOVER")
     wait_for_promotion(place.cluster, replica, place.masters[1:])
-    _wait_for_all(place)
+    place.wait_until_whole()
 
 
 def replica_behind(place: Place) -> None:
@@ -88,7 +83,7 @@ def replica_behind(place: Place) -> None:
     place.relays[0].pass_reply = pass_late
     place.admin.client_kill_filter(_type="replica")
     wait_until(lambda: bool(followers), "the replica reaches its master through the relay")
-    _wait_for_all(place)
+    place.wait_until_whole()
     time.sleep(2)
     is_lost = True
     cluster_master_killed(place)
@@ -110,14 +105,14 @@ def cluster_master_hangs(place: Place) -> None:
     replica = replica_of(place.cluster, place.server)
     with _stopped(place.server):
         wait_for_promotion(place.cluster, replica, place.masters[1:])
-    _wait_for_all(place)
+    place.wait_until_whole()
 
 
 def node_lost(place: Place) -> None:
     """A master and its replica hang, so that nobody serves their slots."""
     with _stopped(place.server, replica_of(place.cluster, place.server)):
         time.sleep(30)
-    _wait_for_all(place)
+    place.wait_until_whole()
 
 
 # The other nodes go on if a part of the slots is not served.

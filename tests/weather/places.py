@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from sessions_redis import locations
+from tests.clustered import FAILOVER_DEADLINE
 from tests.proxy import Relay
-from tests.servers import Server, required, server_binary
+from tests.servers import Server, required, server_binary, wait_until
 from tests.weather.visitors import Crowd
 
 if TYPE_CHECKING:
@@ -65,6 +66,11 @@ class Place:
         """Close all connections but those of ``nodes``."""
         for node in self.nodes:
             node.client_kill_filter(_type="normal", skipme=True)
+
+    def wait_until_whole(self) -> None:
+        """In a Cluster, until it serves all slots. A master that starts waits for 2 seconds."""
+        if self.cluster:
+            wait_until(self.cluster.is_ready, "the Cluster is whole", FAILOVER_DEADLINE)
 
 
 @dataclass(frozen=True)

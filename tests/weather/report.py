@@ -98,5 +98,10 @@ DOES = {"who": "read", "logout": "signed out"}
 
 def table(rows: Sequence[Row]) -> str:
     """All rows in Markdown."""
-    lines = [HEADINGS, ["---"] * 3 + ["---:"] * (len(HEADINGS) - 3), *(row.cells() for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return lines(HEADINGS, [row.cells() for row in rows], 3)
+
+
+def lines(headings: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> str:
+    """A table in Markdown. Its first columns, ``texts`` of them, are not numbers."""
+    rule = ["---"] * texts + ["---:"] * (len(headings) - texts)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (headings, rule, *rows))
