@@ -187,15 +187,17 @@ def test_thawed(site):
 
 
 def test_slow_cycling_begins_again(site):
-    """If cycling took longer than the freeze, it copies again what others wrote meanwhile."""
+    """If cycling took longer than the freeze, it begins again with another new id."""
     id, copy = site.session(), new_id()
     steps = layouts.cycle(site.keyspace, id, copy, 600, VISIT, "1")
     answer = site.begin(steps, 2)
     site.raw.hset(site.keyspace.session(id), "@frozen", "1")
     assert site.do(layouts.save(site.keyspace, id, 600, Changes({b"color": b'"red"'})))
-    assert site.finish(steps, answer)
-    assert site.fields(copy)[b"color"] == b'"red"'
-    assert site.lists(copy) == [True] * 3
+    assert site.finish(steps, answer) is Taken
+    assert site.lists(copy) == [False] * 3
+    assert site.lists(id) == [True] * 3
+    assert site.fields(id)[b"color"] == b'"red"'
+    assert site.do(layouts.cycle(site.keyspace, id, new_id(), 600, VISIT, "1")) is True
 
 
 def test_user_changed_before_cycling(site):

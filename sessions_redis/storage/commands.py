@@ -166,7 +166,7 @@ class Keyspace:
 
 
 class Taken:
-    """The new session's ID is taken."""
+    """The new session's ID cannot be used."""
 
 
 class WrongType:

@@ -44,7 +44,8 @@ def cycle(
     first: Sequence[Command[Any]] = (),
 ) -> Steps[bool | type[Taken]]:
     """
-    ``False`` if the session is gone; `Taken` if the new id is. With no ``ttl`` left it is deleted.
+    ``False`` if the session is gone. With no ``ttl`` left it is deleted. `Taken` if it shall be tried
+    again with another new id: it was ended, or this took so long that others wrote to the session.
 
     ``user``: the user that it has, as far as the caller knows. ``first``: commands to send along.
     """
@@ -55,8 +56,10 @@ def cycle(
         said = yield from _moved(keyspace, old_id, new_id, ttl, changes, user, first)
         if said == "taken":
             yield _thaw(keyspace, old_id, new_id)
+        if said in ("taken", "thawed"):
+            # Another request may be ending what was under this id, and remove it from the indexes.
             return Taken
-        if said not in ("busy", "thawed"):
+        if said != "busy":
             return said == "left"
         yield listing.pause(waited)
         waited += 1
