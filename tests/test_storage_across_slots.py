@@ -286,6 +286,21 @@ def test_end_many_reports_no_copies(site):
     assert site.fields(copy) == {}
 
 
+@pytest.mark.parametrize("is_late", [False, True])
+def test_end_all_reports_no_copies(site, monkeypatch, is_late):
+    """A session that is being cycled is reported once, also if its copy is listed before it."""
+    monkeypatch.setattr(ending, "END_BATCH_SIZE", 1 if is_late else 250)
+    id, copy, other = site.session(), new_id(), site.session()
+    site.begin(layouts.cycle(site.keyspace, id, copy, 600, VISIT, "1"), 2)
+    site.raw.zadd(site.keyspace.user("1"), {copy: 8e9, id: 9e9})
+    site.do(layouts.end_all(site.keyspace, "1"))
+    assert len(site.ended) == 2
+    assert (other, "1") in site.ended
+    if not is_late:
+        assert (id, "1") in site.ended
+    assert site.fields(id) == site.fields(copy) == {}
+
+
 def test_lost_indexes(site):
     """A note, or a rebuild, lists a session again that the indexes have lost."""
     id = site.session()

@@ -1,6 +1,6 @@
 """End sessions across slots: the session first, its places in the indexes after it."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from sessions_redis.storage import replies, scripts, shard_counts
@@ -122,7 +122,7 @@ def _end_batch(
             for id in asked
         ]
         tombstone = TOMBSTONE
-        ended: dict[str, str] = {}
+        ended: dict[str, tuple[str, str, str]] = {}
         following: list[str] = []
         besides: list[str] = []
         leaving: list[tuple[str, str]] = []
@@ -134,15 +134,12 @@ def _end_batch(
                 besides += more[0].split()[::2]
             elif said == "ended":
                 owner, copy, former, beside = more
-                ended[id] = owner
+                ended[id] = owner, copy, former
                 leaving.append((id, owner))
-                hidden |= {copy, former}
                 formers.add(former)
                 following += [copy, former]
                 besides += beside.split()[::2]
-        # Of a session and its copy, whose key no client has received yet, one is reported.
-        reported = [(id, owner) for id, owner in ended.items() if id in ids or id not in hidden]
-        yield Ended(tuple(reported))
+        yield Ended(tuple(_reported(ended, hidden)))
         prevented: list[Command[Any]] = []
         if what == KEY:
             prevented = [_end(keyspace, one, NOTHING, TOMBSTONE) for one in besides]
@@ -152,6 +149,22 @@ def _end_batch(
         seen.update(asked)
         if commands := [*prevented, *delisting(keyspace, leaving, counts)]:
             yield commands
+
+
+def _reported(
+    ended: dict[str, tuple[str, str, str]], hidden: set[str]
+) -> Iterator[tuple[str, str]]:
+    """
+    The ids and users of sessions that ended. ``ended``: the user, the next id and the former one.
+
+    Of a session that was being cycled and its copy, whose key no client has received yet, one is
+    reported: ``hidden`` has the ids of the others.
+    """
+    for id in sorted(ended, key=lambda id: ended[id][2] in ended):  # copies last
+        owner, copy, former = ended[id]
+        if id not in hidden:
+            yield id, owner
+        hidden |= {copy, former}
 
 
 def end_all(keyspace: Keyspace, user: str, spared_id: str = "") -> EndingSteps:
