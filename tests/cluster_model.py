@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage import layouts
 from sessions_redis.storage.changes import Changes
-from sessions_redis.storage.commands import Keyspace, Pause, Taken
+from sessions_redis.storage.commands import GiveUp, Keyspace, Pause, Taken, Undoable
 from sessions_redis.storage.listings import Ended
 
 LOGIN = Changes({b"_auth_user_id": b'"1"'}, user="1")
@@ -44,6 +44,7 @@ class Actor:
     old: str | None = None
     new: str | None = None
     answer: object = None
+    asked: object = None
     alive: frozenset = frozenset()
 
 
@@ -72,6 +73,10 @@ class Model:
         return self.run(words, lambda reply: reply)
 
     def step(self, asked):
+        if isinstance(asked, Undoable):
+            return self.step(asked.step)
+        if isinstance(asked, GiveUp):
+            raise SessionStoreUnavailable(asked.text)
         if isinstance(asked, Pause | Ended):
             return None
         if isinstance(asked, list):
@@ -136,7 +141,8 @@ class Model:
     def advance(self, actor):
         """``False`` once the request is over."""
         try:
-            actor.answer = self.step(actor.steps.send(actor.answer))
+            actor.asked = actor.steps.send(actor.answer)
+            actor.answer = self.step(actor.asked)
         except StopIteration as stop:
             self.finish(actor, stop.value)
         except SessionStoreUnavailable:
@@ -182,6 +188,8 @@ class Model:
                 self.log.append(("crash", actor.kind, actor.old, actor.new))
                 actors.remove(actor)
                 actor.steps.close()
+                if isinstance(actor.asked, Undoable) and rng.random() < 0.5:  # it was Redis
+                    self.step(actor.asked.undo)
             elif not self.advance(actor):
                 actors.remove(actor)
         self.check_endings()
@@ -202,7 +210,7 @@ class Model:
             created, user, until = self.raw("HMGET", key, "@created", "@user", "@listed")
             if created is None:
                 continue
-            latest = max(int(until), int(seconds) * 1000 + int(micros) // 1000 + left) - 1
+            latest = max(int(until or 0), int(seconds) * 1000 + int(micros) // 1000 + left) - 1
             names = [self.keyspace.index_of(id)]
             names += [self.keyspace.user(user.decode())] if user else []
             scores = {name: float(self.raw("ZSCORE", name, id) or 0) * 1000 for name in names}

@@ -108,6 +108,10 @@ def test_a_pure_module(path):
     assert all(name.startswith("sessions_redis.storage") for name in ours)
 
 
+# Across slots, another part comes before it, which refuses sessions that are being cycled.
+TWICE = {"increment"}
+
+
 @pytest.mark.parametrize("path", LUA, ids=lambda path: path.stem)
 def test_a_script_begins_with_its_arguments(path):
     """A script begins with what it does, its KEYS, its ARGV and what it returns, in that order."""
@@ -127,7 +131,8 @@ def test_every_script_is_sent():
     texts = [value.text for value in vars(scripts).values() if isinstance(value, scripts.Script)]
     for path in LUA:
         assert any(path.read_text() in text for text in texts), path.name
-        assert sum(text.endswith(path.read_text()) for text in texts) == (path.stem not in SHARED)
+        times = 2 if path.stem in TWICE else path.stem not in SHARED
+        assert sum(text.endswith(path.read_text()) for text in texts) == times
 
 
 def test_a_script_defines_the_functions_it_calls():

@@ -17,7 +17,7 @@ from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage import layouts
 from sessions_redis.storage.across_slots import ending, listing
 from sessions_redis.storage.changes import Changes
-from sessions_redis.storage.commands import Keyspace, Pause, Taken, session_id
+from sessions_redis.storage.commands import GiveUp, Keyspace, Pause, Taken, Undoable, session_id
 from sessions_redis.storage.listings import Ended
 from tests.cluster_model import LOGIN, VISIT, new_id, play
 from tests.servers import Server
@@ -36,6 +36,10 @@ class Site:
         return command.read(self.raw.execute_command(*command.with_source))
 
     def carry_out(self, asked):
+        if isinstance(asked, Undoable):
+            return self.carry_out(asked.step)
+        if isinstance(asked, GiveUp):
+            raise SessionStoreUnavailable(asked.text)
         if isinstance(asked, Pause):
             self.waited += 1
             return None
@@ -62,7 +66,7 @@ class Site:
     def finish_early(self, steps, asked):
         """Carry out steps, as if all indexes' clocks were near 1970."""
         while True:
-            early = [[1000]] * len(asked) if isinstance(asked, list) else self.run(asked)
+            early = [[1000]] * len(asked) if isinstance(asked, list) else self.carry_out(asked)
             asked = steps.send(early)
 
     def begin(self, steps, rounds):
@@ -414,6 +418,25 @@ def test_registry(spread, ended):  # noqa: F811
     assert registry.end_many(ids[:2]) == [ids[1]]
     assert asyncio.run(registry.aend_all_of("1")) == 1
     assert [id for id, *_ in ended] == ids
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_failing_while_cycling(spread, server, raw, is_async):  # noqa: F811
+    """If Redis fails while a session is cycled, other requests can write to it at once."""
+    session = SessionStore()
+    session["color"] = "red"
+    session.save()
+    other = SessionStore(session.session_key)
+    index = spread.keyspace.index_of(session_id(session.session_key))
+    raw.execute_command("ACL", "SETUSER", "default", "-zadd")
+    try:
+        with pytest.raises(SessionStoreUnavailable):
+            asyncio.run(session.acycle_key()) if is_async else session.cycle_key()
+    finally:
+        raw.execute_command("ACL", "SETUSER", "default", "+@all")
+    other["size"] = 1
+    other.save()
+    assert raw.zscore(index, session_id(other.session_key))
 
 
 def test_memory_full(tmp_path, prefix):

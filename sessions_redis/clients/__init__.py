@@ -7,6 +7,7 @@ The only package that talks to Redis. It connects to any ``LOCATION`` and runs c
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,7 +22,8 @@ from sessions_redis.clients.failures import store_unavailable
 from sessions_redis.clients.outages import alogging_outages, logging_outages
 from sessions_redis.clients.reports import without_credentials, without_tracebacks
 from sessions_redis.clients.routing import aacross_nodes, across_nodes
-from sessions_redis.storage.commands import Command, Pause, Step
+from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.storage.commands import Command, GiveUp, Pause, Step, Undoable
 from sessions_redis.storage.commands import Steps as Steps
 
 T = TypeVar("T")
@@ -67,16 +69,34 @@ async def acarry_out(step: Step) -> Any:
     """As `carry_out`, without blocking the running loop."""
     if isinstance(step, list):
         return await arun_all(step)
+    if isinstance(step, Undoable):
+        try:
+            return await acarry_out(step.step)
+        except SessionStoreUnavailable:
+            with suppress(SessionStoreUnavailable):  # the first failure is raised
+                await arun(step.undo)
+            raise
     if isinstance(step, Pause):
         return await asyncio.sleep(step.seconds)
+    if isinstance(step, GiveUp):
+        raise SessionStoreUnavailable(step.text)
     return await arun(step)
 
 
 def _carried_out(step: Step, run_all: Callable[[Sequence[Command[Any]]], list[Any]]) -> Any:
     if isinstance(step, list):
         return run_all(step)
+    if isinstance(step, Undoable):
+        try:
+            return _carried_out(step.step, run_all)
+        except SessionStoreUnavailable:
+            with suppress(SessionStoreUnavailable):  # the first failure is raised
+                run_all((step.undo,))
+            raise
     if isinstance(step, Pause):
         return time.sleep(step.seconds)
+    if isinstance(step, GiveUp):
+        raise SessionStoreUnavailable(step.text)
     return run_all((step,))[0]
 
 

@@ -101,10 +101,24 @@ class Pause(NamedTuple):
     seconds: float
 
 
+class GiveUp(NamedTuple):
+    """A step that raises `SessionStoreUnavailable` with this text."""
+
+    text: str
+
+
+class Undoable(NamedTuple):
+    """A step. If Redis fails there, ``undo`` is sent once, and then the failure is raised."""
+
+    step: "SimpleStep"
+    undo: Command[Any]
+
+
 # What takes several round trips: a generator that receives the answer of each step, and returns a
 # result. So it is written once for synchronous and asynchronous code. A list of commands shares one
 # round trip, and gets a list of answers.
-Step = Command[Any] | list[Command[Any]] | Pause
+SimpleStep = Command[Any] | list[Command[Any]] | Pause | GiveUp
+Step = SimpleStep | Undoable
 Steps = Generator[Step, Any, T]
 
 

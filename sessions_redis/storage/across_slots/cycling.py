@@ -18,6 +18,7 @@ from sessions_redis.storage.commands import (
     Keyspace,
     Steps,
     Taken,
+    Undoable,
     milliseconds,
     script_command,
 )
@@ -44,8 +45,8 @@ def cycle(
     first: Sequence[Command[Any]] = (),
 ) -> Steps[bool | type[Taken]]:
     """
-    ``False`` if the session is gone. With no ``ttl`` left it is deleted. `Taken` if it shall be tried
-    again with another new id: it was ended, or this took so long that others wrote to the session.
+    ``False`` if the session is gone. With no ``ttl`` left it is deleted. `Taken` if it shall be
+    tried again with another new id: this one was ended, or it took so long that others wrote to it.
 
     ``user``: the user that it has, as far as the caller knows. ``first``: commands to send along.
     """
@@ -53,7 +54,8 @@ def cycle(
         return (yield from delete(keyspace, old_id, only_sessions=True)) is not None
     waited = 0
     while True:
-        said = yield from _moved(keyspace, old_id, new_id, ttl, changes, user, first)
+        steps = _moved(keyspace, old_id, new_id, ttl, changes, user, first)
+        said = yield from _undone_by(_thaw(keyspace, old_id, new_id), steps)
         if said == "taken":
             yield _thaw(keyspace, old_id, new_id)
         if said in ("taken", "thawed"):
@@ -63,6 +65,18 @@ def cycle(
             return said == "left"
         yield listing.pause(waited)
         waited += 1
+
+
+def _undone_by(undo: Command[Any], steps: Steps[str]) -> Steps[str]:
+    """The same steps. If Redis fails, ``undo`` is sent."""
+    answer = None
+    while True:
+        try:
+            step = steps.send(answer)
+        except StopIteration as stop:
+            return str(stop.value)
+        assert not isinstance(step, Undoable)  # noqa: S101 - for the type checker
+        answer = yield Undoable(step, undo)
 
 
 def _moved(
@@ -109,14 +123,12 @@ def _moved(
             for names in (listing.indexes(keyspace, old_id, was) if withdrawing else ())
         ]
     if left != "left":
-        yield from _drop_copy(keyspace, new_id, real)
+        yield script_command(
+            scripts.ACROSS_ABANDON, (keyspace.session(new_id),), (old_id, MARKED), replies.flag,
+            awaits_replicas=True,
+        )  # fmt: skip
+        yield listing.delisting(keyspace, [(new_id, real)])
     return str(left)
-
-
-def _drop_copy(keyspace: Keyspace, id: str, user: str) -> Steps[None]:
-    # Not `delete`, which would follow it to the session that it is a copy of.
-    yield at_session(scripts.ACROSS_END, keyspace, id, "session", "", "", awaits_replicas=True)
-    yield listing.delisting(keyspace, [(id, user)])
 
 
 def _freeze(keyspace: Keyspace, old_id: str, new_id: str, ttl_ms: int) -> Command[tuple[Any, ...]]:

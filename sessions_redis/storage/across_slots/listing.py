@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage import replies, scripts, shard_counts
 from sessions_redis.storage.commands import (
     Argument,
     Command,
+    GiveUp,
     Keyspace,
     Pause,
     Steps,
@@ -102,10 +102,10 @@ def enlist(
     List a session, and remove it from the half of the index that it leaves if it changes its user.
 
     ``first``: commands to send along.
-    Raises `SessionStoreUnavailable` after too many attempts.
+    Gives up after too many attempts.
     """
     if attempt > ATTEMPTS:
-        raise SessionStoreUnavailable(
+        yield GiveUp(
             f"The session could not be listed in {ATTEMPTS} attempts. Do the clocks of the Redis "
             "servers differ, or does Redis answer very slowly?"
         )
@@ -204,10 +204,10 @@ def at_session(
     return script_command(script, (key,), arguments, texts, awaits_replicas=awaits_replicas)
 
 
-def pause(waited: int) -> Pause:
-    """Wait for a request that cycles the session. Raises if ``waited`` often enough."""
+def pause(waited: int) -> Pause | GiveUp:
+    """Wait for a request that cycles the session, or give up if it ``waited`` often enough."""
     if waited >= len(PAUSES):
-        raise SessionStoreUnavailable(
+        return GiveUp(
             "Another request is giving the session a new key. It takes long, or has failed: then "
             "the session can be used again in a few seconds."
         )
