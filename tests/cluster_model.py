@@ -115,7 +115,8 @@ class Model:
             return Actor(kind, layouts.create(keyspace, new, 1000, LOGIN), new=new)
         if kind == "cycle":
             self.origins[new] = old
-            steps = layouts.cycle(keyspace, old, new, 1000, VISIT, rng.choice(["1", "1", ""]))
+            changes = rng.choice([VISIT, VISIT, VISIT, Changes(user="")])
+            steps = layouts.cycle(keyspace, old, new, 1000, changes, rng.choice(["1", "1", ""]))
             return Actor(kind, steps, old, new)
         if kind == "beside":
             self.origins[new] = old

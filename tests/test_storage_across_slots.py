@@ -212,6 +212,29 @@ def test_user_changed_before_cycling(site):
     assert site.lists(copy) == [True] * 3
 
 
+def test_cycling_to_another_user(site):
+    """A session whose cycling also changes the user stays listed until it has left."""
+    id, copy = site.session(), new_id()
+    steps = layouts.cycle(site.keyspace, id, copy, 600, Changes(user=""), "1")
+    answer = site.begin(steps, 3)
+    assert b"@cycled" in site.fields(id)
+    assert site.lists(id) == [True] * 3
+    assert site.finish(steps, answer)
+    assert site.lists(id) == [False] * 3
+    assert site.lists(copy, "") == [True] * 2
+
+
+def test_slow_cycling_to_another_user(site):
+    """If that took longer than the freeze, the session stays listed under its user."""
+    id, copy = site.session(), new_id()
+    steps = layouts.cycle(site.keyspace, id, copy, 600, Changes(user=""), "1")
+    answer = site.begin(steps, 2)
+    site.raw.hset(site.keyspace.session(id), "@frozen", "1")
+    assert site.finish(steps, answer) is Taken
+    assert site.lists(id) == [True] * 3
+    assert site.lists(copy, "") == [False] * 2
+
+
 def test_spared_session_gets_another_id(site):
     """A tombstone at the copy of a spared session costs it one more attempt."""
     id, copy = site.session(), new_id()

@@ -115,7 +115,13 @@ def _moved(
     withdrawing: list[Command[Any]] = []
     if keyspace.indexed:
         withdrawing = listing.withdrawing(keyspace, old_id, was, was_listed)
-    left, *_ = yield [leave, *withdrawing]
+    if real == was:
+        left, *_ = yield [leave, *withdrawing]
+    else:
+        # Until it has left, its copy, which has another user, does not lead its user to it.
+        left = yield leave
+        if left == "left":
+            yield withdrawing
     if left == "thawed":
         # Others may have written to it. List it again before its copy ends, which leads to it.
         yield [
