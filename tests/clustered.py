@@ -1,6 +1,7 @@
 """A Redis Cluster: nodes on this machine, of which some are replicas. All are processes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,28 +35,32 @@ class Cluster:
         binary: str | None = None,
     ) -> None:
         self.servers: list[Server] = []
-        for number in range(masters * (1 + replicas)):
-            home = folder / f"node-{number}"
-            home.mkdir(parents=True)
-            server = Server(
-                home,
-                "--cluster-enabled",
-                "yes",
-                "--cluster-node-timeout",
-                str(timeout),
-                "--cluster-replica-validity-factor",
-                "0",
-                "--repl-diskless-sync-delay",
-                "0",
-                "--cluster-port",
-                str(free_port()),
-                *arguments,
-                binary=binary,
-            )
-            self.servers.append(server)
+        with ExitStack() as stack:
+            stack.callback(self.stop)
+            for number in range(masters * (1 + replicas)):
+                home = folder / f"node-{number}"
+                home.mkdir(parents=True)
+                self._start(home, timeout, arguments, binary)
+            self._join(masters)
+            stack.pop_all()
         self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{one.port}" for one in self.servers)
         self.url_of_nodes = [server.url for server in self.servers]
-        self._join(masters)
+
+    def _start(self, folder: Path, timeout: int, more: Sequence[str], binary: str | None) -> None:
+        arguments = [
+            "--cluster-enabled",
+            "yes",
+            "--cluster-node-timeout",
+            str(timeout),
+            "--cluster-replica-validity-factor",
+            "0",
+            "--repl-diskless-sync-delay",
+            "0",
+            "--cluster-port",
+            str(free_port()),
+            *more,
+        ]
+        self.servers.append(Server(folder, *arguments, binary=binary))
 
     def _join(self, masters: int) -> None:
         clients = [server.client(decode_responses=True) for server in self.servers]

@@ -72,9 +72,14 @@ def wait_until(condition, what: str, deadline: float = DEADLINE) -> None:
         time.sleep(0.01)
 
 
+# What the hashes hold that stay for a minute where a session was: that it was cycled, that it was
+# ended before it was created, and which sessions were created beside it.
+MARKS = {b"@cycled", b"@ended", b"@beside"}
+
+
 def is_marker(client: redis.Redis, key: bytes | str) -> bool:
-    """Whether this is the marker that cycling leaves for a minute at the session's former key."""
-    return client.type(key) == b"hash" and client.hkeys(key) == [b"@cycled"]
+    """Whether this is a marker that stays for a minute at the former key of a session."""
+    return client.type(key) == b"hash" and set(client.hkeys(key)) <= MARKS
 
 
 class Server:

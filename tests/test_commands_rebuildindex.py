@@ -7,10 +7,10 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from sessions_redis import conf, registry
-from sessions_redis.clients import run_all
+from sessions_redis.clients import perform
 from sessions_redis.engine import SessionStore
 from sessions_redis.registry import rebuilding
-from sessions_redis.storage import commands
+from sessions_redis.storage import layouts
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import session_id
 from tests.listed import expect_listed
@@ -27,12 +27,8 @@ def started(number):
     keyspace = conf.current().keyspace
     ids = [session_id(f"{keyspace.prefix}, number {n}") for n in range(number)]
     users = ["", "1", "2", "3"]
-    run_all(
-        [
-            commands.create(keyspace, id, 10_000 + n, Changes(user=users[n % 4]))
-            for n, id in enumerate(ids)
-        ]
-    )
+    for n, id in enumerate(ids):
+        perform(layouts.create(keyspace, id, 10_000 + n, Changes(user=users[n % 4])))
     return ids
 
 

@@ -20,7 +20,7 @@ from tests.workers import Worker
 
 pytestmark = pytest.mark.topology
 
-server = on("cluster-tag", "slot")
+server = on("cluster", with_all=("slot", "cluster-tag"))
 
 # To see more: ENDINGS=1000
 ENDINGS = int(os.environ.get("ENDINGS", "40"))

@@ -372,14 +372,21 @@ def test_a_user_who_signed_in(call, client):
 def test_dead_members_are_dropped(call, raw, prefix):
     """What is gone is not listed, and the page is read again: it is as full as it can be."""
     lives = [started("1", ttl=500 - 100 * n) for n in range(4)]
-    gone = nobodys(3)
-    for name in ("index", "index:signed-in", "user:1"):
-        put_in_index(raw, f"{prefix}:{name}", gone, time.time() + 9000)
-    raw.zadd(f"{prefix}:index:anonymous", {gone[0]: time.time() + 9000})
-    raw.expire(f"{prefix}:index:anonymous", 99)
-    assert ids(call("latest", 0, 2)) == lives[:2]
+    gone, until = nobodys(3), time.time() + 9000
+    for name in ("index", "index:signed-in"):
+        put_in_index(raw, f"{prefix}:{name}", gone, until)
+    put_in_index(raw, f"{prefix}:index:anonymous", gone[:1], until)
+    assert ids(call("latest", 0, 3)) == lives[:3]
     assert indexed(raw, prefix) == indexed(raw, prefix, "index:signed-in") == set(lives)
     assert not raw.exists(f"{prefix}:index:anonymous")
+
+
+def test_dead_members_of_a_user_are_dropped(call, raw, prefix):
+    """A page of all sessions leaves a user's index alone. A page of the user's does not."""
+    lives, gone = [started("1", ttl=500 - 100 * n) for n in range(4)], nobodys(3)
+    for name in ("index", "index:signed-in", "user:1"):
+        put_in_index(raw, f"{prefix}:{name}", gone, time.time() + 9000)
+    assert ids(call("latest", 0, 2)) == lives[:2]
     assert indexed(raw, prefix, "user:1") == {*lives, *gone}
     assert set(ids(call("of_user", "1"))) == set(lives)
     assert indexed(raw, prefix, "user:1") == set(lives)

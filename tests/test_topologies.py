@@ -13,11 +13,13 @@ from tests import (
     test_self_service,
 )
 from tests.section import use_section
+from tests.servers import is_marker
 from tests.test_commands_management import users  # noqa: F401 - fixture
 from tests.test_login_races import cycle  # noqa: F401 - fixture
 from tests.test_registry import call  # noqa: F401 - fixture
 from tests.test_self_service import ada, browser  # noqa: F401 - fixtures
 from tests.topologies import (  # noqa: F401 - fixtures
+    Spread,
     chosen,
     delete_all,
     on,
@@ -28,13 +30,32 @@ from tests.topologies import (  # noqa: F401 - fixtures
 
 pytestmark = [pytest.mark.topology, pytest.mark.django_db]
 
-server = on("memory", "tls", "sentinel", "slot")
+server = on("memory", "tls", "sentinel", "slot", "cluster", with_all=("cluster-tag",))
 
 
 @pytest.fixture(autouse=True)
 def site(settings, session_redis):  # noqa: F811
     """The demonstration site, with the pages of the admin and of visitors."""
     use_section(settings)
+
+
+@pytest.fixture
+def contents(contents, server, raw, prefix):  # noqa: F811
+    """
+    As everywhere, but across the slots of a Cluster without what failed attempts may leave.
+
+    There a session is listed before the server is asked whether it may be written. So indexes may
+    live longer, and tombstones prevent sessions for a minute.
+    """
+
+    def dump():
+        keys = [key for key in raw.scan_iter(f"{prefix}:*") if not is_marker(raw, key)]
+        return {
+            key: raw.zrange(key, 0, -1) if raw.type(key) == b"zset" else raw.dump(key)
+            for key in keys
+        }
+
+    return dump if isinstance(server, Spread) else contents
 
 
 CHOSEN = {

@@ -14,7 +14,8 @@ from tests.topologies import delete_all, on, prefix, session_redis, topologies  
 
 pytestmark = pytest.mark.topology
 
-server = on("tls", "sentinel", "slot")  # tests/test_engine.py has it in memory
+# tests/test_engine.py has it in memory.
+server = on("tls", "sentinel", "slot", "cluster", with_all=("cluster-tag",))
 
 
 class ServerContract(StorageContract, EndContract, KeyContract):

@@ -2,10 +2,9 @@
 The races between real processes, with small numbers, where the topology can matter. What needs a
 server of its own is here as well.
 
-With TOPOLOGIES=all in the environment, they also run over TLS.
+With TOPOLOGIES=all in the environment, they also run over TLS, and in one
+slot of a Cluster.
 """
-
-import os
 
 import pytest
 
@@ -27,7 +26,7 @@ from tests.topologies import (  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.topology
 
-server = on("sentinel", "slot", *(["tls"] if os.environ.get("TOPOLOGIES") == "all" else []))
+server = on("sentinel", "slot", "cluster", with_all=("tls", "cluster-tag"))
 
 SMALL = {
     test_races: {"PROCESSES": 3, "WRITES": 30, "DELETIONS": 100, "CYCLES": 30, "KILLS": 3},

@@ -7,6 +7,7 @@ when a test first needs it, once in each process.
 """
 
 import copy
+import os
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -154,8 +155,14 @@ def topologies(tmp_path_factory):
         yield start
 
 
-def on(*names: str) -> Any:
-    """The fixture ``server``: each of these topologies."""
+def on(*names: str, with_all: tuple[str, ...] = ()) -> Any:
+    """
+    The fixture ``server``: each of these topologies.
+
+    ``with_all``: further ones, with TOPOLOGIES=all in the environment.
+    """
+    if os.environ.get("TOPOLOGIES") == "all":
+        names = (*names, *with_all)
 
     @pytest.fixture(params=names, name="server")
     def server(request, topologies):
