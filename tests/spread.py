@@ -63,16 +63,18 @@ class Spread:
         """
         keyspace = self.keyspace if shards is None else replace(self.keyspace, shards=shards)
         now_ms = int(self.now * 1000)
+        pipeline = self.raw.pipeline(transaction=False)
         if is_live:
             fields = {"@created": now_ms // 1000, "@updated": now_ms // 1000, "color": '"red"'}
-            self.raw.hset(keyspace.session(id), mapping=fields | ({"@user": user} if user else {}))
-            self.raw.pexpireat(keyspace.session(id), now_ms + int(left * 1000))
+            pipeline.hset(keyspace.session(id), mapping=fields | ({"@user": user} if user else {}))
+            pipeline.pexpireat(keyspace.session(id), now_ms + int(left * 1000))
         until = now_ms + int((left if listed is None else listed) * 1000)
         index = keyspace.index_of(id)
         names = [index, f"{index}:{'signed-in' if user else 'anonymous'}"]
         for name in [*names, *([keyspace.user(user)] if user else [])]:
-            self.raw.zadd(name, {id: until / 1000})
-            self.raw.pexpire(name, 10_000_000)
+            pipeline.zadd(name, {id: until / 1000})
+            pipeline.pexpire(name, 10_000_000)
+        pipeline.execute()
         return id
 
     @property

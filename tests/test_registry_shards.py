@@ -11,8 +11,9 @@ from sessions_redis.clients import run_all
 from sessions_redis.registry import Selection, listing
 from sessions_redis.registry import spread as lists
 from sessions_redis.registry.statistics import measure
-from sessions_redis.storage import shard_counts
+from sessions_redis.storage import parts, shard_counts
 from sessions_redis.storage.commands import session_id
+from sessions_redis.storage.replies import WrongShape
 from tests.spread import spread  # noqa: F401 - fixture
 from tests.test_commands_management import run
 
@@ -62,10 +63,8 @@ def rounds(steps):
             asked = steps.send(answer)
         except StopIteration as stop:
             return stop.value, number
-        if isinstance(asked, list):
-            number, answer = number + bool(asked), run_all(asked)
-        else:
-            number, answer = number + 1, run_all([asked])[0]
+        answer = run_all(asked)
+        number += bool(asked)
 
 
 def expected(selection):
@@ -81,7 +80,7 @@ def expected(selection):
     return sorted(rows, reverse=selection.latest_first)
 
 
-@pytest.mark.parametrize("shards", [1, 4, 16])
+@pytest.mark.parametrize("shards", [1, 16])
 @pytest.mark.parametrize("selection", SELECTIONS)
 def test_pages(spread, shards, selection):  # noqa: F811
     """All pages together are the whole in order, without the dead, and so are the counts."""
@@ -151,8 +150,8 @@ def test_users(spread, call):  # noqa: F811
 def test_the_histogram(spread, call):  # noqa: F811
     """It counts the sessions of all shards."""
     for number, id in enumerate(NAMES):
-        spread.put(id, 100 + number, user="1" if number % 3 else "")
-    assert call("by_time_left", [0, 130, 1000]) == ([23, 57], [12, 28])
+        spread.put(id, 100 if number < 40 else 900, user="1" if number % 3 else "")
+    assert call("by_time_left", [0, 500, 1500]) == ([26, 54], [14, 26])
 
 
 def test_trimming(spread, call, raw):  # noqa: F811
@@ -277,3 +276,63 @@ def test_rebuilding(spread, raw, contents, former, present):  # noqa: F811
     assert former not in run_all([shard_counts.in_use(spread.keyspace)])[0]
     assert registry.count() == 120
     assert run("rebuildindex") == "120 sessions found, none unlisted.\n"
+
+
+@pytest.mark.parametrize("latest_first", [True, False])
+@pytest.mark.parametrize(("shards", "fetched"), [(1, 5), (16, 5), (16, -1)])
+def test_pages_far_down(spread, monkeypatch, shards, fetched, latest_first):  # noqa: F811
+    """They are found in steps that look at a bounded number, here at very few."""
+    for name, value in (("BATCH_SIZE", 8), ("FETCHED", fetched), ("SAMPLES", 3), ("SPARE", 2)):
+        monkeypatch.setattr(lists, name, value)
+    monkeypatch.setattr(listing, "BATCH_SIZE", 8)
+    spread.use(shards)
+    for number, id in enumerate(NAMES):
+        spread.put(id, 1000 + 10 * number)
+    wanted = NAMES[::-1] if latest_first else NAMES
+    selection = Selection(latest_first=latest_first)
+    for start, stop in ((0, 120), (3, 9), (50, 57), (57, 80), (110, 125), (119, 120), (120, 130)):
+        assert ids(registry.latest(start, stop, selection)) == wanted[start:stop]
+
+
+@pytest.mark.parametrize("latest_first", [True, False])
+def test_very_many_that_expire_soon(spread, call, monkeypatch, latest_first):  # noqa: F811
+    """If too many are listed for longer, all count, and those that do not fit are hidden."""
+    monkeypatch.setattr(lists, "BATCH_SIZE", 8)
+    for number, id in enumerate(NAMES):
+        spread.put(id, 1000 + 100 * number, listed=1100 + 100 * number)
+    selection = Selection(within=10_950, latest_first=latest_first)
+    assert call("count", selection) == 111
+    found = [one for at in range(0, 120, 10) for one in call("latest", at, at + 10, selection)]
+    assert ids(found) == (NAMES[99::-1] if latest_first else NAMES[:100])
+
+
+@pytest.mark.parametrize("shards", [1, 16])
+def test_very_many_dead_members(spread, call, shards):  # noqa: F811
+    """The page begins behind them, and they leave the indexes of all sessions."""
+    spread.use(shards)
+    for number in range(300):
+        spread.put(session_id(f"dead {number}"), 50 + number, user="1", is_live=False)
+    for id in NAMES[:9]:
+        spread.put(id, 1000)
+    assert sorted(ids(call("latest", 0, 9, Selection(latest_first=False)))) == sorted(NAMES[:9])
+    assert call("latest", 0, 9, Selection(signed_in=True)) == []
+    assert spread.raw.zcard(spread.keyspace.user("1")) == 300
+
+
+def test_too_many_dead_members(spread, call, monkeypatch):  # noqa: F811
+    """After some attempts the page is given up. The next call finds fewer of them."""
+    monkeypatch.setattr(lists, "REREADS", 1)
+    for number in range(80):
+        spread.put(session_id(f"dead {number}"), 900, is_live=False)
+    spread.put(NAMES[0], 1000)
+    selection = Selection(latest_first=False)
+    assert call("latest", 0, 9, selection) == []
+    for _ in range(5):
+        found = call("latest", 0, 9, selection)
+    assert ids(found) == NAMES[:1]
+
+
+def test_an_answer_of_another_shape():
+    """It does not come from the script."""
+    with pytest.raises(WrongShape):
+        parts.part("index", parts.from_now(0, 1), parts.Ranks(0, 1)).read([b"1", b"2", 3])

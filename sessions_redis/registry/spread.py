@@ -9,6 +9,7 @@ parallel trips.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from math import inf
 from operator import attrgetter
 from typing import Any, cast
@@ -222,8 +223,7 @@ def _from_parts(
     spans: list[Span] = [span for (span,) in samples]
     for _ in range(ROUNDS):
         windows = shards.narrowed(windows, spans, first)
-        widths = [most - least for least, most in windows]
-        if sum(widths) <= FETCHED and max(widths) + size <= BATCH_SIZE:
+        if sum(most - least for least, most in windows) <= FETCHED:
             break
         parts_of = yield [
             parts.part(name, bounds, Ranks(least, most - 1, SAMPLES))
@@ -241,13 +241,14 @@ def _fetched(
     asked: Sequence[Asked], wanted: Sequence[tuple[int, int]], first: int, last: int
 ) -> Steps[list[Member]]:
     answers = yield [
-        parts.part(name, bounds, Ranks(low, min(high, low + BATCH_SIZE) - 1))
+        parts.part(name, bounds, Ranks(at, min(high, at + BATCH_SIZE) - 1))
         for (name, bounds, _), (low, high) in zip(asked, wanted, strict=True)
+        for at in range(low, high, BATCH_SIZE)
     ]
-    spans = [
-        Span(low, 1, answer.spans[0].members)
-        for answer, (low, _) in zip(answers, wanted, strict=True)
-    ]
+    spans = []
+    for low, high in wanted:
+        some = [answers.pop(0).spans[0].members for _ in range(low, high, BATCH_SIZE)]
+        spans.append(Span(low, 1, tuple(chain(*some))))
     found, _ = shards.between(spans, [total for _, _, total in asked], first, last)
     return found
 
