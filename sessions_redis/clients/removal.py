@@ -38,8 +38,7 @@ def remove(settings: Conf, pattern: str, should_delete: Callable[[str], bool]) -
     try:
         for slot in _slots(run) if ours.is_cluster else [None]:
             for found in _scan(run, pattern, slot):
-                left = [key for key in found if should_delete(key.decode(errors="replace"))]
-                run([keys.unlink(key, slot) for key in left])
+                run([keys.unlink(key) for key in found if should_delete(key)])
     except RedisError as error:
         raise store_unavailable(settings, error) from without_tracebacks(error)
     finally:
@@ -51,7 +50,7 @@ def _slots(run: Run) -> list[int]:
     return [primary.slot for primary in run([servers.slot_ranges()])[0]]
 
 
-def _scan(run: Run, pattern: str, slot: int | None) -> Iterator[list[bytes]]:
+def _scan(run: Run, pattern: str, slot: int | None) -> Iterator[list[str]]:
     """The keys that match, some at a time. A key may be there twice."""
     cursor = None
     while cursor != 0:
