@@ -81,7 +81,7 @@ WEATHERS = (
     *everywhere("pause", pause),
     Weather("hang", hang),
     # A replica is promoted meanwhile. It may lack the last writes.
-    Weather("hang", hang, CLUSTER, loses=True),
+    Weather("hang", hang, CLUSTER, loses=True, unlists=True),
     *everywhere("refused", refused),
     *everywhere("disconnected", disconnected),
     *everywhere("crowded", crowded),

@@ -118,15 +118,18 @@ def node_lost(place: Place) -> None:
 # The other nodes go on if a part of the slots is not served.
 GO_ON = ("--cluster-require-full-coverage", "no")
 
-# A replica may lack the last writes that the master has acknowledged.
+# A replica may lack the last writes that the master has acknowledged. In a Cluster, these can be
+# entries of an index whose sessions are on another master.
 WEATHERS = (
     Weather("master-killed", master_killed, SENTINEL, loses=True),
-    Weather("master-killed", cluster_master_killed, CLUSTER, loses=True),
+    Weather("master-killed", cluster_master_killed, CLUSTER, loses=True, unlists=True),
     Weather("master-hangs", master_hangs, SENTINEL, loses=True),
-    Weather("master-hangs", cluster_master_hangs, CLUSTER, loses=True),
+    Weather("master-hangs", cluster_master_hangs, CLUSTER, loses=True, unlists=True),
     Weather("master-demoted", master_demoted, SENTINEL, loses=True),
     Weather("master-demoted", cluster_master_demoted, CLUSTER),
-    Weather("replica-behind", replica_behind, CLUSTER, in_network=True, loses=True),
+    Weather(
+        *("replica-behind", replica_behind, CLUSTER), in_network=True, loses=True, unlists=True
+    ),
     Weather(
         *("replica-behind-wait", replica_behind, CLUSTER),
         in_network=True,
