@@ -16,6 +16,9 @@ SLOTS = 16384
 # A failover takes two or three seconds, and longer on a busy machine.
 FAILOVER_DEADLINE = 90.0
 
+# Milliseconds. No node is silent for so long because the machine is busy.
+PATIENCE = 20_000
+
 
 class Cluster:
     """
@@ -107,6 +110,32 @@ class Cluster:
                 if state != "ok" or role.get("master_link_status", "up") != "up":
                     return False
         return True
+
+    def keep_nodes(self) -> None:
+        """From now on, take no node for lost only because the machine is busy."""
+        for server in self.servers:
+            with server.client() as client:
+                client.config_set("cluster-node-timeout", PATIENCE)
+
+    def is_settled(self) -> bool:
+        """
+        Whether, in addition, all nodes that run name the same nodes for each slot.
+
+        They name a replica only when they have heard that it has copied something. So each master
+        needs a write before.
+        """
+        seen = {self._slots_seen_by(server) for server in self.running()}
+        return len(seen) == 1 and all(len(row) > 3 for row in seen.pop()) and self.is_ready()
+
+    @staticmethod
+    def _slots_seen_by(server: Server) -> frozenset[tuple[Any, ...]]:
+        """For each range of slots: its bounds, the ID of the master, and those of the replicas."""
+        with server.client() as client:
+            rows = client.execute_command("CLUSTER SLOTS")
+        return frozenset(
+            (first, last, master[2], *sorted(replica[2] for replica in replicas))
+            for first, last, master, *replicas in rows
+        )
 
     def running(self) -> Iterator[Server]:
         return (server for server in self.servers if server.process.poll() is None)

@@ -13,15 +13,18 @@ from sessions_redis.storage import replies, servers
 from sessions_redis.storage.commands import Command
 from tests.clustered import SLOTS, Cluster
 
-# 30 keys are in slots of all nodes.
-NUMBERS = range(30)
+# So many keys are in slots of all nodes.
+NUMBERS = range(60)
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     cluster = Cluster(tmp_path_factory.mktemp("cluster"))
-    yield cluster
-    cluster.stop()
+    try:
+        cluster.keep_nodes()
+        yield cluster
+    finally:
+        cluster.stop()
 
 
 @pytest.fixture
