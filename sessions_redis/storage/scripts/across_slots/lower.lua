@@ -5,5 +5,6 @@
 
 local score = on('ZSCORE', KEYS[1], ARGV[1])
 if type(score) ~= 'string' or math.abs(score * 1000 - ARGV[2]) >= 0.5 then return 0 end
+need('ZADD', KEYS[1])
 redis.call('ZADD', KEYS[1], string.format('%.3f', ARGV[3] / 1000), ARGV[1])
 return 1
