@@ -1,17 +1,23 @@
 """Commands in a Redis Cluster: each reaches the node of its key."""
 
 import asyncio
+import logging
 import uuid
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sessions_redis import clients
-from sessions_redis.clients import pools
+from sessions_redis import clients, conf
+from sessions_redis.clients import pools, replicas
 from sessions_redis.clients.nodes import slot_of
+from sessions_redis.engine import SessionStore
 from sessions_redis.storage import replies, servers
-from sessions_redis.storage.commands import Command
+from sessions_redis.storage.commands import Command, session_id
 from tests.clustered import SLOTS, Cluster
+from tests.monitored import instrumented
+from tests.servers import wait_until
+from tests.test_clients_names import CLIENT_INFO, OWN_NAME
 
 # So many keys are in slots of all nodes.
 NUMBERS = range(60)
@@ -138,3 +144,92 @@ def test_one_round_trip(run_all, cluster, raw, names):
     made = {name: count for name, count in made.items() if "hello" not in name}
     assert made.pop("cmdstat_hgetall") == 1
     assert not {name for name in made if "cluster" in name and run_all is clients.run_all}
+
+
+def test_the_name_of_this_package(run_all, raw):
+    """The list of clients of each node names this package."""
+    (primaries,) = run_all([servers.slot_ranges()])
+    shown = run_all([CLIENT_INFO._replace(slot=primary.slot) for primary in primaries])
+    major, minor = raw.info("server")["redis_version"].split(".")[:2]
+    expected = OWN_NAME if (int(major), int(minor)) >= (7, 2) else None
+    fields = [dict(field.split("=", 1) for field in one.split()) for one in shown]
+    assert [one.get("lib-name") for one in fields] == [expected] * 3
+
+
+def test_all_nodes_are_asked_before_any_answers(run_all, cluster, settings, raw, names):
+    """A node that takes its time does not keep other nodes from beginning."""
+    settings.SESSION_REDIS = {"LOCATION": cluster.url, "OPTIONS": {"socket_timeout": 60.0}}
+    commands = [Command(("EVAL", PUSH, 1, name, "a"), same, PUSH) for name in names]
+    run_all([get(name) for name in names])
+    slow = min(cluster.masters(), key=lambda server: server.port)  # the first that is asked
+    elsewhere = [name for name in names if slot_owner(raw, name) != slow.port]
+    with slow.client() as client, ThreadPoolExecutor(1) as executor:
+        client.client_pause(60_000, all=False)  # writes only, so that it can end
+        try:
+            answers = executor.submit(run_all, commands)
+            wait_until(lambda: all(map(raw.exists, elsewhere)), "the other nodes have run theirs")
+            assert not answers.done()
+        finally:
+            client.client_unpause()
+        assert answers.result() == [1] * len(names)
+
+
+def test_a_cancelled_list(raw, names):
+    """Wherever it is cancelled, no later command reads an answer to it."""
+    for name in names:
+        raw.hset(name, "name", name)
+
+    async def ask():
+        reads = [get(name) for name in names]
+        for turns in range(30):
+            task = asyncio.create_task(clients.arun_all(reads[::-1]))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            answers = await clients.arun_all(reads)
+            assert [answer[b"name"].decode() for answer in answers] == names
+        return task
+
+    assert asyncio.run(ask()).done()
+
+
+def test_tools_that_monitor_commands(run_all, raw, names):
+    """A list is one operation for them, whatever nodes it reaches. So is a single command."""
+    run_all([get(name) for name in names])
+    with instrumented() as spans:
+        (one,) = spans.of(run_all, [get(names[0])])
+        assert one.name == "HGETALL"
+        assert slot_owner(raw, names[0]) in one.attributes.values()
+        assert spans.names_of(run_all, [get(name) for name in names]) == ["PIPELINE"]
+
+
+def create():
+    session = SessionStore()
+    session["_auth_user_id"] = "1"
+    session.create()
+    return conf.current().keyspace.session(session_id(session.session_key))
+
+
+def holds(server, key):
+    with server.client() as client:
+        return client.keys(key) != []
+
+
+def test_waiting_for_replicas(cluster, settings, session_redis, caplog):
+    """With WAIT_REPLICAS, a replica of the session's node has it when it is created."""
+    options = {"socket_timeout": 60.0}
+    settings.SESSION_REDIS = {**session_redis, "WAIT_REPLICAS": 1, "OPTIONS": options}
+    with caplog.at_level(logging.WARNING, "sessions_redis"):
+        key = create()
+        assert [holds(server, key) for server in cluster.servers].count(True) == 2
+    assert not caplog.records
+
+
+def test_too_few_replicas(settings, session_redis, caplog, monkeypatch):
+    """A warning names the Cluster, and the session is there."""
+    monkeypatch.setattr(replicas, "PART", 0.01)
+    settings.SESSION_REDIS = {**session_redis, "WAIT_REPLICAS": 2}
+    with caplog.at_level(logging.WARNING, "sessions_redis"):
+        create()
+    assert "of 2 replicas of Redis at redis+cluster://" in caplog.text

@@ -150,7 +150,6 @@ class Leases(_AnyLeases):
                 break
             lease.connection.disconnect()
             self.pool.release(lease.connection)
-        self.pool.disconnect(inuse_connections=False)
 
     def _next(self) -> None:
         with self._lock:
