@@ -15,7 +15,7 @@ from sessions_redis.clients import pools
 from sessions_redis.clients.nodes import slot_of
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage.commands import Command
-from tests.clustered import FAILOVER_DEADLINE, SLOTS, Cluster
+from tests.clustered import FAILOVER_DEADLINE, Cluster
 from tests.servers import free_port, wait_until
 from tests.test_clients_cluster import NUMBERS, get, push, same
 
@@ -340,21 +340,6 @@ def test_refused_options(cluster, use, options, words):
     with pytest.raises(Exception, match=words) as caught:
         clients.run(get("a"))
     assert type(caught.value).__name__ == "ImproperlyConfigured"
-
-
-def test_addresses_that_this_machine_cannot_reach(cluster, use, run_all, name):
-    """The option address_remap of redis-py translates them, also in redirections."""
-    asked = []
-
-    def remap(address):
-        asked.append(address)
-        return address
-
-    use(cluster.url, address_remap=remap)
-    run_all([get(name)])
-    assert {port for _, port in asked} >= {server.port for server in cluster.masters()}
-    pools.current().shards = [pools.current().shards[0]] * SLOTS
-    run_all([get(f"{number}") for number in NUMBERS])
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # pytest-xdist has threads
