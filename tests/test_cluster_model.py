@@ -94,9 +94,8 @@ class HarshModel(Model):
         waiting = actor.answer
         if not isinstance(waiting, Round):
             return super().advance(actor)
-        if waiting.left:
-            place, command = waiting.left.pop(self.rng.randrange(len(waiting.left)))
-            waiting.answers[place] = self.command(command)
+        place, command = waiting.left.pop(self.rng.randrange(len(waiting.left)))
+        waiting.answers[place] = self.command(command)
         if not waiting.left:
             actor.answer = waiting.answer
         return True
@@ -112,12 +111,10 @@ class HarshModel(Model):
         super().check_listings()
         for id in self.known:
             fields = set(self.raw("HKEYS", self.keyspace.session(id)))
-            if b"@created" in fields:
-                lost = self.entries[id] - fields
-                half = [pair for pair in self.pairs if len(fields.intersection(pair)) == 1]
-                self.faults += (
-                    [("entries", id, lost, half, tuple(self.log))] if lost or half else []
-                )
+            lost = self.entries[id] - fields
+            half = [pair for pair in self.pairs if len(fields.intersection(pair)) == 1]
+            fault = ("entries", id, lost, half, tuple(self.log))
+            self.faults += [fault] if b"@created" in fields and (lost or half) else []
 
 
 @pytest.mark.parametrize("shards", [1, 4])

@@ -15,7 +15,7 @@ from tests.topologies import delete_all, on, prefix, session_redis, topologies  
 
 pytestmark = pytest.mark.topology
 
-server = on("cluster", with_all=("cluster-tag",))
+server = on("cluster", "cluster-tag")
 
 # So often each operation runs before it counts, each time with other keys: by then there are
 # connections to all nodes.

@@ -161,8 +161,7 @@ def on(*names: str, with_all: tuple[str, ...] = ()) -> Any:
 
     ``with_all``: further ones, with TOPOLOGIES=all in the environment.
     """
-    if os.environ.get("TOPOLOGIES") == "all":
-        names = (*names, *with_all)
+    names = (*names, *(with_all if os.environ.get("TOPOLOGIES") == "all" else ()))
 
     @pytest.fixture(params=names, name="server")
     def server(request, topologies):

@@ -340,7 +340,7 @@ def live(users: list[str], folder: str, name: str, seed: int) -> int:
 
     def click_twice(session: SessionStore) -> None:
         late = SessionStore(session.session_key)
-        if late.get("_auth_user_id"):
+        if late.get("_auth_user_id"):  # pragma: no branch - it may have been ended
             cycle(session)
             cycle(late)
             sessions.append(late)
