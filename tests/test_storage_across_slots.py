@@ -385,7 +385,8 @@ def test_wrong_types(site):
     assert site.do(layouts.delete(site.keyspace, other)) == ""
 
 
-@pytest.mark.parametrize("seed", range(60))
+# In the last three, a request gives up because another one cycles the session.
+@pytest.mark.parametrize("seed", [*range(60), 213, 324, 671])
 def test_random_schedules(raw, prefix, seed):
     """Whatever the order of requests, and wherever some of them crash, the promises hold."""
 
@@ -462,6 +463,53 @@ def test_failing_while_cycling(spread, server, raw, is_async):  # noqa: F811
     assert raw.zscore(index, session_id(other.session_key))
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_engine_gives_up(spread, raw, monkeypatch, is_async):  # noqa: F811
+    """A save while another request cycles the session waits, and raises in the end."""
+    monkeypatch.setattr(listing, "PAUSES", (0.01, 0.01))
+    session = SessionStore()
+    session.save()
+    key = spread.keyspace.session(session_id(session.session_key))
+    raw.hset(key, mapping={"@frozen": 10**14, "@next": new_id()})
+    session["color"] = "red"
+    with pytest.raises(SessionStoreUnavailable, match="new key"):
+        asyncio.run(session.asave()) if is_async else session.save()
+    assert dict(SessionStore(session.session_key).items()) == {}
+    raw.hset(key, "@frozen", 1)
+    session.save()
+    assert dict(SessionStore(session.session_key).items()) == {"color": "red"}
+
+
+class StrictSite(Site):
+    """A site whose user may only use the keys that each command declares."""
+
+    def run(self, command):
+        rules = ["reset", "on", ">countess", "+@all", *(f"~{key}" for key in command.keys)]
+        self.raw.execute_command("ACL", "SETUSER", "across", *rules)
+        return command.read(self.strict.execute_command(*command.with_source))
+
+
+@pytest.mark.parametrize("shards", [1, 16])
+def test_declared_keys(raw, prefix, server, shards):
+    """Each command declares all keys that it uses."""
+    site = StrictSite(raw, prefix, shards=shards)
+    raw.execute_command("ACL", "SETUSER", "across", "on", ">countess")
+    with server.client(username="across", password="countess") as site.strict:
+        keyspace, id, copy = site.keyspace, site.session(), new_id()
+        assert site.do(layouts.save(keyspace, id, 6000, VISIT))
+        assert site.do(layouts.save(keyspace, id, 60, VISIT))
+        assert site.do(layouts.note(keyspace, id, {}, 60))
+        assert site.do(layouts.increment(keyspace, id, b"visits", 1)) == 1
+        assert site.do(layouts.cycle(keyspace, id, copy, 600, VISIT, "1"))
+        assert site.do(layouts.create_beside(keyspace, id, b"1", new_id(), 600, LOGIN))
+        assert site.do(layouts.list_many(keyspace, [copy])) == (1, 0)
+        assert site.do(layouts.delete(keyspace, site.session())) == "1"
+        site.do(layouts.end_many(keyspace, [copy]))
+        site.do(layouts.end_all(keyspace, "1"))
+    assert len(site.ended) == 2
+    raw.execute_command("ACL", "DELUSER", "across")
+
+
 def test_memory_full(tmp_path, prefix):
     """If memory is full, nothing is half-written, and sessions can be ended."""
     with_server = Server(tmp_path)
@@ -498,7 +546,7 @@ def test_former_shards(spread, raw):  # noqa: F811
     spread.use(16)
     SessionStore().save()
     assert registry.end(session_id(session.session_key))
-    assert raw.zcard(former) == 0
+    assert raw.zscore(former, session_id(session.session_key)) is None
 
 
 def test_refused_commands(site, server):
