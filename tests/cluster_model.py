@@ -190,7 +190,7 @@ class Model:
                 actors.remove(actor)
                 actor.steps.close()
                 if isinstance(actor.asked, Undoable) and rng.random() < 0.5:  # it was Redis
-                    self.step(actor.asked.undo)
+                    self.command(actor.asked.undo)
             elif not self.advance(actor):
                 actors.remove(actor)
         self.check_endings()

@@ -15,7 +15,7 @@ import pytest
 from sessions_redis.clients import run
 from sessions_redis.storage import layouts
 from sessions_redis.storage.changes import Changes
-from sessions_redis.storage.commands import Keyspace, Pause, Taken
+from sessions_redis.storage.commands import GiveUp, Keyspace, Pause, Taken, Undoable
 from sessions_redis.storage.listings import Ended
 from tests.cluster_model import Actor, Model
 from tests.topologies import delete_all, on, prefix, session_redis, topologies  # noqa: F401
@@ -74,7 +74,9 @@ class HarshModel(Model):
             self.runs_at_once = False
 
     def step(self, asked):
-        if self.runs_at_once or isinstance(asked, Pause | Ended):
+        if isinstance(asked, Undoable):
+            return self.step(asked.step)
+        if self.runs_at_once or isinstance(asked, Pause | GiveUp | Ended):
             return super().step(asked)
         return Round(asked)
 
