@@ -7,7 +7,6 @@ by cycling. None of them comes back later.
 
 import json
 import os
-
 from collections import defaultdict
 
 import pytest
