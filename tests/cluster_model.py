@@ -147,7 +147,7 @@ class Model:
         except StopIteration as stop:
             self.finish(actor, stop.value)
         except SessionStoreUnavailable:
-            self.log.append((actor.kind, "503"))
+            self.log.append(("503", actor.kind))
         else:
             return True
         return False
@@ -195,6 +195,8 @@ class Model:
                 actors.remove(actor)
         self.check_endings()
         self.check_listings()
+        if not {"crash", "503"} & {event for event, *_ in self.log}:
+            self.check_members()
         return self.faults
 
     def check_listings(self):
@@ -220,6 +222,17 @@ class Model:
                 for name, score in scores.items()
                 if score < latest or left < 0
             ]
+
+    def check_members(self):
+        """If no request crashed or gave up, the indexes list sessions that exist, and no others."""
+        for index in self.keyspace.indexes:
+            halves = {f"{index}:anonymous": {b""}, f"{index}:signed-in": {b"1", b"2"}}
+            for name, users in {index: {b"", b"1", b"2"}, **halves}.items():
+                for member in self.raw("ZRANGE", name, 0, -1):
+                    key = self.keyspace.session(member.decode())
+                    created, user = self.raw("HMGET", key, "@created", "@user")
+                    if created is None or (user or b"") not in users:
+                        self.faults.append(("not there", name, member.decode(), tuple(self.log)))
 
 
 def play(run, seed, keyspace):

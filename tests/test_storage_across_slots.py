@@ -243,6 +243,45 @@ def test_spared_session_gets_another_id(site):
     assert site.do(layouts.cycle(site.keyspace, id, new_id(), 600, VISIT, "1")) is True
 
 
+def test_second_attempt_leaves_the_indexes(site):
+    """A session whose first cycling was refused leaves the indexes when it is cycled later."""
+    id, copy = site.session(), new_id()
+    site.run(ending._end(site.keyspace, copy, ending.NOTHING, ending.TOMBSTONE))
+    assert site.do(layouts.cycle(site.keyspace, id, copy, 600, VISIT, "1")) is Taken
+    assert site.lists(id) == [True] * 3
+    assert site.do(layouts.cycle(site.keyspace, id, new_id(), 600, VISIT, "1")) is True
+    assert site.lists(id) == [False] * 3
+
+
+def test_listed_again_while_cycling(site):
+    """A session leaves the indexes also if a note has listed it for a longer time meanwhile."""
+    id = site.session()
+    steps = layouts.cycle(site.keyspace, id, new_id(), 600, VISIT, "1")
+    answer = site.begin(steps, 2)
+    for names in listing.indexes(site.keyspace, id, "1"):
+        site.run(listing.relisting(names, [(id, str(10**13))]))
+    assert site.finish(steps, answer) is True
+    assert site.lists(id) == [False] * 3
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        lambda keyspace, id: layouts.note(keyspace, id, {b"@ip": b"1"}),
+        lambda keyspace, id: layouts.list_many(keyspace, [id]),
+    ],
+    ids=["note", "list_many"],
+)
+def test_ending_before_it_is_listed_again(site, steps):
+    """A session that ends before another request lists it again is not listed in the end."""
+    id = site.session()
+    steps = steps(site.keyspace, id)
+    answer = site.begin(steps, 1)
+    assert site.do(layouts.delete(site.keyspace, id)) == "1"
+    site.finish(steps, answer)
+    assert site.lists(id) == [False] * 3
+
+
 @pytest.mark.parametrize("rounds", [1, 2])
 def test_deleting_while_cycling(site, rounds):
     """A session that is deleted while another request cycles it does not live on in its copy."""
@@ -338,7 +377,7 @@ def test_lost_indexes(site):
     site.raw.delete(*indexes)
     ids = [id, new_id()]
     assert site.do(layouts.list_many(site.keyspace, ids, only_look=True), rounds=2) == (1, 1)
-    assert site.do(layouts.list_many(site.keyspace, ids), rounds=2) == (1, 1)
+    assert site.do(layouts.list_many(site.keyspace, ids), rounds=3) == (1, 1)
     assert site.do(layouts.list_many(site.keyspace, ids), rounds=2) == (1, 0)
     site.raw.persist(site.keyspace.session(id))  # its next save lists it
     assert site.do(layouts.note(site.keyspace, id, {b"@ip": b"1"}, 60), rounds=1)

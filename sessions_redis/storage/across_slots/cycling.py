@@ -113,20 +113,18 @@ def _moved(
     )  # fmt: skip
     was_listed = Listed(fields.get(LISTED, b"").decode(), fields.get(AHEAD, b"").decode())
     withdrawing: list[Command[Any]] = []
-    if keyspace.indexed:
+    # Until it has left, its copy, which has another user, does not lead its user to it.
+    if keyspace.indexed and real == was:
         withdrawing = listing.withdrawing(keyspace, old_id, was, was_listed)
-    if real == was:
-        left, *_ = yield [leave, *withdrawing]
-    else:
-        # Until it has left, its copy, which has another user, does not lead its user to it.
-        left = yield leave
-        if left == "left":
-            yield withdrawing
-    if left == "thawed":
+    left, *withdrawn = yield [leave, *withdrawing]
+    if left == "left" and keyspace.indexed and not (withdrawn and all(withdrawn)):
+        # It is not known until when the indexes list it, or another request has listed it since.
+        yield listing.delisting(keyspace, [(old_id, was)])
+    if left == "thawed" and withdrawing:
         # Others may have written to it. List it again before its copy ends, which leads to it.
         yield [
             listing.relisting(names, [(old_id, was_listed.until)])
-            for names in (listing.indexes(keyspace, old_id, was) if withdrawing else ())
+            for names in listing.indexes(keyspace, old_id, was)
         ]
     if left != "left":
         yield script_command(

@@ -1,6 +1,6 @@
 """Create, save, note and increment a session across slots."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sessions_redis.storage import commands, scripts
@@ -122,6 +122,7 @@ def save(
 def note(keyspace: Keyspace, id: str, metadata: Mapping[bytes, bytes], interval: int) -> Steps[int]:
     """
     As `commands.note`. It looks at the indexes only if it writes: that takes a second round trip.
+    If an index had lost the session, two more.
 
     While another request cycles the session, nothing is written, and it returns 0.
     """
@@ -130,10 +131,7 @@ def note(keyspace: Keyspace, id: str, metadata: Mapping[bytes, bytes], interval:
     now, *more = said
     if keyspace.indexed and more:
         user, at, was_listed = more
-        until = listing.time_to_list(at, was_listed)
-        yield [
-            listing.relisting(names, [(id, until)]) for names in listing.indexes(keyspace, id, user)
-        ]
+        yield from _relist(keyspace, {id: (user, listing.time_to_list(at, was_listed))})
     return int(now)
 
 
@@ -159,14 +157,35 @@ def increment(
 def list_many(
     keyspace: Keyspace, ids: Sequence[str], *, only_look: bool = False
 ) -> Steps[tuple[int, int]]:
-    """As `listings.list_many`, in two round trips."""
-    looked = yield [at_session(scripts.ACROSS_LOOK, keyspace, id) for id in ids]
+    """As `listings.list_many`, in two round trips, or four if an index had lost some."""
+    looked = yield _looks(keyspace, ids)
+    living = {
+        id: (user, listing.time_to_list(*times))
+        for id, (user, *times) in (
+            (id, found) for id, found in zip(ids, looked, strict=True) if found
+        )
+        if times
+    }
+    missing = yield from _relist(keyspace, living, only_look=only_look)
+    return sum(map(bool, looked)), len(missing)
+
+
+def _looks(keyspace: Keyspace, ids: Iterable[str]) -> list[Command[tuple[str, ...]]]:
+    return [at_session(scripts.ACROSS_LOOK, keyspace, id) for id in ids]
+
+
+def _relist(
+    keyspace: Keyspace, living: Mapping[str, tuple[str, str]], *, only_look: bool = False
+) -> Steps[set[str]]:
+    """
+    List sessions where an index has lost them. Returns the ids of those.
+
+    ``living``: their users, and the times until which to list them.
+    """
     by_slot: dict[tuple[str, ...], list[tuple[str, str]]] = {}
-    for id, (user, *times) in ((id, found) for id, found in zip(ids, looked, strict=True) if found):
-        if times:
-            until = listing.time_to_list(*times)
-            for names in listing.indexes(keyspace, id, user):
-                by_slot.setdefault(names, []).append((id, until))
+    for id, (user, until) in living.items():
+        for names in listing.indexes(keyspace, id, user):
+            by_slot.setdefault(names, []).append((id, until))
     answers = yield [
         listing.relisting(names, sessions, only_look=only_look)
         for names, sessions in by_slot.items()
@@ -177,4 +196,11 @@ def list_many(
         for (id, _), is_missing in zip(sessions, flags, strict=True)
         if is_missing
     }
-    return sum(map(bool, looked)), len(missing)
+    if missing and not only_look:
+        # Other requests may have ended some, and removed them from the indexes, before this request
+        # listed them.
+        looked = yield _looks(keyspace, missing)
+        gone = [id for id, found in zip(missing, looked, strict=True) if not found]
+        if gone:
+            yield listing.delisting(keyspace, [(id, living[id][0]) for id in gone])
+    return missing
