@@ -1,6 +1,6 @@
 """A Redis Cluster: nodes on this machine, of which some are replicas. All are processes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ class Cluster:
     A Cluster of ``masters``, each with ``replicas``.
 
     ``url``: for the site. ``timeout``: after so many milliseconds of silence, the nodes take a node
-    for lost. ``arguments``: of the servers.
+    for lost. ``arguments``: of the servers. ``of_each``: returns those that differ between nodes.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Cluster:
         replicas: int = 1,
         timeout: int = 2000,
         binary: str | None = None,
+        of_each: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self.servers: list[Server] = []
         with ExitStack() as stack:
@@ -43,7 +44,7 @@ class Cluster:
             for number in range(masters * (1 + replicas)):
                 home = folder / f"node-{number}"
                 home.mkdir(parents=True)
-                self._start(home, timeout, arguments, binary)
+                self._start(home, timeout, (*arguments, *of_each()), binary)
             self._join(masters)
             stack.pop_all()
         self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{one.port}" for one in self.servers)
