@@ -19,7 +19,8 @@ class Rounds:
         self.count = 0
         self._ports = ports
         self._has_read = True
-        for name in ("send", "sendall"):
+        # asyncio sends with the last one from Python 3.12 on.
+        for name in ("send", "sendall", "sendmsg"):
             monkeypatch.setattr(socket.socket, name, self._watched(name, self._sends))
         for name in ("recv", "recv_into"):
             monkeypatch.setattr(socket.socket, name, self._watched(name, self._reads))

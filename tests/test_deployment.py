@@ -11,7 +11,7 @@ import pytest
 
 from config.environment import REQUIRED
 from tests.documents import ROOT, text_of
-from tests.servers import Server, required
+from tests.servers import Server, required, wait_until
 
 COMPOSE = text_of("compose.yaml")
 DOCKERFILE = text_of("Dockerfile")
@@ -100,9 +100,15 @@ def test_the_nodes_are_joined(nodes):
     assert "All 16384 slots covered" in printed[0]
     assert printed[1] == ""
     with nodes[0].client() as client:
-        known = client.execute_command("CLUSTER NODES")
-    roles = ["master" if "master" in one["flags"] else "slave" for one in known.values()]
-    assert sorted(roles) == ["master"] * 3 + ["slave"] * 3
+        wait_until(
+            lambda: roles_seen_by(client) == ["master"] * 3 + ["slave"] * 3,
+            "the first node has heard which nodes are replicas",
+        )
+
+
+def roles_seen_by(client):
+    known = client.execute_command("CLUSTER NODES").values()
+    return sorted("master" if "master" in one["flags"] else "slave" for one in known)
 
 
 def test_the_site_knows_nodes():
