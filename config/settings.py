@@ -45,7 +45,7 @@ INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",
-    "django.contrib.sessions",  # for the command clearsessions
+    "django.contrib.sessions",  # for Django's checks of the session cookie
     "django.contrib.staticfiles",
 ]
 MIDDLEWARE = [
