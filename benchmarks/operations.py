@@ -59,7 +59,8 @@ def number_of(engine: Engine, size: str) -> int:
 
 
 def _bare_read(client: redis.Redis, size: str) -> float:
-    from sessions_redis.storage.commands import Keyspace, session_id
+    from sessions_redis.storage.commands import session_id
+    from sessions_redis.storage.keyspaces import Keyspace
 
     with OURS.active():
         session = made(OURS.store, SIGNED_IN[size])

@@ -63,7 +63,8 @@ def _engine(action: Action) -> Timed:
 
 
 def _bare(place: Place) -> float:
-    from sessions_redis.storage.commands import Keyspace, session_id
+    from sessions_redis.storage.commands import session_id
+    from sessions_redis.storage.keyspaces import Keyspace
 
     session = made(OURS.store, SIGNED_IN["small"])
     name = Keyspace(place.key_prefix).session(session_id(session.session_key))

@@ -23,7 +23,8 @@ from benchmarks import redis_server
 from benchmarks.contents import SIGNED_IN
 from sessions_redis.storage import commands, scripts
 from sessions_redis.storage.changes import Changes
-from sessions_redis.storage.commands import Command, Keyspace
+from sessions_redis.storage.keyspaces import Keyspace
+from sessions_redis.storage.steps import Command
 
 SESSIONS = 1_000_000
 LISTPACKS = (256, 64)

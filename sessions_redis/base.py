@@ -11,9 +11,9 @@ from sessions_redis.clients import acarry_out, arun, carry_out, run
 from sessions_redis.json_serializer import made
 from sessions_redis.keys import Key
 from sessions_redis.storage.changes import UNKNOWN, Changes, Known
-from sessions_redis.storage.commands import Command
 from sessions_redis.storage.entries import Serializer
 from sessions_redis.storage.lazy_entries import Entries, entries_in
+from sessions_redis.storage.steps import Command
 
 T = TypeVar("T")
 

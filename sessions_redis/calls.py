@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 from asgiref.sync import sync_to_async
 from django.contrib.sessions.backends.base import CreateError
 
-from sessions_redis.storage.commands import Step
+from sessions_redis.storage.steps import Step
 
 T = TypeVar("T")
 

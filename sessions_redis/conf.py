@@ -19,7 +19,7 @@ from django.core.signals import setting_changed
 from sessions_redis import clusters, key_prefixes, locations
 from sessions_redis.key_prefixes import Store, Tenants
 from sessions_redis.problems import TYPES, Problem, problems
-from sessions_redis.storage.commands import Keyspace
+from sessions_redis.storage.keyspaces import Keyspace
 
 # Django's module of the test environment. A site that serves visitors does not import it.
 _TEST_UTILS = "django.test.utils"

@@ -11,8 +11,10 @@ from sessions_redis.exceptions import GONE, SessionGone
 from sessions_redis.keys import Key, random_key
 from sessions_redis.storage import layouts, shard_counts
 from sessions_redis.storage.changes import whole
-from sessions_redis.storage.commands import Command, Keyspace, Taken
+from sessions_redis.storage.commands import Taken
+from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import margin
+from sessions_redis.storage.steps import Command
 
 
 def shards_to_note(keyspace: Keyspace, age: float) -> list[Command[int]]:

@@ -44,7 +44,7 @@ from sessions_redis import testing_leftovers
 from sessions_redis.clients import removal
 from sessions_redis.conf import Conf, is_testing
 from sessions_redis.exceptions import SessionStoreUnavailable
-from sessions_redis.storage.commands import Keyspace
+from sessions_redis.storage.keyspaces import Keyspace
 
 # The name of the attribute of the test environment that holds the run.
 _KEY = "sessions_redis"

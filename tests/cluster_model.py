@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage import layouts
 from sessions_redis.storage.changes import Changes
-from sessions_redis.storage.commands import GiveUp, Keyspace, Pause, Taken, Undoable
+from sessions_redis.storage.commands import Taken
+from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import Ended
+from sessions_redis.storage.steps import GiveUp, Pause, Undoable
 
 LOGIN = Changes({b"_auth_user_id": b'"1"'}, user="1")
 VISIT = Changes({b"page": b'"home"'})

@@ -13,7 +13,7 @@ import pytest
 from sessions_redis import conf
 from sessions_redis.conf import Conf
 from sessions_redis.storage import shard_counts
-from sessions_redis.storage.commands import Keyspace
+from sessions_redis.storage.keyspaces import Keyspace
 
 LIFETIME = 1000
 

@@ -18,7 +18,7 @@ from django.core.management.base import SystemCheckError
 from django.test.utils import _TestState
 
 from sessions_redis import checks, engine
-from sessions_redis.storage.commands import Keyspace
+from sessions_redis.storage.keyspaces import Keyspace
 from tests.pickling import PickleSerializer
 from tests.servers import Server
 

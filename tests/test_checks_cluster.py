@@ -12,7 +12,7 @@ from sessions_redis.checks import cluster as of_cluster
 from sessions_redis.checks import server as of_server
 from sessions_redis.registry.inspection import Index, Inspection, Server, inspect
 from sessions_redis.storage import servers
-from sessions_redis.storage.commands import Keyspace
+from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.servers import SLOTS, Identity, Memory, Persistence, Primary
 from tests.clustered import Cluster
 from tests.servers import wait_until

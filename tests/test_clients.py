@@ -36,7 +36,8 @@ from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage import commands
 from sessions_redis.storage.changes import Changes
-from sessions_redis.storage.commands import Command, Keyspace
+from sessions_redis.storage.keyspaces import Keyspace
+from sessions_redis.storage.steps import Command
 from tests.servers import Server, free_port, is_marker, wait_until
 
 ROOT = Path(__file__).parent.parent
@@ -266,7 +267,7 @@ from django.conf import settings
 
 settings.configure(SESSION_REDIS=json.loads(sys.argv[1]))
 from sessions_redis import clients
-from sessions_redis.storage.commands import Command
+from sessions_redis.storage.steps import Command
 
 CLIENT_ID = Command(("CLIENT", "ID"), int)
 

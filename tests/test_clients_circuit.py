@@ -23,7 +23,7 @@ from sessions_redis import clients, registry
 from sessions_redis.clients import circuit, connections, pools
 from sessions_redis.clients.circuit import Circuit
 from sessions_redis.exceptions import SessionStoreUnavailable
-from sessions_redis.storage.commands import Command
+from sessions_redis.storage.steps import Command
 from tests.proxy import Relay
 from tests.servers import DEADLINE, Server, wait_until
 from tests.visits import visit

@@ -13,7 +13,8 @@ from sessions_redis.clients import pools, replicas
 from sessions_redis.clients.nodes import slot_of
 from sessions_redis.engine import SessionStore
 from sessions_redis.storage import replies, servers
-from sessions_redis.storage.commands import Command, session_id
+from sessions_redis.storage.commands import session_id
+from sessions_redis.storage.steps import Command
 from tests.clustered import SLOTS, Cluster
 from tests.monitored import instrumented
 from tests.servers import wait_until

@@ -14,7 +14,7 @@ from sessions_redis import clients
 from sessions_redis.clients import pools
 from sessions_redis.clients.nodes import slot_of
 from sessions_redis.exceptions import SessionStoreUnavailable
-from sessions_redis.storage.commands import Command
+from sessions_redis.storage.steps import Command
 from tests.clustered import FAILOVER_DEADLINE, Cluster
 from tests.servers import free_port, wait_until
 from tests.test_clients_cluster import NUMBERS, get, push, same

@@ -20,7 +20,8 @@ from sessions_redis.clients.pipelines import PIPELINE_LIMIT
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage import commands
-from sessions_redis.storage.commands import Command, Keyspace
+from sessions_redis.storage.keyspaces import Keyspace
+from sessions_redis.storage.steps import Command
 from tests.proxy import Relay
 from tests.servers import Server, required
 

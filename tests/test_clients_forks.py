@@ -200,7 +200,7 @@ from django.conf import settings
 
 settings.configure(SESSION_REDIS=json.loads(sys.argv[1]))
 from sessions_redis import clients
-from sessions_redis.storage.commands import Command
+from sessions_redis.storage.steps import Command
 from sessions_redis.exceptions import SessionStoreUnavailable
 
 WAIT = Command(("BLPOP", sys.argv[2], 30), lambda reply: reply[1].decode(), repeatable=False)

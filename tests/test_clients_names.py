@@ -9,7 +9,7 @@ import redis
 
 from sessions_redis import clients
 from sessions_redis.clients import embedded, names, pools
-from sessions_redis.storage.commands import Command
+from sessions_redis.storage.steps import Command
 from tests.servers import Server
 
 OWN_NAME = f"redis-py(sessions_redis_v{version('django-sessions-redis')})"

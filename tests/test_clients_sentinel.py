@@ -15,7 +15,7 @@ from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage import commands
 from sessions_redis.storage.changes import Changes
-from sessions_redis.storage.commands import Keyspace
+from sessions_redis.storage.keyspaces import Keyspace
 from tests.certificates import Certificates
 from tests.monitored import instrumented
 from tests.proxy import Proxy

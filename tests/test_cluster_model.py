@@ -15,8 +15,10 @@ import pytest
 from sessions_redis.clients import run
 from sessions_redis.storage import layouts
 from sessions_redis.storage.changes import Changes
-from sessions_redis.storage.commands import GiveUp, Keyspace, Pause, Taken, Undoable
+from sessions_redis.storage.commands import Taken
+from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import Ended
+from sessions_redis.storage.steps import GiveUp, Pause, Undoable
 from tests.cluster_model import Actor, Model
 from tests.topologies import delete_all, on, prefix, session_redis, topologies  # noqa: F401
 

@@ -21,7 +21,7 @@ from sessions_redis.clients.credentials import CredentialsError
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.middleware import SessionMiddleware
-from sessions_redis.storage.commands import Command
+from sessions_redis.storage.steps import Command
 from tests.servers import Server, wait_until
 from tests.test_secrets import PASSWORD, USER_NAME, assert_no_secret, failure_of
 

@@ -16,7 +16,7 @@ from sessions_redis.registry import Selection
 from sessions_redis.registry.live_sessions import NEVER, session_of
 from sessions_redis.registry.statistics import measure
 from sessions_redis.storage import listings
-from sessions_redis.storage.commands import Keyspace
+from sessions_redis.storage.keyspaces import Keyspace
 from tests.section import listed, own_id, signed_in, text_of, url, use_section
 from tests.test_commands_management import run
 

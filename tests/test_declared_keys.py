@@ -12,7 +12,7 @@ from redis.exceptions import NoPermissionError
 
 from sessions_redis.storage import commands, listings
 from sessions_redis.storage.changes import Changes
-from sessions_redis.storage.commands import Keyspace
+from sessions_redis.storage.keyspaces import Keyspace
 from tests.servers import Server
 
 SAVED = Changes({b"color": b'"red"'})

@@ -9,7 +9,7 @@ import pytest
 from sessions_redis import clients, conf, locations
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
-from sessions_redis.storage.commands import Command
+from sessions_redis.storage.steps import Command
 from tests.certificates import Certificates
 from tests.servers import Server, free_port, required
 

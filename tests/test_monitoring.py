@@ -15,7 +15,9 @@ from sessions_redis.clients import monitoring
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage import listings
-from sessions_redis.storage.commands import Command, Keyspace, session_id
+from sessions_redis.storage.commands import session_id
+from sessions_redis.storage.keyspaces import Keyspace
+from sessions_redis.storage.steps import Command
 from tests.monitored import instrumented, nowhere
 from tests.servers import Server
 from tests.test_clients_pipelines import SLOW

@@ -13,7 +13,7 @@ from redis.retry import Retry
 from sessions_redis import clients
 from sessions_redis.clients import pools
 from sessions_redis.clients.options import REFUSED as REFUSED_BY_ENGINE
-from sessions_redis.storage.commands import Command
+from sessions_redis.storage.steps import Command
 from tests.documents import rows, section, text_of
 from tests.servers import Server
 from tests.test_secrets import PASSWORD, USER_NAME, failure_of

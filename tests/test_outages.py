@@ -30,6 +30,7 @@ from sessions_redis.clients.outages import Outages
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage import commands
+from sessions_redis.storage.keyspaces import Keyspace
 from tests.servers import Server
 from tests.site import use_site
 from tests.visits import visit
@@ -329,7 +330,7 @@ def test_load_is_not_an_outage(caplog):
 
 
 AWAY = SessionStoreUnavailable("Redis is away.")
-ASKED = [commands.exists(commands.Keyspace("any"), "0" * 32)]
+ASKED = [commands.exists(Keyspace("any"), "0" * 32)]
 
 
 def test_late_results(caplog):

@@ -9,7 +9,8 @@ from sessions_redis.registry import Selection
 from sessions_redis.registry.rebuilding import rebuild
 from sessions_redis.registry.statistics import measure
 from sessions_redis.storage import shard_counts
-from sessions_redis.storage.commands import Command, session_id
+from sessions_redis.storage.commands import session_id
+from sessions_redis.storage.steps import Command
 from tests.clustered import Cluster
 from tests.test_commands_management import run
 from tests.weather.resharding import move

@@ -13,7 +13,8 @@ from sessions_redis.registry import listing
 from sessions_redis.signals import session_ended
 from sessions_redis.storage import commands, listings
 from sessions_redis.storage.changes import Changes
-from sessions_redis.storage.commands import Keyspace, session_id
+from sessions_redis.storage.commands import session_id
+from sessions_redis.storage.keyspaces import Keyspace
 from tests.servers import Server, wait_until
 from tests.workers import Worker
 

@@ -17,8 +17,10 @@ from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage import layouts
 from sessions_redis.storage.across_slots import ending, listing
 from sessions_redis.storage.changes import Changes
-from sessions_redis.storage.commands import GiveUp, Keyspace, Pause, Taken, Undoable, session_id
+from sessions_redis.storage.commands import Taken, session_id
+from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import Ended
+from sessions_redis.storage.steps import GiveUp, Pause, Undoable
 from tests.cluster_model import LOGIN, VISIT, new_id, play
 from tests.servers import Server
 from tests.spread import spread  # noqa: F401 - fixture

@@ -11,7 +11,9 @@ from sessions_redis.clients import run
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage import commands, listings
 from sessions_redis.storage.changes import Changes
-from sessions_redis.storage.commands import Command, Keyspace, StoredSession, WrongType, session_id
+from sessions_redis.storage.commands import StoredSession, WrongType, session_id
+from sessions_redis.storage.keyspaces import Keyspace
+from sessions_redis.storage.steps import Command
 from tests.listed import expect_listed, indexes_of
 
 # Lua's unpack() fails near 8,000 values.

@@ -10,7 +10,8 @@ from redis.exceptions import ResponseError
 
 from sessions_redis.storage import commands, listings, replies, samples, servers
 from sessions_redis.storage.changes import Changes
-from sessions_redis.storage.commands import Keyspace, StoredSession
+from sessions_redis.storage.commands import StoredSession
+from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import LAST_CURSOR, Ended, Metadata, Page
 from sessions_redis.storage.replies import LEAST, MOST, WrongShape
 from sessions_redis.storage.samples import Owner

@@ -7,7 +7,7 @@ import pytest
 from sessions_redis import conf
 from sessions_redis.clients import run, run_all
 from sessions_redis.storage import shard_counts
-from sessions_redis.storage.commands import Keyspace
+from sessions_redis.storage.keyspaces import Keyspace
 from tests.spread import spread  # noqa: F401 - fixture
 
 MINUTE = 60_000

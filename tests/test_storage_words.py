@@ -4,7 +4,7 @@ import pytest
 
 from sessions_redis.storage import commands, listings, probes, samples, servers
 from sessions_redis.storage.changes import Changes
-from sessions_redis.storage.commands import Keyspace
+from sessions_redis.storage.keyspaces import Keyspace
 
 KEYSPACE = Keyspace("shop")
 ID, OTHER = "a" * 32, "b" * 32

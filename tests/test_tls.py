@@ -20,7 +20,7 @@ from sessions_redis import clients
 from sessions_redis.clients import tls
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
-from sessions_redis.storage.commands import Command
+from sessions_redis.storage.steps import Command
 from tests.certificates import Certificates, Issued
 from tests.servers import Server, free_port, required
 from tests.test_secrets import PASSWORD, failure_of

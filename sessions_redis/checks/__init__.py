@@ -57,7 +57,7 @@ from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.key_prefixes import INSIDE_INDEX_NAMES
 from sessions_redis.problems import problems
 from sessions_redis.registry.inspection import inspect
-from sessions_redis.storage.commands import Keyspace
+from sessions_redis.storage.keyspaces import Keyspace
 
 ENGINE = "sessions_redis.engine"
 

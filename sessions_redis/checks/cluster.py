@@ -8,7 +8,7 @@ from django.core.checks import CheckMessage, Error
 from sessions_redis import clusters, conf
 from sessions_redis.conf import Conf
 from sessions_redis.registry.inspection import Inspection
-from sessions_redis.storage.commands import Keyspace
+from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.servers import SLOTS, unserved
 
 # From so many sessions on, one node should not keep the indexes of all of them.

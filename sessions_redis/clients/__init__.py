@@ -23,8 +23,8 @@ from sessions_redis.clients.outages import alogging_outages, logging_outages
 from sessions_redis.clients.reports import without_credentials, without_tracebacks
 from sessions_redis.clients.routing import aacross_nodes, across_nodes
 from sessions_redis.exceptions import SessionStoreUnavailable
-from sessions_redis.storage.commands import Command, GiveUp, Pause, Step, Undoable
-from sessions_redis.storage.commands import Steps as Steps
+from sessions_redis.storage.steps import Command, GiveUp, Pause, Step, Undoable
+from sessions_redis.storage.steps import Steps as Steps
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from sessions_redis.clients import replicas
 from sessions_redis.clients.exchange import Request, exchange, is_refusal_of_replica, packed
-from sessions_redis.storage.commands import Command
+from sessions_redis.storage.steps import Command
 
 if TYPE_CHECKING:
     from sessions_redis.clients.pools import Pools

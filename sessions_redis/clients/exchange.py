@@ -20,7 +20,7 @@ from sessions_redis.clients.leases import NOT_SENT, AsyncLeases, Leases
 from sessions_redis.clients.losses import LOST_CONNECTION, SurplusError, lost_connection
 from sessions_redis.clients.readiness import amake_usable, make_usable
 from sessions_redis.clients.reports import without_tracebacks
-from sessions_redis.storage.commands import Argument
+from sessions_redis.storage.steps import Argument
 
 Request = tuple[Argument, ...]
 

@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 
 from sessions_redis import conf
 from sessions_redis.clients.reports import without_credentials, without_tracebacks
-from sessions_redis.storage.commands import Command
+from sessions_redis.storage.steps import Command
 
 Commands = Sequence[Command[Any]]
 

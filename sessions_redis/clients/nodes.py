@@ -27,7 +27,7 @@ from sessions_redis.clients.pools import ASYNC, SYNC, Pools, build_pool
 from sessions_redis.clients.topologies import NO_HOSTS, Shard
 from sessions_redis.conf import Conf
 from sessions_redis.hosts import Address
-from sessions_redis.storage.commands import KEY_PLACES, Command
+from sessions_redis.storage.steps import KEY_PLACES, Command
 
 # How often the topology is read again at most, in seconds.
 READ_AGAIN_SECONDS = 1.0

@@ -18,7 +18,7 @@ from redis.exceptions import AuthenticationError, ResponseError
 
 from sessions_redis import logs
 from sessions_redis.exceptions import SessionStoreUnavailable
-from sessions_redis.storage.commands import Command
+from sessions_redis.storage.steps import Command
 
 Commands = Sequence[Command[Any]]
 RunAll = Callable[[Commands], list[Any]]

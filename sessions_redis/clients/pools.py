@@ -46,7 +46,7 @@ from sessions_redis.clients.pipelines import Pipeline
 from sessions_redis.clients.reports import without_tracebacks
 from sessions_redis.conf import Conf
 from sessions_redis.hosts import Address
-from sessions_redis.storage.commands import Command
+from sessions_redis.storage.steps import Command
 
 # Seconds. They are short because a request waits for its session before anything else: a quick 503
 # is better than a worker that hangs.

@@ -15,7 +15,7 @@ from sessions_redis import logs
 from sessions_redis.clients.reports import without_credentials
 from sessions_redis.conf import Conf
 from sessions_redis.storage import commands
-from sessions_redis.storage.commands import Command
+from sessions_redis.storage.steps import Command
 
 # The part of the time to wait for a reply that the server may use to wait for its replicas. What is
 # left is for the reply itself. Otherwise a slow replica would look like a server that is away.

@@ -42,7 +42,7 @@ from sessions_redis.clients.exchange import Request, is_refusal_of_replica
 from sessions_redis.clients.leases import NOT_SENT, NoFreeConnectionError
 from sessions_redis.clients.nodes import FOR_REPLICAS, Nodes, NoNodeError, slot_of
 from sessions_redis.clients.pools import Pools
-from sessions_redis.storage.commands import Command
+from sessions_redis.storage.steps import Command
 
 # How often a command is sent again at most.
 MAX_RESENDS = 16

@@ -11,8 +11,9 @@ from sessions_redis.registry.selections import indexed
 from sessions_redis.signals import session_ended
 from sessions_redis.storage import layouts
 from sessions_redis.storage.across_slots.ending import EndingSteps
-from sessions_redis.storage.commands import Step, session_id
+from sessions_redis.storage.commands import session_id
 from sessions_redis.storage.listings import Ended, is_id
+from sessions_redis.storage.steps import Step
 
 # Generators of steps that end sessions, each with the tenant of these sessions. They are not
 # `Steps`: they also yield what has ended, and then signals are sent for it.

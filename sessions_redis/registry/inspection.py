@@ -9,10 +9,12 @@ from typing import Any
 from sessions_redis import clusters, conf
 from sessions_redis.clients import Steps
 from sessions_redis.storage import listings, samples, servers
-from sessions_redis.storage.commands import Command, Keyspace, WrongType
+from sessions_redis.storage.commands import WrongType
+from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import is_id
 from sessions_redis.storage.samples import Owner
 from sessions_redis.storage.servers import Identity, Memory, Persistence, Primary, Refusal
+from sessions_redis.storage.steps import Command
 
 # What is asked of each server, in the order of the fields of `Server`.
 QUESTIONS = (

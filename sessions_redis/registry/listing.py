@@ -13,7 +13,7 @@ from sessions_redis.registry import spread
 from sessions_redis.registry.live_sessions import LiveSession, read, user_pk_of
 from sessions_redis.registry.selections import ALL, Selection, indexed, indexes_of
 from sessions_redis.storage import listings
-from sessions_redis.storage.commands import Keyspace
+from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import BATCH_SIZE, MARGIN, Page
 
 # The most times that a part of a list is read again because some of its members were dead.

@@ -12,8 +12,8 @@ from sessions_redis import conf
 from sessions_redis.clients import Steps, aperform, perform
 from sessions_redis.serializers import executes_code
 from sessions_redis.storage import commands, listings
-from sessions_redis.storage.commands import Keyspace
 from sessions_redis.storage.entries import StoredEntry, stored_entries, unread_entries
+from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import BATCH_SIZE, Metadata
 
 # Stands for a time that is damaged in Redis.

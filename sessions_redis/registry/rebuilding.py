@@ -8,9 +8,10 @@ from sessions_redis import clusters, conf
 from sessions_redis.clients import Steps, perform, run, run_all
 from sessions_redis.registry.selections import indexed
 from sessions_redis.storage import layouts, listings, parts, replies, servers, shard_counts
-from sessions_redis.storage.commands import Command, Keyspace
+from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import BATCH_SIZE, LIST_MANY_BATCH_SIZE, is_id
 from sessions_redis.storage.servers import Primary
+from sessions_redis.storage.steps import Command
 
 T = TypeVar("T")
 

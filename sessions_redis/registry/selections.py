@@ -6,7 +6,7 @@ from math import inf
 from django.core.exceptions import ImproperlyConfigured
 
 from sessions_redis import conf
-from sessions_redis.storage.commands import Keyspace
+from sessions_redis.storage.keyspaces import Keyspace
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,11 @@ from sessions_redis.clients import Steps
 from sessions_redis.registry.live_sessions import LiveSession, read
 from sessions_redis.registry.selections import Selection, indexes_of
 from sessions_redis.storage import commands, listings, parts, replies, shard_counts, shards
-from sessions_redis.storage.commands import Command, Keyspace
+from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import BATCH_SIZE, MARGIN, is_id
 from sessions_redis.storage.parts import Bounds, Part, Ranks, Span, from_now
 from sessions_redis.storage.shards import Member, Window
+from sessions_redis.storage.steps import Command
 
 # To find a page far down, each index says the scores of so many of its members in each round.
 SAMPLES = 128

@@ -10,7 +10,7 @@ from sessions_redis.clients import Steps, aperform, perform
 from sessions_redis.registry import spread
 from sessions_redis.registry.selections import indexed
 from sessions_redis.storage import commands, listings
-from sessions_redis.storage.commands import Keyspace
+from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import BATCH_SIZE, is_id
 
 

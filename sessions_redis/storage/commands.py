@@ -1,24 +1,21 @@
 """
-Commands for Redis as values: what to send, and how to read the reply.
+The commands for one session. Pure: nothing here does I/O, `clients` runs commands.
 
 A command takes one round trip. A command that writes is one atomic step on the server, which also
-sets the time to live of each key that it writes. Nothing here does I/O: `clients` runs commands.
+sets the time to live of each key that it writes.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any
 
 from sessions_redis.storage import replies, scripts
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.entries import CREATED, NOTHING
+from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.replies import WrongShape
-from sessions_redis.storage.scripts import Script
-
-T = TypeVar("T")
-
-Argument = bytes | str | int
+from sessions_redis.storage.steps import Argument, Command, script_command
 
 # No session lives longer than 300 years. A larger number could not be stored exactly: Redis counts
 # milliseconds since 1970, and Lua's numbers are exact to 53 bits.
@@ -27,156 +24,8 @@ MAX_TTL = 300 * 365 * 86400
 # No server has been running since before 2001. Milliseconds since 1970.
 EARLIEST = 10**12
 
-# The commands with a single key that the engine sends, and the key's place among the words.
-KEY_PLACES = {
-    "HEXISTS": 1,
-    "HGETALL": 1,
-    "HMGET": 1,
-    "MEMORY": 2,
-    "OBJECT": 2,
-    "PTTL": 1,
-    "UNLINK": 1,
-    "ZCOUNT": 1,
-    "ZRANDMEMBER": 1,
-    "ZRANGEBYSCORE": 1,
-    "ZREM": 1,
-    "ZREVRANGEBYSCORE": 1,
-    "ZSCAN": 1,
-}
-
 # PTTL returns -2 if a key does not exist, -1 if it never expires.
 GONE = -2
-
-
-class Command(NamedTuple, Generic[T]):  # made with each request: a dataclass takes longer
-    """
-    ``parts``: the command's words. ``source``: the text of the script that it names by digest.
-
-    ``read`` turns the reply into the answer; ``read_wrong_type`` gives the answer if Redis says
-    that the key is not a hash. ``repeatable`` is ``False`` if sending the command twice would
-    change more, or lose its result. Then it is not sent again when its reply is lost.
-
-    ``awaits_replicas``: it creates or ends a session, or changes its user. With ``WAIT_REPLICAS``,
-    the engine waits until replicas have it.
-
-    ``read_refusal`` gives the answer, from the server's words, if the user may not run the command,
-    or the server does not know it. Without it, that is a failure.
-
-    ``slot``: in a Cluster, a slot of the node to send it to, if the command names no key.
-    """
-
-    parts: tuple[Argument, ...]
-    read: Callable[[Any], T]
-    source: str | None = None
-    read_wrong_type: Callable[[], T] | None = None
-    repeatable: bool = True
-    awaits_replicas: bool = False
-    read_refusal: Callable[[str], T] | None = None
-    slot: int | None = None
-
-    @property
-    def with_source(self) -> tuple[Argument, ...]:
-        """The words to send if the server may not know the script."""
-        return self.parts if self.source is None else ("EVAL", self.source, *self.parts[2:])
-
-    @property
-    def name(self) -> str:
-        """The command's name, for people. That of a script follows, as in ``EVALSHA save``."""
-        name = str(self.parts[0])
-        script = "" if self.source is None else scripts.NAMES.get(str(self.parts[1]), "")
-        return f"{name} {script}" if script else name
-
-    @property
-    def keys(self) -> Sequence[str]:
-        """The keys that the command declares."""
-        if self.source is not None:
-            return [str(key) for key in self.parts[3 : 3 + int(self.parts[2])]]
-        place = KEY_PLACES.get(str(self.parts[0]))
-        return [] if place is None else [str(self.parts[place])]
-
-
-class Pause(NamedTuple):
-    """A step that waits for so many seconds and sends nothing."""
-
-    seconds: float
-
-
-class GiveUp(NamedTuple):
-    """A step that raises `SessionStoreUnavailable` with this text."""
-
-    text: str
-
-
-class Undoable(NamedTuple):
-    """A step. If Redis fails there, ``undo`` is sent once, and then the failure is raised."""
-
-    step: "SimpleStep"
-    undo: Command[Any]
-
-
-# What takes several round trips: a generator that receives the answer of each step, and returns a
-# result. So it is written once for synchronous and asynchronous code. A list of commands shares one
-# round trip, and gets a list of answers.
-SimpleStep = Command[Any] | list[Command[Any]] | Pause | GiveUp
-Step = SimpleStep | Undoable
-Steps = Generator[Step, Any, T]
-
-
-@dataclass(frozen=True, slots=True)
-class Keyspace:
-    """
-    The names in Redis. ``indexed``: whether the indexes are kept.
-
-    ``tenant``: what ``KEY_PREFIX`` returned for the tenant that has these names; ``None`` if it is
-    not a function.
-
-    ``is_spread``: the keys are in different slots of a Cluster, so no script sees two of them.
-    ``shards``: then the indexes of all sessions are split into so many parts.
-    """
-
-    prefix: str
-    indexed: bool = True
-    tenant: str | None = None
-    is_spread: bool = False
-    shards: int = 1
-
-    def session(self, session_id: str) -> str:
-        return f"{self.prefix}:{session_id}"
-
-    @property
-    def index(self) -> str:
-        return f"{self.prefix}:index"
-
-    @property
-    def signed_in(self) -> str:
-        """The index of all sessions that have a user."""
-        return f"{self.index}:signed-in"
-
-    @property
-    def anonymous(self) -> str:
-        """The index of all sessions that have none."""
-        return f"{self.index}:anonymous"
-
-    def index_of(self, session_id: str) -> str:
-        """The index of all sessions that lists this one."""
-        if self.shards == 1:
-            return self.index
-        return f"{self.index}:{{{int(session_id[:8], 16) % self.shards}}}"
-
-    @property
-    def indexes(self) -> list[str]:
-        """The indexes of all sessions: as many as there are shards."""
-        if self.shards == 1:
-            return [self.index]
-        return [f"{self.index}:{{{shard}}}" for shard in range(self.shards)]
-
-    @property
-    def users(self) -> str:
-        """What the name of every user's index starts with; the primary key follows."""
-        return f"{self.prefix}:user:"
-
-    def user(self, user_pk: str) -> str:
-        return f"{self.users}{user_pk}"
 
 
 class Taken:
@@ -366,26 +215,6 @@ def inspect(keyspace: Keyspace, id: str) -> Command[StoredSession | None]:
         return StoredSession(redis_key, ttl / 1000, text)
 
     return script_command(scripts.INSPECT, (redis_key,), (), read, read_wrong_type=lambda: None)
-
-
-def script_command(
-    script: Script,
-    keys: tuple[str, ...],
-    args: tuple[Argument, ...],
-    read: Callable[[Any], T],
-    *,
-    repeatable: bool = True,
-    read_wrong_type: Callable[[], T] | None = None,
-    awaits_replicas: bool = False,
-) -> Command[T]:
-    return Command(
-        ("EVALSHA", script.sha, len(keys), *keys, *args),
-        read,
-        script.text,
-        read_wrong_type,
-        repeatable,
-        awaits_replicas,
-    )
 
 
 def wait(replicas: int, milliseconds: int) -> Command[int]:

@@ -7,8 +7,8 @@ Requests of visitors never go through all keys of a database.
 from typing import Any
 
 from sessions_redis.storage import replies
-from sessions_redis.storage.commands import Command
 from sessions_redis.storage.listings import BATCH_SIZE, LAST_CURSOR
+from sessions_redis.storage.steps import Command
 
 
 def scan(pattern: str, cursor: int, slot: int | None = None) -> Command[tuple[int, list[str]]]:

@@ -11,8 +11,10 @@ from sessions_redis.storage import commands, listings
 from sessions_redis.storage.across_slots import cycling, ending, writing
 from sessions_redis.storage.across_slots.ending import EndingSteps
 from sessions_redis.storage.changes import Changes
-from sessions_redis.storage.commands import Command, Keyspace, Steps, Taken
+from sessions_redis.storage.commands import Taken
 from sessions_redis.storage.entries import NOTHING
+from sessions_redis.storage.keyspaces import Keyspace
+from sessions_redis.storage.steps import Command, Steps
 
 T = TypeVar("T")
 

@@ -13,8 +13,10 @@ from math import inf
 from typing import Any
 
 from sessions_redis.storage import replies, scripts
-from sessions_redis.storage.commands import GONE, Argument, Command, Keyspace, script_command
+from sessions_redis.storage.commands import GONE
 from sessions_redis.storage.entries import AGENT, CREATED, IP, UPDATED, USER, is_time
+from sessions_redis.storage.keyspaces import Keyspace
+from sessions_redis.storage.steps import Argument, Command, script_command
 
 # `margins.lua` has the same.
 MARGIN_PART, MARGIN = 32, 600

@@ -6,9 +6,10 @@ from math import inf
 from typing import Any, NamedTuple
 
 from sessions_redis.storage import replies, scripts
-from sessions_redis.storage.commands import Argument, Command, Keyspace, script_command
+from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import BATCH_SIZE, LAST_CURSOR, MARGIN
 from sessions_redis.storage.replies import WrongShape
+from sessions_redis.storage.steps import Argument, Command, script_command
 
 # Seconds after the time until which a member is listed, before readers remove it from an index that
 # must not lose a session. No session lives so long, even if the clocks of two nodes differ.

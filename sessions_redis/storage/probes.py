@@ -4,7 +4,7 @@ from collections.abc import Generator
 from hashlib import sha1
 
 from sessions_redis.storage import replies
-from sessions_redis.storage.commands import Command
+from sessions_redis.storage.steps import Command
 
 # The least script.
 _SOURCE = "return 1"

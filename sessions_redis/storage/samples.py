@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sessions_redis.storage import replies
-from sessions_redis.storage.commands import Command, Keyspace, WrongType
+from sessions_redis.storage.commands import WrongType
 from sessions_redis.storage.entries import CREATED, USER
+from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.servers import Refusal
+from sessions_redis.storage.steps import Command
 
 # How Redis stores a hash in one compact block: the newer and the older name.
 COMPACT = {"listpack", "ziplist"}

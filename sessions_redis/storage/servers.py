@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sessions_redis.storage import replies
-from sessions_redis.storage.commands import Command
 from sessions_redis.storage.replies import WrongShape
+from sessions_redis.storage.steps import Command
 
 # What these versions are called in INFO. Other servers name themselves in the same way.
 PRODUCTS = {"valkey": "Valkey", "keydb": "KeyDB", "dragonfly": "Dragonfly"}

@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from sessions_redis.storage import replies, scripts
-from sessions_redis.storage.commands import Command, Keyspace, script_command
+from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import MARGIN
+from sessions_redis.storage.steps import Command, script_command
 
 # The limit of the setting. Another number in Redis is damage.
 MOST = 256

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import redis
 from redis.cluster import RedisCluster
 
-from sessions_redis.storage.commands import Keyspace, session_id
+from sessions_redis.storage.commands import session_id
 from sessions_redis.storage.entries import CREATED, USER, USER_KEY
+from sessions_redis.storage.keyspaces import Keyspace
 from tests.weather.visitors import Crowd, Visitor, fetch
 
 # What stays for a minute at the ID of a session that has been cycled, or ended in a Cluster.

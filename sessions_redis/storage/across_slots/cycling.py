@@ -13,16 +13,10 @@ from sessions_redis.storage.across_slots.ending import TOMBSTONE, delete
 from sessions_redis.storage.across_slots.listing import Listed, at_session
 from sessions_redis.storage.across_slots.writing import put
 from sessions_redis.storage.changes import Changes
-from sessions_redis.storage.commands import (
-    Command,
-    Keyspace,
-    Steps,
-    Taken,
-    Undoable,
-    milliseconds,
-    script_command,
-)
+from sessions_redis.storage.commands import Taken, milliseconds
 from sessions_redis.storage.entries import CREATED, LISTED, UPDATED, USER, is_metadata
+from sessions_redis.storage.keyspaces import Keyspace
+from sessions_redis.storage.steps import Command, Steps, Undoable, script_command
 
 # Milliseconds for which a name says where its session went: longer than a request takes.
 MARKED = 60_000

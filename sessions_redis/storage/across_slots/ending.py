@@ -5,8 +5,9 @@ from typing import Any
 
 from sessions_redis.storage import replies, scripts, shard_counts
 from sessions_redis.storage.across_slots.listing import at_session, delisting, texts
-from sessions_redis.storage.commands import Command, Keyspace, Step, Steps, script_command
+from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import Ended
+from sessions_redis.storage.steps import Command, Step, Steps, script_command
 
 # Milliseconds for which a tombstone prevents the creation of a session: longer than a request.
 TOMBSTONE = 60_000

@@ -4,16 +4,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from sessions_redis.storage import replies, scripts, shard_counts
-from sessions_redis.storage.commands import (
-    Argument,
-    Command,
-    GiveUp,
-    Keyspace,
-    Pause,
-    Steps,
-    script_command,
-)
+from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.scripts import Script
+from sessions_redis.storage.steps import Argument, Command, GiveUp, Pause, Steps, script_command
 
 # The indexes list a session longer than it lives, as margins.lua and least_margin.lua say. In ms.
 MARGIN_PART, MARGIN, LEAST_MARGIN = 32, 600_000, 1000

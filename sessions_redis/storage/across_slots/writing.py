@@ -8,16 +8,9 @@ from sessions_redis.storage.across_slots import listing
 from sessions_redis.storage.across_slots.ending import delete
 from sessions_redis.storage.across_slots.listing import Listed, at_session
 from sessions_redis.storage.changes import Changes
-from sessions_redis.storage.commands import (
-    Command,
-    Keyspace,
-    NotAnInteger,
-    Steps,
-    TooLarge,
-    milliseconds,
-    script_command,
-    writing,
-)
+from sessions_redis.storage.commands import NotAnInteger, TooLarge, milliseconds, writing
+from sessions_redis.storage.keyspaces import Keyspace
+from sessions_redis.storage.steps import Command, Steps, script_command
 
 
 def create(
