@@ -199,9 +199,10 @@ def test_statistics_of_the_servers(cluster, put, differing):
     assert seen.survives_restart is True
 
 
-def test_the_command(cluster, settings, session_redis, put):
+@pytest.mark.parametrize("setting", [{"KEY_PREFIX": "{session}"}, {}, {"INDEX_SHARDS": 16}])
+def test_the_command(cluster, settings, put, setting):
     """Its output has the nodes of the Cluster, with the memory of each."""
-    settings.SESSION_REDIS = {"LOCATION": cluster.url, "KEY_PREFIX": "{session}"}
+    settings.SESSION_REDIS = {"LOCATION": cluster.url, **setting}
     for number in range(8):
         put(number)
     out = StringIO()
@@ -212,6 +213,9 @@ def test_the_command(cluster, settings, session_redis, put):
     assert sum(one["slots"] for one in said["nodes"]) == SLOTS
     assert said["memory_used"] == sum(one["memory_used"] for one in said["nodes"])
     assert said["encodings"] == {"listpack": 8}
+    assert (said["live"], said["anonymous"], said["sampled"], said["drift"]) == (8, 8, 8, 0)
+    assert said["bytes_per_session"] > 0
+    assert said["bytes_of_listings_per_session"] > 0
     out = StringIO()
     call_command("sessionstats", stdout=out)
     assert "nodes of the Cluster        3 masters, 3 replicas" in out.getvalue()

@@ -9,7 +9,7 @@ request little time, so requests go on asking it. A restart that retries can bri
 """
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from threading import Event, Lock, Thread
 from time import monotonic
@@ -100,6 +100,20 @@ class Circuit:
         """Record that something got no answer within its time limit."""
         if self._new_pool is not None and not self.is_suspected:
             self._suspected = monotonic()
+
+    def lost(self, options: Mapping[str, Any]) -> None:
+        """
+        Open after one silence: another server can answer in place of this one.
+
+        ``options``: those of the connection that got no answer.
+        """
+        self.silent()
+        self._open(
+            _Limits(
+                options.get("socket_connect_timeout") or DEFAULT_TIMEOUT,
+                options.get("socket_timeout") or DEFAULT_TIMEOUT,
+            )
+        )
 
     @contextmanager
     def connecting(self, connection: Any, silence: type[Exception]) -> Iterator[None]:

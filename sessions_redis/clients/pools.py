@@ -44,6 +44,7 @@ from sessions_redis.clients.names import named
 from sessions_redis.clients.options import require_allowed
 from sessions_redis.clients.pipelines import Pipeline
 from sessions_redis.clients.reports import without_tracebacks
+from sessions_redis.clients.sentinels import SentinelCircuits
 from sessions_redis.conf import Conf
 from sessions_redis.hosts import Address
 from sessions_redis.storage.steps import Command
@@ -109,10 +110,9 @@ class Pools:
         self._lock = Lock()
         # The others are within this process, or are started again when they have ended.
         is_remote = settings.scheme not in ("memory", "embedded")
+        self._sentinels = SentinelCircuits()
         self.circuit = Circuit(
-            partial(build_pool, settings, SYNC, repeats=False, place=self._place)
-            if is_remote
-            else None,
+            partial(self._built, SYNC, repeats=False) if is_remote else None,
             "it" if address is None else hosts.shown(address),
         )
 
@@ -157,6 +157,7 @@ class Pools:
     def close(self) -> None:
         """Close the process's connections. Event loops close theirs when they end."""
         self.circuit.close()
+        self._sentinels.close()
         for leases in self._of_process.values():
             leases.pool.disconnect()
 
@@ -172,9 +173,15 @@ class Pools:
 
     def new_pool(self, names: _RedisPyNames, *, repeats: bool) -> Any:
         """A new pool of redis-py, which has not connected yet."""
-        pool = build_pool(self.conf, names, repeats=repeats, place=self._place)
+        pool = self._built(names, repeats=repeats)
         if self.conf.scheme != "memory":
             pool.connection_kwargs["circuit"] = self.circuit
+        return pool
+
+    def _built(self, names: _RedisPyNames, *, repeats: bool) -> Any:
+        pool = build_pool(self.conf, names, repeats=repeats, place=self._place)
+        if services.is_service(self.conf.location):
+            pool.sentinel_manager.circuits = self._sentinels
         return pool
 
     def _may_be_resent(self, commands: Sequence[Command[Any]]) -> bool:

@@ -5,18 +5,27 @@ They ask one Sentinel after the other. Here they also keep what each answered, s
 why there is no master.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from threading import Lock
+from time import monotonic
 from typing import Any
 
+import redis
 import redis.asyncio.sentinel
 import redis.sentinel
+from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     NoPermissionError,
     RedisError,
     ResponseError,
 )
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
 
+from sessions_redis.clients.circuit import Circuit
 from sessions_redis.clients.garbage import UNREADABLE
 from sessions_redis.clients.losses import LOST_CONNECTION
 from sessions_redis.clients.reports import redacted, without_tracebacks
@@ -96,6 +105,54 @@ def _address_of(sentinel: Any) -> str:
     return f"{host}:{at['port']}"
 
 
+class SentinelCircuits:
+    """
+    Which Sentinels answer this process. All its pools share this.
+
+    A Sentinel that got a question and said nothing is not asked again until it answers a thread
+    that asks it. Otherwise each request would wait for its time limit.
+    """
+
+    def __init__(self) -> None:
+        self._circuits: dict[Address, Circuit] = {}
+        self._lock = Lock()
+
+    @contextmanager
+    def asking(self, sentinel: Any, options: Mapping[str, Any]) -> Iterator[None]:
+        """
+        Raise `NoAnswerError` if ``sentinel`` does not answer. Learn from the question inside.
+
+        ``options``: those of the connections to the Sentinels.
+        """
+        at = sentinel.connection_pool.connection_kwargs
+        circuit = self._of((at["host"], at["port"]), options)
+        circuit.require_answers()
+        try:
+            yield
+        except RedisTimeoutError:
+            circuit.lost(at)
+            raise
+        circuit.last_answer = monotonic()
+
+    def _of(self, address: Address, options: Mapping[str, Any]) -> Circuit:
+        with self._lock:
+            if address not in self._circuits:
+                self._circuits[address] = Circuit(partial(_pool_at, address, options))
+            return self._circuits[address]
+
+    def close(self) -> None:
+        """End the threads."""
+        for circuit in list(self._circuits.values()):
+            circuit.close()
+
+
+def _pool_at(address: Address, options: Mapping[str, Any]) -> Any:
+    """A synchronous pool for one Sentinel, also if ``options`` are for asynchronous ones."""
+    host, port = address
+    synchronous = {"retry": Retry(NoBackoff(), 0), "redis_connect_func": None}
+    return redis.Redis(host=host, port=port, **{**options, **synchronous}).connection_pool
+
+
 class _Manager:
     """
     The common part of redis-py's synchronous and asynchronous class of Sentinels.
@@ -106,6 +163,7 @@ class _Manager:
 
     sentinels: list[Any]
     sentinel_kwargs: Mapping[str, Any]
+    circuits: SentinelCircuits | None = None  # without them, each Sentinel is asked each time
     _force_master_ip: str | None
     check_master_state: Callable[[Mapping[str, Any], str], bool]
 
@@ -135,6 +193,11 @@ class _Manager:
         if (ip, named[1]) != (state["ip"], state["port"]):
             state |= {"ip": ip, "port": named[1], "is_sdown": False, "is_odown": False}
 
+    def _asking(self, sentinel: Any) -> AbstractContextManager[None]:
+        if self.circuits is None:
+            return nullcontext()
+        return self.circuits.asking(sentinel, self.sentinel_kwargs)
+
     def distrust_first(self) -> None:
         """Ask another Sentinel first: the first one named a server that is not a master."""
         self.sentinels = [*self.sentinels[1:], *self.sentinels[:1]]
@@ -145,10 +208,11 @@ class Manager(_Manager, redis.sentinel.Sentinel):
         answers: dict[Any, Answer] = {}
         for sentinel in self.sentinels:
             try:
-                answers[sentinel] = sentinel.sentinel_masters()
-                if self._is_in_failover(answers[sentinel], service_name):
-                    named = sentinel.sentinel_get_master_addr_by_name(service_name)
-                    self._put_promoted(answers[sentinel], service_name, named)
+                with self._asking(sentinel):
+                    answers[sentinel] = sentinel.sentinel_masters()
+                    if self._is_in_failover(answers[sentinel], service_name):
+                        named = sentinel.sentinel_get_master_addr_by_name(service_name)
+                        self._put_promoted(answers[sentinel], service_name, named)
             except FAILURES as error:
                 answers[sentinel] = without_tracebacks(error)
             address = self._master_named_by(sentinel, answers[sentinel], service_name)
@@ -162,10 +226,11 @@ class AsyncManager(_Manager, redis.asyncio.sentinel.Sentinel):
         answers: dict[Any, Answer] = {}
         for sentinel in self.sentinels:
             try:
-                answers[sentinel] = await sentinel.sentinel_masters()
-                if self._is_in_failover(answers[sentinel], service_name):
-                    named = await sentinel.sentinel_get_master_addr_by_name(service_name)
-                    self._put_promoted(answers[sentinel], service_name, named)
+                with self._asking(sentinel):
+                    answers[sentinel] = await sentinel.sentinel_masters()
+                    if self._is_in_failover(answers[sentinel], service_name):
+                        named = await sentinel.sentinel_get_master_addr_by_name(service_name)
+                        self._put_promoted(answers[sentinel], service_name, named)
             except FAILURES as error:
                 answers[sentinel] = without_tracebacks(error)
             address = self._master_named_by(sentinel, answers[sentinel], service_name)
