@@ -1,8 +1,10 @@
+import asyncio
 import uuid
 
 import hypothesis
 import pytest
 
+from sessions_redis import clients
 from sessions_redis.clients import connections, pools
 from sessions_redis.engine import SessionStore
 from sessions_redis.registry import LiveSession
@@ -71,6 +73,26 @@ def session_redis(settings, server, prefix, delete_all):
     yield settings.SESSION_REDIS
     # Promise 3, after every test that did not leave something there itself.
     assert delete_all(prefix) == []
+
+
+@pytest.fixture
+def redis_at(settings, session_redis):
+    """Sets the location of Redis, with options for redis-py."""
+
+    def change(location, **options):
+        settings.SESSION_REDIS = {**session_redis, "LOCATION": location, "OPTIONS": options}
+
+    return change
+
+
+@pytest.fixture(params=["sync", "async"])
+def execute(request):
+    """Runs commands: all commands of a test in the process, or all in one event loop."""
+    if request.param == "sync":
+        yield clients.run
+    else:
+        with asyncio.Runner() as runner:
+            yield lambda command: runner.run(clients.arun(command))
 
 
 @pytest.fixture

@@ -112,26 +112,6 @@ class Lossy:
         self.listener.close()
 
 
-@pytest.fixture
-def redis_at(settings, session_redis):
-    """Sets the location of Redis, with options for redis-py."""
-
-    def change(location, **options):
-        settings.SESSION_REDIS = {**session_redis, "LOCATION": location, "OPTIONS": options}
-
-    return change
-
-
-@pytest.fixture(params=["sync", "async"])
-def execute(request):
-    """Runs commands: all commands of a test in the process, or all in one event loop."""
-    if request.param == "sync":
-        yield clients.run
-    else:
-        with asyncio.Runner() as runner:
-            yield lambda command: runner.run(clients.arun(command))
-
-
 @pytest.fixture(params=["sync", "async"])
 def execute_all(request):
     """Runs several commands in one round trip."""

@@ -38,16 +38,6 @@ def relay(server):
         yield relay
 
 
-@pytest.fixture
-def redis_at(settings, session_redis):
-    """Sets the location of Redis, with options for redis-py."""
-
-    def change(location, **options):
-        settings.SESSION_REDIS = {**session_redis, "LOCATION": location, "OPTIONS": options}
-
-    return change
-
-
 def uvloop():
     assert importlib.util.find_spec("uvloop") or required("uvloop")
     return importlib.import_module("uvloop")

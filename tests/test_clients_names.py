@@ -1,13 +1,11 @@
 """The name of the engine in the server's ``CLIENT LIST``, and servers that take no name."""
 
-import asyncio
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 import pytest
 import redis
 
-from sessions_redis import clients
 from sessions_redis.clients import embedded, names, pools
 from sessions_redis.storage.steps import Command
 from tests.servers import Server
@@ -17,26 +15,6 @@ HAS_DRIVER_INFO = find_spec("redis.driver_info") is not None
 
 CLIENT_INFO = Command(("CLIENT", "INFO"), bytes.decode)
 ECHO = Command(("ECHO", "word"), bytes.decode)
-
-
-@pytest.fixture(params=["sync", "async"])
-def execute(request):
-    """Runs commands: all commands of a test in the process, or all in one event loop."""
-    if request.param == "sync":
-        yield clients.run
-    else:
-        with asyncio.Runner() as runner:
-            yield lambda command: runner.run(clients.arun(command))
-
-
-@pytest.fixture
-def redis_at(settings, session_redis):
-    """Sets the location of Redis, with options for redis-py."""
-
-    def change(location, **options):
-        settings.SESSION_REDIS = {**session_redis, "LOCATION": location, "OPTIONS": options}
-
-    return change
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ from tests.monitored import instrumented
 from tests.proxy import Proxy
 from tests.replicated import SERVICE, Replicated
 from tests.servers import free_port, required, unavailable, wait_until
-from tests.test_clients import execute  # noqa: F401 - fixture
 from tests.test_round_trips import (  # noqa: F401 - tests
     exercise,
     test_async_round_trips,
@@ -40,23 +39,15 @@ def replicated(tmp_path_factory):
 
 
 @pytest.fixture
-def redis_at(settings, session_redis):
-    def change(location, **options):
-        settings.SESSION_REDIS = {**session_redis, "LOCATION": location, "OPTIONS": options}
-
-    return change
-
-
-@pytest.fixture
 def keyspace(prefix):
     return Keyspace(prefix)
 
 
-def create(execute, keyspace, id="a"):  # noqa: F811
+def create(execute, keyspace, id="a"):
     return execute(commands.create(keyspace, id, TTL, Changes({b"color": b"1"})))
 
 
-def message_of(execute, keyspace):  # noqa: F811
+def message_of(execute, keyspace):
     with pytest.raises(SessionStoreUnavailable) as caught:
         create(execute, keyspace)
     assert caught.value.may_have_been_done is False
@@ -72,7 +63,7 @@ def one_sentinel(replicated, number=0):
 # Finding the master
 
 
-def test_the_master(execute, redis_at, replicated, keyspace):  # noqa: F811
+def test_the_master(execute, redis_at, replicated, keyspace):
     """Commands go to the server that the Sentinels name as the master."""
     redis_at(replicated.url)
     assert create(execute, keyspace) is True
@@ -82,7 +73,7 @@ def test_the_master(execute, redis_at, replicated, keyspace):  # noqa: F811
 
 
 @pytest.mark.parametrize("by", ["path", "option"])
-def test_the_database(execute, redis_at, replicated, keyspace, by):  # noqa: F811
+def test_the_database(execute, redis_at, replicated, keyspace, by):
     """The number after the service selects a database of the servers."""
     url = replicated.url.removesuffix("/0")
     redis_at(f"{url}/3" if by == "path" else f"{url}?db=3")
@@ -91,7 +82,7 @@ def test_the_database(execute, redis_at, replicated, keyspace, by):  # noqa: F81
         assert client.exists(f"{keyspace.prefix}:a") == 1
 
 
-def test_ipv6(execute, redis_at, replicated, keyspace):  # noqa: F811
+def test_ipv6(execute, redis_at, replicated, keyspace):
     """The address of a Sentinel may be IPv6, in brackets."""
     port = replicated.sentinels[0].port
     with closing(socket.socket(socket.AF_INET6)) as client:
@@ -101,7 +92,7 @@ def test_ipv6(execute, redis_at, replicated, keyspace):  # noqa: F811
     assert create(execute, keyspace) is True
 
 
-def test_a_sentinel_that_is_down(execute, redis_at, replicated, keyspace):  # noqa: F811
+def test_a_sentinel_that_is_down(execute, redis_at, replicated, keyspace):
     """If a Sentinel does not answer, the next one is asked, and it is asked first from then on."""
     hosts = f"127.0.0.1:{free_port()},{replicated.hosts}"
     redis_at(f"redis+sentinel://{hosts}/{SERVICE}/0")
@@ -116,7 +107,7 @@ def silent():
         yield listening.getsockname()[1]
 
 
-def test_a_sentinel_that_says_nothing(execute, redis_at, replicated, silent, keyspace):  # noqa: F811
+def test_a_sentinel_that_says_nothing(execute, redis_at, replicated, silent, keyspace):
     """The timeouts of the servers also limit how long a Sentinel may take."""
     hosts = f"127.0.0.1:{silent},{replicated.hosts}"
     redis_at(f"redis+sentinel://{hosts}/{SERVICE}/0", sentinel_kwargs={"socket_timeout": 0.1})
@@ -139,7 +130,7 @@ def proxy(redis_at, replicated):
 # Why there is no master
 
 
-def test_no_sentinel_answers(execute, redis_at, keyspace):  # noqa: F811
+def test_no_sentinel_answers(execute, redis_at, keyspace):
     """The error says what each Sentinel did, and what to check."""
     first, second = free_port(), free_port()
     redis_at(f"redis+sentinel://user:s3cret@127.0.0.1:{first},[::1]:{second}/{SERVICE}/0")
@@ -152,27 +143,27 @@ def test_no_sentinel_answers(execute, redis_at, keyspace):  # noqa: F811
     assert "Are they running, and does SESSION_REDIS" in message
 
 
-def test_no_sentinel_says_anything(execute, redis_at, silent, keyspace):  # noqa: F811
+def test_no_sentinel_says_anything(execute, redis_at, silent, keyspace):
     """Each Sentinel is asked once, and the time limit is that of the servers."""
     redis_at(f"redis+sentinel://127.0.0.1:{silent}/{SERVICE}", socket_timeout=0.1)
     assert "does not answer (Timeout" in message_of(execute, keyspace)
 
 
-def test_an_unknown_service(execute, redis_at, replicated, keyspace):  # noqa: F811
+def test_an_unknown_service(execute, redis_at, replicated, keyspace):
     redis_at(f"redis+sentinel://{replicated.hosts}/other%20{{name}}/0")
     message = message_of(execute, keyspace)
     assert message.count("does not know the service 'other {name}'") == 3
     assert '"sentinel monitor"' in message
 
 
-def test_a_server_in_place_of_a_sentinel(execute, redis_at, replicated, keyspace):  # noqa: F811
+def test_a_server_in_place_of_a_sentinel(execute, redis_at, replicated, keyspace):
     redis_at(f"redis+sentinel://127.0.0.1:{replicated.master.port}/{SERVICE}/0")
     message = message_of(execute, keyspace)
     assert "refuses the command SENTINEL MASTERS (" in message
     assert "has to name the Sentinels, which usually listen on port 26379" in message
 
 
-def test_too_few_sentinels(execute, redis_at, replicated, keyspace):  # noqa: F811
+def test_too_few_sentinels(execute, redis_at, replicated, keyspace):
     """redis-py's option min_other_sentinels works, also behind the ?."""
     redis_at(f"{replicated.url}?min_other_sentinels=2")
     assert create(execute, keyspace) is True
@@ -198,7 +189,7 @@ def guarded(replicated):
     ],
 )
 def test_a_sentinel_with_a_password(
-    execute,  # noqa: F811
+    execute,
     redis_at,
     replicated,
     guarded,
@@ -221,7 +212,7 @@ def test_a_sentinel_with_a_password(
 RIGHTS = ["+sentinel|masters", "+sentinel|get-master-addr-by-name"]
 
 
-def test_the_least_rights(execute, redis_at, replicated, guarded, keyspace):  # noqa: F811
+def test_the_least_rights(execute, redis_at, replicated, guarded, keyspace):
     """The user of the Sentinels needs two commands."""
     guarded.execute_command("ACL", "SETUSER", "site", "on", ">s3cret", "-@all", *RIGHTS)
     options = {"sentinel_kwargs": {"username": "site", "password": "s3cret"}}
@@ -284,7 +275,7 @@ def locked(tmp_path):
     servers.stop()
 
 
-def test_a_password_of_the_servers(execute, redis_at, locked, keyspace):  # noqa: F811
+def test_a_password_of_the_servers(execute, redis_at, locked, keyspace):
     """The password in LOCATION is for the servers and is not sent to the Sentinels."""
     redis_at(locked.url.replace("://", "://:s3cret@"))
     wait_until(lambda: not locked.sentinels[0].master()["is_sdown"], "the Sentinel signs in")
@@ -324,7 +315,7 @@ def encrypted(tmp_path_factory):
     servers.stop()
 
 
-def test_tls(execute, redis_at, encrypted, keyspace):  # noqa: F811
+def test_tls(execute, redis_at, encrypted, keyspace):
     """Servers and Sentinels have TLS options of their own."""
     options = encrypted.certificates.client_options()
     redis_at(encrypted.tls_url, **options, sentinel_kwargs={"ssl": True, **options})
@@ -333,14 +324,14 @@ def test_tls(execute, redis_at, encrypted, keyspace):  # noqa: F811
     assert create(execute, keyspace, "b") is True
 
 
-def test_tls_for_the_sentinels_is_missing(execute, redis_at, encrypted, keyspace):  # noqa: F811
+def test_tls_for_the_sentinels_is_missing(execute, redis_at, encrypted, keyspace):
     redis_at(encrypted.tls_url, **encrypted.certificates.client_options())
     message = message_of(execute, keyspace)
     assert "does not answer (" in message
     assert '"sentinel_kwargs": {"ssl": True}' in message
 
 
-def test_an_unknown_authority(execute, redis_at, encrypted, keyspace):  # noqa: F811
+def test_an_unknown_authority(execute, redis_at, encrypted, keyspace):
     """The certificate of the master is checked: a Sentinel cannot lead a site to another server."""
     options = encrypted.certificates.client_options()
     redis_at(encrypted.tls_url, sentinel_kwargs={"ssl": True, **options})

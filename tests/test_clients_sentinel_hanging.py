@@ -14,7 +14,6 @@ from sessions_redis.storage import commands
 from sessions_redis.storage.commands import Keyspace
 from tests.replicated import Replicated
 from tests.servers import wait_until
-from tests.test_clients import execute  # noqa: F401 - fixture
 
 LIMITS = {"socket_timeout": 0.7, "socket_connect_timeout": 0.7}
 
@@ -40,7 +39,7 @@ def send(replicated):
 
 
 @pytest.fixture
-def exists(execute, settings, session_redis, replicated, prefix, monkeypatch):  # noqa: F811
+def exists(execute, settings, session_redis, replicated, prefix, monkeypatch):
     """Runs a command on a new connection. Returns the answer, or the text of the error."""
     monkeypatch.setattr(leases, "KEEP_SECONDS", 0)
     settings.SESSION_REDIS = {**session_redis, "LOCATION": replicated.url, "OPTIONS": LIMITS}

@@ -88,16 +88,6 @@ def accept(admin):
     admin.acl_deluser(USER_NAME)
 
 
-@pytest.fixture(params=["sync", "async"])
-def execute(request):
-    """Runs commands: all commands of a test in the process, or all in one event loop."""
-    if request.param == "sync":
-        yield clients.run
-    else:
-        with asyncio.Runner() as runner:
-            yield lambda command: runner.run(clients.arun(command))
-
-
 @pytest.fixture(params=["tcp 2", "tcp 3", "unix 2", "unix 3"])
 def site(request, settings, session_redis, own):
     """Lets the engine sign in with the credentials of a provider."""

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from sessions_redis import clients, conf, locations
+from sessions_redis import conf, locations
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage.steps import Command
@@ -31,26 +31,6 @@ def own(tmp_path_factory):
     server = Server(tmp_path_factory.mktemp("ipv6"), "--bind", "127.0.0.1", "::1")
     yield server
     server.stop()
-
-
-@pytest.fixture(params=["sync", "async"])
-def execute(request):
-    """Runs commands: all commands of a test in the process, or all in one event loop."""
-    if request.param == "sync":
-        yield clients.run
-    else:
-        with asyncio.Runner() as runner:
-            yield lambda command: runner.run(clients.arun(command))
-
-
-@pytest.fixture
-def redis_at(settings, session_redis):
-    """Sets the location of Redis, with options for redis-py."""
-
-    def change(location, **options):
-        settings.SESSION_REDIS = {**session_redis, "LOCATION": location, "OPTIONS": options}
-
-    return change
 
 
 @needs_ipv6

@@ -12,10 +12,8 @@ import pytest
 from tests.monitored import instrumented
 from tests.test_clients import (  # noqa: F401 - tests and their fixtures
     Lossy,
-    execute,
     execute_all,
     keyspace,
-    redis_at,
     test_a_cancelled_command,
     test_a_connection_that_the_server_closed,
     test_a_lost_reply,

@@ -10,7 +10,6 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.backoff import ConstantBackoff, NoBackoff
 from redis.retry import Retry
 
-from sessions_redis import clients
 from sessions_redis.clients import pools
 from sessions_redis.clients.options import REFUSED as REFUSED_BY_ENGINE
 from sessions_redis.storage.steps import Command
@@ -140,16 +139,6 @@ def test_an_option_of_the_url(lent, own, name):
     """Options behind the ? of LOCATION do the same."""
     _, look, expected = TABLE[name]
     assert lent(look, location=f"{own.url}?{IN_URL[name]}") == [expected, expected]
-
-
-@pytest.fixture(params=WORLDS)
-def execute(request):
-    """Runs commands: all commands of a test in the process, or all in one event loop."""
-    if request.param == "sync":
-        yield clients.run
-    else:
-        with asyncio.Runner() as runner:
-            yield lambda command: runner.run(clients.arun(command))
 
 
 @pytest.fixture

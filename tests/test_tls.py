@@ -16,7 +16,6 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from sessions_redis import clients
 from sessions_redis.clients import tls
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
@@ -85,16 +84,6 @@ def site(tmp_path_factory):
     )
     for server in servers:
         server.stop()
-
-
-@pytest.fixture(params=["sync", "async"])
-def execute(request):
-    """Runs commands: all commands of a test in the process, or all in one event loop."""
-    if request.param == "sync":
-        yield clients.run
-    else:
-        with asyncio.Runner() as runner:
-            yield lambda command: runner.run(clients.arun(command))
 
 
 @pytest.fixture(params=["OPTIONS", "URL"])
