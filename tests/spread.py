@@ -5,6 +5,8 @@ One server carries out the commands that a Cluster would get, so it can test wha
 and merges them.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +29,7 @@ def spread(settings, session_redis, monkeypatch, raw):
 
     monkeypatch.setattr(Conf, "_keyspace", keyspace_of)
     shard_counts._noted.clear()
+    shard_counts._read.clear()
     site = Spread(settings, session_redis, raw)
     site.use(16)
     return site
@@ -37,6 +40,7 @@ class Spread:
     settings: Any
     session_redis: dict[str, Any]
     raw: Any
+    batch: Any = None
 
     def use(self, shards: int) -> Keyspace:
         self.settings.SESSION_REDIS = {**self.session_redis, "INDEX_SHARDS": shards}
@@ -63,7 +67,7 @@ class Spread:
         """
         keyspace = self.keyspace if shards is None else replace(self.keyspace, shards=shards)
         now_ms = int(self.now * 1000)
-        pipeline = self.raw.pipeline(transaction=False)
+        pipeline = self.raw.pipeline(transaction=False) if self.batch is None else self.batch
         if is_live:
             fields = {"@created": now_ms // 1000, "@updated": now_ms // 1000, "color": '"red"'}
             pipeline.hset(keyspace.session(id), mapping=fields | ({"@user": user} if user else {}))
@@ -74,8 +78,17 @@ class Spread:
         for name in [*names, *([keyspace.user(user)] if user else [])]:
             pipeline.zadd(name, {id: until / 1000})
             pipeline.pexpire(name, 10_000_000)
-        pipeline.execute()
+        if self.batch is None:
+            pipeline.execute()
         return id
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Write what the block puts in one round trip, at its end."""
+        self.batch = self.raw.pipeline(transaction=False)
+        yield
+        self.batch.execute()
+        self.batch = None
 
     @property
     def now(self) -> float:

@@ -11,7 +11,7 @@ from sessions_redis.clients.circuit import THREAD_NAME
 from sessions_redis.clients.sentinels import SentinelCircuits
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage import commands
-from sessions_redis.storage.commands import Keyspace
+from sessions_redis.storage.keyspaces import Keyspace
 from tests.replicated import Replicated
 from tests.servers import wait_until
 

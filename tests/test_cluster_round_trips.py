@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 
-from sessions_redis import clusters, registry
+from sessions_redis import clusters, conf, registry
 from sessions_redis.engine import SessionStore
 from sessions_redis.registry import Selection
 from sessions_redis.storage import scripts
+from sessions_redis.storage.commands import session_id
 from sessions_redis.storage.scripts import Script
 from tests.rounds import Rounds
 from tests.test_round_trips import OPERATIONS, exercise, saved
@@ -124,3 +125,22 @@ def test_the_registry(settings, session_redis, rounds, operation, shards):  # no
         saved(**({"_auth_user_id": "1"} if number % 2 else {"color": "red"}))
     operate, promised = REGISTRY[operation]
     assert 0 < most(rounds, lambda _: operate()) <= promised
+
+
+@pytest.mark.parametrize("shards", [1, 16])
+@pytest.mark.parametrize("latest_first", [True, False])
+def test_a_page_with_dead_members(settings, session_redis, rounds, server, shards, latest_first):  # noqa: F811
+    """It takes no more rounds."""
+    settings.SESSION_REDIS = {**session_redis, "INDEX_SHARDS": shards}
+    keyspace = conf.current().keyspace
+
+    def prepared():
+        keys = [saved(color="red").session_key for _ in range(3)]
+        with server.client() as client:
+            for key in keys[:2]:
+                client.delete(keyspace.session(session_id(key)))
+
+    def listed(_):
+        assert registry.latest(0, 1, Selection(latest_first=latest_first))
+
+    assert 0 < most(rounds, listed, prepared) <= (5 if has_tag(server) else 3)

@@ -8,8 +8,8 @@ import pytest
 
 from sessions_redis import registry
 from sessions_redis.clients import run_all
-from sessions_redis.registry import Selection, listing
-from sessions_redis.registry import spread as lists
+from sessions_redis.registry import Selection, listing, positions
+from sessions_redis.registry import spread as pages
 from sessions_redis.registry.statistics import measure
 from sessions_redis.storage import parts, shard_counts
 from sessions_redis.storage.commands import session_id
@@ -117,19 +117,6 @@ def test_a_page_of_dead_members(spread, call, raw, shards):  # noqa: F811
     assert call("count") == len(expected(registry.ALL))
 
 
-def test_a_session_that_is_being_created(spread, raw):  # noqa: F811
-    """It is listed before it is created. If it exists at the second look, its members stay."""
-    id = spread.put(NAMES[0], is_live=False)
-    steps = listing._latest(0, 50, registry.ALL)
-    answer = run_all(next(steps))
-    answer = run_all(steps.send(answer))
-    asked = steps.send(answer)
-    spread.put(id)
-    with pytest.raises(StopIteration) as stop:
-        steps.send(run_all(asked))
-    assert [one.id for one in stop.value.value] == [id]
-
-
 def test_users(spread, call):  # noqa: F811
     """The sessions of one user and of several are listed, and nothing leaves their indexes."""
     written(spread)
@@ -204,7 +191,7 @@ def test_rounds(spread, raw):  # noqa: F811
         for start in (0, 100, total - 100, total // 2, total // 3):
             pages = []
             for latest_first, at in ((True, start), (False, total - start - 100)):
-                steps = lists.members(
+                steps = positions.members(
                     spread.keyspace, Selection(latest_first=latest_first), at, at + 100
                 )
                 listed, number = rounds(steps)
@@ -282,8 +269,9 @@ def test_rebuilding(spread, raw, contents, former, present):  # noqa: F811
 @pytest.mark.parametrize(("shards", "fetched"), [(1, 5), (16, 5), (16, -1)])
 def test_pages_far_down(spread, monkeypatch, shards, fetched, latest_first):  # noqa: F811
     """They are found in steps that look at a bounded number, here at very few."""
-    for name, value in (("BATCH_SIZE", 8), ("FETCHED", fetched), ("SAMPLES", 3), ("SPARE", 2)):
-        monkeypatch.setattr(lists, name, value)
+    for name, value in (("BATCH_SIZE", 8), ("FETCHED", fetched), ("SAMPLES", 3)):
+        monkeypatch.setattr(positions, name, value)
+    monkeypatch.setattr(pages, "MOST_SPARE", 2)
     monkeypatch.setattr(listing, "BATCH_SIZE", 8)
     spread.use(shards)
     for number, id in enumerate(NAMES):
@@ -297,7 +285,7 @@ def test_pages_far_down(spread, monkeypatch, shards, fetched, latest_first):  # 
 @pytest.mark.parametrize("latest_first", [True, False])
 def test_very_many_that_expire_soon(spread, call, monkeypatch, latest_first):  # noqa: F811
     """If too many are listed for longer, all count, and those that do not fit are hidden."""
-    monkeypatch.setattr(lists, "BATCH_SIZE", 8)
+    monkeypatch.setattr(positions, "BATCH_SIZE", 8)
     for number, id in enumerate(NAMES):
         spread.put(id, 1000 + 100 * number, listed=1100 + 100 * number)
     selection = Selection(within=10_950, latest_first=latest_first)
@@ -321,7 +309,8 @@ def test_very_many_dead_members(spread, call, shards):  # noqa: F811
 
 def test_too_many_dead_members(spread, call, monkeypatch):  # noqa: F811
     """After some attempts the page is given up. The next call finds fewer of them."""
-    monkeypatch.setattr(lists, "REREADS", 1)
+    for name in ("REREADS", "SPARE", "MOST_SPARE"):
+        monkeypatch.setattr(pages, name, 1)
     for number in range(80):
         spread.put(session_id(f"dead {number}"), 900, is_live=False)
     spread.put(NAMES[0], 1000)

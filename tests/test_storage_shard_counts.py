@@ -68,12 +68,24 @@ def test_who_notes_nothing(session_redis, keyspace, now):
         assert shard_counts.to_note(replace(keyspace, **others), now, now + MINUTE) == []
 
 
+def test_the_numbers_that_were_read_last(keyspace, now):
+    """A process remembers them, to ask the shards of all of them at once."""
+    assert shard_counts.last_in_use(keyspace) == ()
+    run_all(shard_counts.to_note(replace(keyspace, shards=8), now, now + MINUTE))
+    assert shard_counts.last_in_use(keyspace) == ()
+    run(shard_counts.in_use(keyspace))
+    assert shard_counts.last_in_use(keyspace) == (8,)
+
+
 def test_very_many_tenants(keyspace, now, monkeypatch):
-    """A process forgets that it has noted numbers before they take much memory."""
+    """A process forgets what it has noted and read before that takes much memory."""
     monkeypatch.setattr(shard_counts, "TENANTS", 2)
     for shards in (2, 3, 4):
-        run_all(shard_counts.to_note(replace(keyspace, shards=shards), now, now + MINUTE))
-    assert len(shard_counts._noted) == 1
+        of_number = replace(keyspace, shards=shards)
+        run_all(
+            [*shard_counts.to_note(of_number, now, now + MINUTE), shard_counts.in_use(of_number)]
+        )
+    assert len(shard_counts._noted) == len(shard_counts._read) == 1
 
 
 def test_the_indexes_of_a_session():

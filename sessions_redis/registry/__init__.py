@@ -4,8 +4,8 @@ Sessions as a list: count, list, find and end them. Each function has an ``a…`
 The registry reads the indexes and checks each session before it returns it, because an index can
 list a session shortly after it expired. A page takes two round trips, however many sessions there
 are. If some of its members are dead, the registry removes them and reads the page again, at most
-twice. This usually takes three round trips more. Nothing here needs the session keys,
-and nothing reveals them.
+twice. This usually takes three round trips more. In a Cluster, it takes one more.
+Nothing here needs the session keys, and nothing reveals them.
 
 A command that ends sessions is sent once. If its reply is lost, the function raises
 `SessionStoreUnavailable`: the sessions may have ended, and no signal is sent for them. Many

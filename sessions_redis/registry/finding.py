@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sessions_redis import conf
 from sessions_redis.clients import Steps, aperform, perform
-from sessions_redis.registry import spread
+from sessions_redis.registry import indexes
 from sessions_redis.registry.live_sessions import LiveSession, read
 from sessions_redis.registry.selections import indexed
 from sessions_redis.storage import listings
@@ -66,7 +66,7 @@ def _starting_with(digits: str) -> Steps[Started]:
     if not is_start(digits):
         return Started(())
     if keyspace.is_spread:
-        found, is_complete = yield from spread.starting_with(keyspace, digits, SEARCHED)
+        found, is_complete = yield from indexes.starting_with(keyspace, digits, SEARCHED)
         sessions = yield from read(keyspace, found)
         return Started(tuple(sessions), is_complete)
     cursor, ids = 0, dict[str, None]()

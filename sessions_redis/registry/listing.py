@@ -9,7 +9,7 @@ from typing import Any
 
 from sessions_redis import conf
 from sessions_redis.clients import Steps, aperform, perform
-from sessions_redis.registry import spread
+from sessions_redis.registry import indexes, positions, spread, trimming
 from sessions_redis.registry.live_sessions import LiveSession, read, user_pk_of
 from sessions_redis.registry.selections import ALL, Selection, indexed, indexes_of
 from sessions_redis.storage import listings
@@ -26,7 +26,7 @@ SWEEPS = 50
 def _count(selection: Selection) -> Steps[int]:
     keyspace, total = indexed(), 0
     if keyspace.is_spread:
-        return (yield from spread.count(keyspace, selection))
+        return (yield from positions.count(keyspace, selection))
     names = indexes_of(keyspace, selection)
     for start in range(0, len(names), BATCH_SIZE):
         some = names[start : start + BATCH_SIZE]
@@ -59,7 +59,7 @@ def _by_time_left(bounds: Sequence[float]) -> Steps[tuple[list[int], list[int]]]
     # A session that was saved a moment ago is listed for a margin longer than it lives.
     listed = [bound + listings.margin(bound) for bound in bounds]
     if keyspace.is_spread:
-        return (yield from spread.by_time_left(keyspace, listed))
+        return (yield from indexes.by_time_left(keyspace, listed))
     signed_in, anonymous = yield listings.count([keyspace.signed_in, keyspace.anonymous], listed)
     return signed_in, anonymous
 
@@ -81,9 +81,9 @@ async def aby_time_left(bounds: Sequence[float]) -> tuple[list[int], list[int]]:
 def _latest(start: int, stop: int, selection: Selection) -> Steps[list[LiveSession]]:
     keyspace = indexed()
     names = indexes_of(keyspace, selection)
-    if keyspace.is_spread and (selection.users is None or (len(names) == 1 and stop > BATCH_SIZE)):
-        return (yield from _spread(keyspace, start, stop, selection))
-    if len(names) > 1 or (keyspace.is_spread and names):
+    if keyspace.is_spread:
+        return (yield from _spread(keyspace, names, start, stop, selection))
+    if len(names) > 1:
         return (yield from _of_users(keyspace, names, start, stop, selection))
     found: list[LiveSession] = []
     for name in names:
@@ -98,9 +98,13 @@ def _latest(start: int, stop: int, selection: Selection) -> Steps[list[LiveSessi
 
 
 def _spread(
-    keyspace: Keyspace, start: int, stop: int, selection: Selection
+    keyspace: Keyspace, names: Sequence[str], start: int, stop: int, selection: Selection
 ) -> Steps[list[LiveSession]]:
-    found: list[LiveSession] = []
+    is_deep = len(names) == 1 and stop > BATCH_SIZE
+    if selection.users is not None and not is_deep:
+        found = yield from spread.of_users(keyspace, names, start, stop, selection)
+        return _fitting(found, selection)
+    found = []
     for at in range(start, stop, BATCH_SIZE):
         total, part = yield from spread.page(keyspace, selection, at, min(at + BATCH_SIZE, stop))
         found += part
@@ -133,21 +137,18 @@ def _of_user(user: Any, start: int, stop: int | None) -> Steps[list[LiveSession]
     parts: list[tuple[Page, list[LiveSession]]] = []
     while stop is None or first + len(found) < stop:
         if keyspace.is_spread:
-            page = yield spread.user_page(index, at, at + BATCH_SIZE)
+            page, part = yield from spread.of_user(keyspace, index, at, trims=at == first)
         else:
             page = yield listings.page(keyspace, index, start=at, stop=at + BATCH_SIZE, trim=True)
-        part = yield from read(keyspace, page.ids)
+            part = yield from read(keyspace, page.ids)
         own = [session for session in part if session.user_pk == user_pk]
         found += sorted(own, key=lambda session: session.created, reverse=True)
         parts.append((page, part))
         at += BATCH_SIZE
         if at >= page.total:
             break
-    if keyspace.is_spread:
-        yield from spread.trim(keyspace, [index])
-        parts = []
     # Only after all pages are read: removing members moves later ones.
-    for page, part in parts:
+    for page, part in [] if keyspace.is_spread else parts:
         if len(part) < page.members:
             yield from _drop(keyspace, page, part, index)
     return found[start - first : None if stop is None else stop - first]
@@ -247,8 +248,7 @@ def _of_users(
     If the selection limits the time left, this reads 1,000 more members of each index, and all
     sessions up to ``stop``.
     """
-    # Where no script can remove dead members, the sessions before the page say where it begins.
-    is_limited = selection.within is not None or keyspace.is_spread
+    is_limited = selection.within is not None
     margins, more = (2 * MARGIN, BATCH_SIZE) if is_limited else (0, 0)
     for _ in range(1 + REREADS):
         now = yield listings.now()
@@ -263,17 +263,15 @@ def _of_users(
         wanted = ranked[: stop + more] if is_limited else ranked[start:stop]
         page = Page.of(len(ranked), [member for member, _ in wanted])
         found = yield from read(keyspace, page.ids)
-        if len(found) == page.members or keyspace.is_spread:
+        if len(found) == page.members:
             break
         yield from _drop(keyspace, page, found, *names)
         if len(found) * 2 < page.members:
             yield from _sweep_dead(keyspace, names, of_each, found, selection)
     found = _by_expiry(found, selection)
-    if is_limited:
-        if selection.within is not None:
-            latest = datetime.fromtimestamp(now + selection.within, UTC)
-            found = [session for session in found if session.expires <= latest]
-        found = found[start:stop]
+    if selection.within is not None:
+        latest = datetime.fromtimestamp(now + selection.within, UTC)
+        found = [session for session in found if session.expires <= latest][start:stop]
     return _fitting(found, selection)
 
 
@@ -304,8 +302,9 @@ def _trim() -> Steps[int]:
         return 0
     if keyspace.is_spread:
         halves = ("", ":signed-in", ":anonymous")
-        of_all = yield from spread.of_each(keyspace, "", lambda _: [])
-        return (yield from spread.trim(keyspace, [f"{n}{half}" for n in of_all for half in halves]))
+        of_all = yield from indexes.of_each(keyspace, "", lambda _: [])
+        names = [f"{name}{half}" for name in of_all for half in halves]
+        return (yield from trimming.trim(keyspace, names))
     total = 0
     for index in (keyspace.index, keyspace.signed_in, keyspace.anonymous):
         removed = BATCH_SIZE

@@ -15,6 +15,7 @@ from sessions_redis.storage import commands, listings
 from sessions_redis.storage.entries import StoredEntry, stored_entries, unread_entries
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import BATCH_SIZE, Metadata
+from sessions_redis.storage.steps import Command
 
 # Stands for a time that is damaged in Redis.
 NOT_KNOWN = datetime.fromtimestamp(0, UTC)
@@ -80,15 +81,26 @@ def read(keyspace: Keyspace, ids: Sequence[str]) -> Steps[list[LiveSession]]:
     found: list[LiveSession] = []
     for start in range(0, len(ids), BATCH_SIZE):
         part = ids[start : start + BATCH_SIZE]
-        asked = [ask(keyspace, id) for id in part for ask in (listings.metadata, listings.ttl)]
-        now, *answers = yield [listings.now(), *asked]
-        rows = zip(part, answers[::2], answers[1::2], strict=True)
-        found += [
-            session_of(id, held, now + ttl, keyspace.tenant)
-            for id, held, ttl in rows
-            if held and ttl > 0
-        ]
+        found += answered(keyspace, part, (yield asking(keyspace, part)))
     return found
+
+
+def asking(keyspace: Keyspace, ids: Sequence[str]) -> list[Command[Any]]:
+    """The commands that read sessions: `answered` takes their answers."""
+    asked = [ask(keyspace, id) for id in ids for ask in (listings.metadata, listings.ttl)]
+    return [listings.now(), *asked] if asked else []
+
+
+def answered(keyspace: Keyspace, ids: Sequence[str], answers: Sequence[Any]) -> list[LiveSession]:
+    """Those of the sessions that are live."""
+    if not ids:
+        return []
+    now, *more = answers
+    return [
+        session_of(id, held, now + ttl, keyspace.tenant)
+        for id, held, ttl in zip(ids, more[::2], more[1::2], strict=True)
+        if held and ttl > 0
+    ]
 
 
 def session_of(

@@ -7,7 +7,7 @@ from random import shuffle
 from typing import Any
 
 from sessions_redis.clients import Steps, aperform, perform
-from sessions_redis.registry import spread
+from sessions_redis.registry import indexes
 from sessions_redis.registry.selections import indexed
 from sessions_redis.storage import commands, listings
 from sessions_redis.storage.keyspaces import Keyspace
@@ -63,14 +63,14 @@ def _measure(sample: int) -> Steps[Statistics]:
 
 def _spread(keyspace: Keyspace, sample: int) -> Steps[Any]:
     """The counts of all indexes together, and of each one a part of the sample."""
-    of_each = yield from spread.counted(keyspace, (listings.EVER, 0, inf))
+    of_each = yield from indexes.counted(keyspace, (listings.EVER, 0, inf))
     counts = [
         [sum(column) for column in zip(*rows, strict=True)]
         for rows in zip(*of_each.values(), strict=True)
     ]
     all_members = sum(counts[0]) or 1
     shares = {name: ceil(sample * sum(rows[0]) / all_members) for name, rows in of_each.items()}
-    now, members = yield from spread.sample(shares)
+    now, members = yield from indexes.sample(shares)
     shuffle(members)
     return counts, (now, members[:sample])
 

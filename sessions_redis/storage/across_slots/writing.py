@@ -124,7 +124,7 @@ def note(keyspace: Keyspace, id: str, metadata: Mapping[bytes, bytes], interval:
     now, *more = said
     if keyspace.indexed and more:
         user, at, was_listed = more
-        yield from _relist(keyspace, {id: (user, listing.time_to_list(at, was_listed))})
+        yield from relist(keyspace, {id: (user, listing.time_to_list(at, was_listed))})
     return int(now)
 
 
@@ -151,23 +151,23 @@ def list_many(
     keyspace: Keyspace, ids: Sequence[str], *, only_look: bool = False
 ) -> Steps[tuple[int, int]]:
     """As `listings.list_many`, in two round trips, or four if an index had lost some."""
-    looked = yield _looks(keyspace, ids)
-    living = {
-        id: (user, listing.time_to_list(*times))
-        for id, (user, *times) in (
-            (id, found) for id, found in zip(ids, looked, strict=True) if found
-        )
-        if times
-    }
-    missing = yield from _relist(keyspace, living, only_look=only_look)
+    looked = yield looks(keyspace, ids)
+    missing = yield from relist(keyspace, to_list(ids, looked), only_look=only_look)
     return sum(map(bool, looked)), len(missing)
 
 
-def _looks(keyspace: Keyspace, ids: Iterable[str]) -> list[Command[tuple[str, ...]]]:
+def looks(keyspace: Keyspace, ids: Iterable[str]) -> list[Command[tuple[str, ...]]]:
+    """Ask for each session whether it exists, on the master of its slot: see `to_list`."""
     return [at_session(scripts.ACROSS_LOOK, keyspace, id) for id in ids]
 
 
-def _relist(
+def to_list(ids: Iterable[str], looked: Iterable[tuple[str, ...]]) -> dict[str, tuple[str, str]]:
+    """Of the sessions that exist: their users, and the times until which to list them."""
+    found = [(id, said) for id, said in zip(ids, looked, strict=True) if said]
+    return {id: (user, listing.time_to_list(*times)) for id, (user, *times) in found if times}
+
+
+def relist(
     keyspace: Keyspace, living: Mapping[str, tuple[str, str]], *, only_look: bool = False
 ) -> Steps[set[str]]:
     """
@@ -192,7 +192,7 @@ def _relist(
     if missing and not only_look:
         # Other requests may have ended some, and removed them from the indexes, before this request
         # listed them.
-        looked = yield _looks(keyspace, missing)
+        looked = yield looks(keyspace, missing)
         gone = [id for id, found in zip(missing, looked, strict=True) if not found]
         if gone:
             yield listing.delisting(keyspace, [(id, living[id][0]) for id in gone])
