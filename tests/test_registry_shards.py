@@ -130,6 +130,7 @@ def test_users(spread, call):  # noqa: F811
         assert len(call("latest", 0, 2000, Selection(users=users, within=2050))) == sum(
             100 + 50 * (n // 2) <= 2050 for n in numbers
         )
+    assert call("latest", 0, 9, Selection(users=())) == []
     assert {session.id for session in call("of_user", "1")} == {NAMES[n] for n in one}
     assert spread.raw.zcard(spread.keyspace.user("1")) == 40
 

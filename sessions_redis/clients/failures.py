@@ -69,7 +69,7 @@ def store_unavailable(settings: Conf, error: RedisError) -> SessionStoreUnavaila
     """
     words = tls.explanation(error) if settings.scheme.startswith("rediss") else None
     words = words or next(words for fits, words in _EXPLANATIONS if fits(error))
-    what = str(error).rstrip(".?")
+    what, is_cluster = str(error).rstrip(".?"), clusters.is_cluster(settings.location)
     said = words.format(
         what=what,
         prefix=settings.shown_prefix,
@@ -77,9 +77,8 @@ def store_unavailable(settings: Conf, error: RedisError) -> SessionStoreUnavaila
         for_tests=_FOR_TESTS if is_testing() else "",
         remedy=getattr(error, "remedy", ""),
         running=_where_to_look(settings.location),
-        redirected=(_IN_CIRCLE if clusters.is_cluster(settings.location) else _NO_CLUSTER).format(
-            what=what
-        ),
+        redirected=(_IN_CIRCLE if is_cluster else _NO_CLUSTER).format(what=what),
+        page="docs/cluster.md" if is_cluster else "docs/redis.md",
     )
     failed = SessionStoreUnavailable(f"Redis at {settings.shown_location} {said}")
     failed.may_have_been_done = not (_was_not_sent(error) or isinstance(error, REFUSALS))
@@ -139,7 +138,7 @@ _CLOSED = (
     'LOCATION. If it has too many connections, raise its "maxclients".'
 )
 _PERMISSIONS = (
-    'Allow that user the commands and the keys that docs/redis.md names under "A restricted user".'
+    'Allow that user the commands and the keys that {page} names under "A restricted user".'
 )
 _WHY_SCRIPTS = (
     "This engine needs the commands EVAL and EVALSHA: only a Lua script can check a session and "

@@ -192,7 +192,7 @@ def located(look: FirstLook, late: Sequence[Member]) -> Steps[Listed]:
     found = yield from _from_parts(look.parts, asked, first, min(last, before))
     found += late[max(first - before, 0) : max(last - before, 0)]
     rows = look.named(found)
-    now = float(look.parts[0].bounds.low) if look.parts else 0
+    now = float(look.parts[0].bounds.low)
     return Listed(total, rows[::-1] if look.selection.latest_first else rows, now, look.is_wide)
 
 
