@@ -3,9 +3,8 @@ Bad weather for real sites, in numbers. Ends with an error if a promise is broke
 
 Each weather happens to two sites at a time, with one server, with Sentinel or with a Cluster.
 Without options, gunicorn and uvicorn stand in all of them. Other ways to serve a site stand in
-"restart" and "hang" with one server. Django's cache engine, for comparison, stands in "restart",
-"hang" and "full". TEST_SERVER names another server, such as
-redis-server.
+"restart" and "hang". Django's cache engine, for comparison, stands in "restart", "hang" and "full"
+with one server. TEST_SERVER names another server, such as redis-server.
 """
 
 import argparse
@@ -83,12 +82,10 @@ def _groups(weather: Weather, options: argparse.Namespace) -> Iterator[Group]:
         yield options.engine or "ours", tuple(options.sites or MAIN)
         return
     yield "ours", MAIN
-    if weather.on != SERVER:
-        return
     if weather.name in WITH_OTHERS:
         for kinds in OTHERS:
             yield "ours", kinds
-    if weather.name in COMPARED:
+    if weather.on == SERVER and weather.name in COMPARED:
         yield "cache", MAIN[:1]
 
 
