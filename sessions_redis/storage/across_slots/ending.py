@@ -176,10 +176,12 @@ def end_all(keyspace: Keyspace, user: str, spared_id: str = "") -> EndingSteps:
     may be about to create one: a tombstone prevents that. The spared session is known by the id
     that it has now, or had before it was cycled.
     """
-    seen: set[str] = set()
-    size, counts = END_BATCH_SIZE, (yield from _counts(keyspace))
+    size, seen, counts = END_BATCH_SIZE, set[str](), list[int]()
+    asking = [shard_counts.in_use(keyspace)] if keyspace.indexed else []
     while True:
-        dead, members = yield _members(keyspace, user, len(seen) + size)
+        (dead, members), *more = yield [_members(keyspace, user, len(seen) + size), *asking]
+        if more:
+            (counts,), asking = more, []
         spared = (yield from _with_successors(keyspace, spared_id)) if spared_id else set[str]()
         fresh = [id for id in members if id not in seen and id not in spared]
         expired = set(members[:dead])
