@@ -172,6 +172,9 @@ def test_former_shards(spread, call, raw):  # noqa: F811
     for id in NAMES[:10]:
         spread.put(id, 1000)
     assert len(call("latest", 0, 100)) == 60
+    assert call("count") == 70  # as docs/settings.md says
+    run("rebuildindex")
+    assert call("count") == 60
 
 
 def test_rounds(spread, raw):  # noqa: F811
