@@ -36,7 +36,8 @@ class Site:
 
     def __init__(self, spread, selection, dead, names=NAMES):  # noqa: F811
         self.selection = selection
-        fitting = range((WITHIN - 1000) // 10 + 1 if selection.within else len(names))
+        within = selection.within
+        fitting = range((within - 1000) // 10 + 1 if within else len(names))
         self.dead = {*fitting[:dead], *fitting[len(fitting) - dead :]}
         self.living = [names[n] for n in fitting if n not in self.dead]
         with spread.together():
@@ -87,19 +88,20 @@ def test_rounds_of_the_last_page(site, dead):
     assert site.raw.zcard(site.keyspace.index_of("0" * 32)) <= len(sessions.living)
 
 
-@pytest.mark.parametrize("name", ["all", "by expiry"])
-@pytest.mark.parametrize("dead", [0, 1, 25, 60])
-def test_rounds_of_a_page_far_down(site, monkeypatch, dead, name):
-    """Six at most, also if samples of the indexes have to narrow down its place."""
-    for constant, value in (("BATCH_SIZE", 100), ("FETCHED", 60), ("SAMPLES", 16)):
+@pytest.mark.parametrize(("within", "most"), [(None, 5), (1000 + 10 * 1200 + 3, 6)])
+def test_rounds_of_a_page_far_down(site, monkeypatch, within, most):
+    """Six at most, also if samples have to narrow down its place once more, and if 25 are dead."""
+    for constant, value in (("BATCH_SIZE", 150), ("FETCHED", 60), ("SAMPLES", 16)):
         monkeypatch.setattr(positions, constant, value)
-    sessions = Site(site, SELECTIONS[name], 0)
-    for latest_first in (True, False):
-        rows = sessions.living[::-1] if latest_first else sessions.living
-        gone = rows[140 : 140 + dead]
-        site.raw.delete("none", *map(site.keyspace.session, gone))
-        sessions.living = [id for id in sessions.living if id not in gone]
-        assert sessions.page(140, 20, latest_first=latest_first) <= 6 + (dead == 60)
+    names = [session_id(f"number {n}") for n in range(1500)]
+    sessions = Site(site, Selection(within=within), 0, names)
+    for dead, more in ((0, -1), (1, 0), (10, 0), (25, 0), (60, 1)):
+        for latest_first in (True, False):
+            rows = sessions.living[::-1] if latest_first else sessions.living
+            gone = rows[500 : 500 + dead]
+            site.raw.delete("none", *map(site.keyspace.session, gone))
+            sessions.living = [id for id in sessions.living if id not in gone]
+            assert sessions.page(500, 20, latest_first=latest_first) <= most + more
 
 
 @pytest.mark.parametrize("dead", [0, 1, 25])

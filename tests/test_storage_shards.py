@@ -2,9 +2,11 @@
 
 from itertools import chain
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sessions_redis.registry import positions
 from sessions_redis.storage.parts import Ranks, Span
 from sessions_redis.storage.shards import Window, between, narrowed
 
@@ -106,3 +108,21 @@ def test_millions():
     assert widths[0] < 500_000
     assert widths[1] < 16_000
     assert sum(chain(a for a, _ in windows)) <= position <= sum(b for _, b in windows)
+
+
+@pytest.mark.parametrize("shards", [16, 256])
+@pytest.mark.parametrize(("total", "looks"), [(1_000_000, 1), (160_000_000, 2)])
+def test_how_often_samples_narrow_the_place_of_a_page(shards, total, looks):
+    """As often as docs/cluster.md says, with as many samples as the registry asks for."""
+    size = total // shards
+    windows = [Window(0, size)] * shards
+    for _ in range(looks):
+        spans = []
+        for number, (least, most) in enumerate(windows):
+            step = max(-((least - most) // positions.SAMPLES), 1)
+            ranks = range(least, most, step)
+            spans.append(Span(least, step, tuple((b"", rank * shards + number) for rank in ranks)))
+        windows = narrowed(windows, spans, total // 3)
+    assert sum(most - least for least, most in windows) <= positions.FETCHED
+    for number, (least, most) in enumerate(windows):
+        assert least <= -((number - total // 3) // shards) <= most
