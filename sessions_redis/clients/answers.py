@@ -9,6 +9,7 @@ from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from sessions_redis.clients import replicas
 from sessions_redis.clients.exchange import Request, exchange, is_refusal_of_replica, packed
+from sessions_redis.clients.origins import kind_of, note_origin
 from sessions_redis.storage.steps import Command
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ def answer(reply: Any, command: Command[T]) -> T:
         return command.read_wrong_type()
     if command.read_refusal is not None and _is_refusal_of_command(reply):
         return command.read_refusal(str(reply))
+    note_origin(reply, kind=kind_of(command))
     raise reply
 
 

@@ -23,11 +23,13 @@ from sessions_redis.clients.credentials import CredentialsError
 from sessions_redis.clients.garbage import BY_HELLO, CLOSED, SIGNING_IN, GarbageError
 from sessions_redis.clients.leases import NOT_SENT, NoFreeConnectionError
 from sessions_redis.clients.losses import SurplusError
+from sessions_redis.clients.origins import origin_of
 from sessions_redis.clients.pools import RETRIED
 from sessions_redis.clients.sentinels import NoMasterError
 from sessions_redis.clients.topologies import NotInClusterError
 from sessions_redis.conf import Conf, is_testing
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.hosts import shown
 
 # The server answers with these if it does not run a command. In redis-py, some of them are
 # subclasses of ConnectionError.
@@ -80,9 +82,15 @@ def store_unavailable(settings: Conf, error: RedisError) -> SessionStoreUnavaila
         redirected=(_IN_CIRCLE if is_cluster else _NO_CLUSTER).format(what=what),
         page="docs/cluster.md" if is_cluster else "docs/redis.md",
     )
-    failed = SessionStoreUnavailable(f"Redis at {settings.shown_location} {said}")
+    failed = SessionStoreUnavailable(f"{_node(error)}Redis at {settings.shown_location} {said}")
     failed.may_have_been_done = not (_was_not_sent(error) or isinstance(error, REFUSALS))
     return failed
+
+
+def _node(error: RedisError) -> str:
+    node = origin_of(error).node
+    # The Cluster is down, or a slot of it, and not the node that says so.
+    return "" if node is None or isinstance(error, ClusterDownError) else f"Node {shown(node)} of "
 
 
 def _where_to_look(location: str) -> str:

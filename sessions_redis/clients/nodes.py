@@ -22,6 +22,7 @@ from sessions_redis.clients import topologies
 from sessions_redis.clients.circuit import NoAnswerError
 from sessions_redis.clients.cluster_options import options_of
 from sessions_redis.clients.leases import NOT_SENT, Leases
+from sessions_redis.clients.origins import note_origin
 from sessions_redis.clients.pipelines import Pipeline
 from sessions_redis.clients.pools import ASYNC, SYNC, Pools, build_pool
 from sessions_redis.clients.topologies import NO_HOSTS, Shard
@@ -61,6 +62,7 @@ class NoNodeError(ClusterDownError):
         what = "any slot" if slot is None else f"slot {slot}"
         super().__init__(f"no node serves {what}")
         self.add_note(NOT_SENT)
+        note_origin(self, slot=slot)
 
 
 def slot_of(command: Command[Any]) -> int | None:
@@ -97,6 +99,7 @@ class Nodes:
         self._pools: dict[Address, Pools] = {}
         self._replicas: dict[Address, Pools] = {}
         self._balancer = LoadBalancer()
+        self._answered: dict[int | None, Address | None] = {}  # only if replicas may answer
         self._making = Lock()
         self._reading = Lock()
         self._reading_in: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
@@ -169,6 +172,28 @@ class Nodes:
         shard = self.shards[slot] or ()
         others = [one for one in shard if one != address] if address in shard else []
         self.shards[slot] = (address, *others)
+
+    # Which node it was
+
+    def note_answer(self, slot: int | None, node: Pools) -> None:
+        """Record that ``node`` answered a command for ``slot``."""
+        if self.options.strategy is not None:  # otherwise it is the master
+            self._answered[slot] = node.address
+
+    def answered_by(self, command: Command[Any]) -> Address | None:
+        """The node that answered ``command`` a moment ago, if that is known."""
+        slot = slot_of(command)
+        if self.options.strategy is not None:
+            return self._answered.get(slot)
+        shard = None if slot is None else self.shards[slot]
+        return None if shard is None else shard[0]
+
+    def is_served_by_another(self, slot: int | None, node: Address | None) -> bool:
+        """Whether commands for ``slot`` go to other nodes than ``node``."""
+        shard = None if slot is None or not self.shards else self.shards[slot]
+        if shard is None:
+            return False
+        return node not in (shard if self.options.strategy is not None else shard[:1])
 
     # What Pools have, for tools that monitor commands
 

@@ -41,6 +41,7 @@ from sessions_redis.clients.answers import (
 from sessions_redis.clients.exchange import Request, is_refusal_of_replica
 from sessions_redis.clients.leases import NOT_SENT, NoFreeConnectionError
 from sessions_redis.clients.nodes import FOR_REPLICAS, Nodes, NoNodeError, slot_of
+from sessions_redis.clients.origins import note_origin
 from sessions_redis.clients.pools import Pools
 from sessions_redis.storage.steps import Command
 
@@ -198,11 +199,13 @@ class _Route:
 
     def _judge(self, part: Part, outcome: Outcome) -> None:
         if isinstance(outcome, RedisError):
+            note_origin(outcome, node=part.node.address, slot=part.errands[0].slot)
             for errand in part.errands:
                 self._is_lost(errand, part.node, outcome)
             return
         for errand, reply in zip(part.errands, outcome, strict=True):
             if isinstance(reply, ResponseError):
+                note_origin(reply, node=part.node.address, slot=errand.slot)
                 self._is_refused(errand, part.node, reply)
             elif part.node.reads_replica and not reply:
                 # The replica may not have heard of the session yet.
@@ -210,6 +213,7 @@ class _Route:
                 self.again.append(errand)
             else:
                 self.replies[errand.place] = reply
+                self.nodes.note_answer(errand.slot, part.node)
 
     def _is_refused(self, errand: Errand, node: Pools, error: ResponseError) -> None:
         """Decide what becomes of a command that ``node`` answered with ``error``."""
