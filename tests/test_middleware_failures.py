@@ -18,6 +18,7 @@ from sessions_redis import registry
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionGone, SessionStoreUnavailable
 from sessions_redis.storage.commands import session_id
+from sessions_redis.web.unavailable import failure_behind
 from tests.visits import Mortal, visit
 
 OURS = "sessions_redis.middleware.SessionMiddleware"
@@ -575,3 +576,14 @@ def test_a_session_that_is_still_there(get, red):
     """A session that still exists is not affected."""
     assert get("increment").text == "1"
     assert session_id(red) in {live.id for live in registry.latest()}
+
+
+def test_a_circle_of_causes():
+    """An error whose cause has that error as its own cause is not a failure of Redis."""
+    first, second = RuntimeError("first"), RuntimeError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert failure_behind(first) is None
+    first.__cause__ = group = ExceptionGroup("of tasks", [first, second])
+    assert failure_behind(group) is None
+    second.__cause__ = failure = SessionStoreUnavailable("Redis is away.")
+    assert failure_behind(second) is failure

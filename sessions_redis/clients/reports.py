@@ -1,6 +1,8 @@
 """Keeps the password of Redis out of error reports: redis-py has it in variables and messages."""
 
 import re
+from collections.abc import Iterator
+from itertools import takewhile
 from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
@@ -24,21 +26,27 @@ def without_tracebacks(error: E) -> E:
     Django's error page and its mails print the variables of every frame in a traceback. An error
     that the caller was already handling keeps its traceback.
     """
-    link: BaseException | None = error
-    while link is not None and _began_in_an_exchange(link):
+    for link in takewhile(_began_in_an_exchange, _chain(error)):
         link.__traceback__ = None
-        link = link.__cause__ or link.__context__
     return error
 
 
 def without_credentials(error: E) -> E:
     """Remove arguments and user names from the texts of ``error`` and its causes; return it."""
-    link: BaseException | None = error
-    while link is not None:
+    for link in _chain(error):
         if isinstance(link, RedisError):
             link.args = tuple(map(redacted, link.args))
-        link = link.__cause__ or link.__context__
     return error
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """``error``, its cause, the cause of that, and so on: each once, also if they form a circle."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        yield link
+        seen.add(id(link))
+        link = link.__cause__ or link.__context__
 
 
 def redacted(said: Any) -> Any:

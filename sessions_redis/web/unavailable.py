@@ -96,12 +96,21 @@ def failure_behind(error: BaseException | None) -> SessionStoreUnavailable | Non
     the first error of the group if all of them are failures of Redis. An error that happened
     while a view handled a failure of Redis is a different error.
     """
+    return _failure_behind(error, ())
+
+
+def _failure_behind(
+    error: BaseException | None, seen: tuple[BaseException, ...]
+) -> SessionStoreUnavailable | None:
     if error is None or isinstance(error, SessionStoreUnavailable):
         return error
+    if any(error is one for one in seen):  # code of the site can make a circle of causes
+        return None
+    seen = (*seen, error)
     if isinstance(error, BaseExceptionGroup):  # of several tasks
-        failures = [failure_behind(one) for one in error.exceptions]
+        failures = [_failure_behind(one, seen) for one in error.exceptions]
         return failures[0] if all(failures) else None
-    return failure_behind(error.__cause__)
+    return _failure_behind(error.__cause__, seen)
 
 
 def _remember_failure(*, request: HttpRequest | None = None, **kwargs: object) -> None:
