@@ -10,7 +10,7 @@ import pytest
 
 from sessions_redis import clients, conf
 from sessions_redis.clients import pools, replicas
-from sessions_redis.clients.nodes import slot_of
+from sessions_redis.clients.slots import slot_of
 from sessions_redis.engine import SessionStore
 from sessions_redis.storage import replies, servers
 from sessions_redis.storage.commands import session_id

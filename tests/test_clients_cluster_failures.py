@@ -12,7 +12,7 @@ from redis.retry import Retry
 
 from sessions_redis import clients
 from sessions_redis.clients import pools
-from sessions_redis.clients.nodes import slot_of
+from sessions_redis.clients.slots import slot_of
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage.steps import Command
 from tests.clustered import FAILOVER_DEADLINE, Cluster

@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from sessions_redis import clients, conf
-from sessions_redis.clients.nodes import slot_of
+from sessions_redis.clients.slots import slot_of
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage.commands import session_id

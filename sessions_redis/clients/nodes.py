@@ -14,21 +14,20 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from redis.cluster import LoadBalancer
-from redis.crc import key_slot
-from redis.exceptions import AskError, ClusterDownError, RedisError
+from redis.exceptions import AskError, RedisError
 
 from sessions_redis import clusters
 from sessions_redis.clients import topologies
 from sessions_redis.clients.circuit import NoAnswerError
 from sessions_redis.clients.cluster_options import options_of
 from sessions_redis.clients.leases import NOT_SENT, Leases
-from sessions_redis.clients.origins import note_origin
 from sessions_redis.clients.pipelines import Pipeline
 from sessions_redis.clients.pools import ASYNC, SYNC, Pools, build_pool
+from sessions_redis.clients.slots import NoNodeError, slot_of
 from sessions_redis.clients.topologies import NO_HOSTS, Shard
 from sessions_redis.conf import Conf
 from sessions_redis.hosts import Address
-from sessions_redis.storage.steps import KEY_PLACES, Command
+from sessions_redis.storage.steps import Command
 
 # How often the topology is read again at most, in seconds.
 READ_AGAIN_SECONDS = 1.0
@@ -37,46 +36,6 @@ READ_AGAIN_SECONDS = 1.0
 # without such an answer, they wait again.
 PATIENCE_SECONDS = 1.0
 FORGET_SECONDS = 2.0
-
-# Commands that replicas may answer if the site allows it. A cursor is valid on one node only, so
-# SCAN and the like are not among them.
-FOR_REPLICAS = {
-    "HEXISTS",
-    "HGETALL",
-    "HMGET",
-    "PTTL",
-    "ZCARD",
-    "ZCOUNT",
-    "ZRANGE",
-    "ZRANGEBYSCORE",
-    "ZREVRANGE",
-    "ZREVRANGEBYSCORE",
-    "ZSCORE",
-}
-
-
-class NoNodeError(ClusterDownError):
-    """No node serves the slot of a key."""
-
-    def __init__(self, slot: int | None) -> None:
-        what = "any slot" if slot is None else f"slot {slot}"
-        super().__init__(f"no node serves {what}")
-        self.add_note(NOT_SENT)
-        note_origin(self, slot=slot)
-
-
-def slot_of(command: Command[Any]) -> int | None:
-    """The slot that decides which node runs ``command``; ``None`` for any node."""
-    parts = command.parts
-    if command.source is None:
-        place = KEY_PLACES.get(str(parts[0]))
-        if place is None:
-            return command.slot
-    elif parts[2]:
-        place = 3
-    else:
-        return command.slot
-    return int(key_slot(str(parts[place]).encode()))
 
 
 class Nodes:
