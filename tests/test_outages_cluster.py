@@ -6,11 +6,14 @@ import signal
 import uuid
 
 import pytest
+import redis
 from django.test import Client
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from sessions_redis import clients, conf
+from sessions_redis.clients.origins import note_origin
+from sessions_redis.clients.outages import Outages
 from sessions_redis.clients.slots import slot_of
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
@@ -18,6 +21,7 @@ from sessions_redis.storage.commands import session_id
 from tests.clustered import FAILOVER_DEADLINE, Cluster
 from tests.servers import wait_until
 from tests.test_clients_cluster import NUMBERS, get, push
+from tests.test_outages import ASKED, now
 
 # A killed server refuses connections at once. A running one may be slow.
 PATIENT = {
@@ -67,10 +71,8 @@ def cluster(lasting, use):
     use(lasting.url)
     yield lasting
     for server in lasting.servers:
-        if server.process.poll() is None:
-            server.process.send_signal(signal.SIGCONT)
-        else:
-            server.start()
+        server.process.send_signal(signal.SIGCONT)
+    start(*(server for server in lasting.servers if server.process.poll() is not None))
     wait_until(lasting.is_ready, "all nodes serve their slots", FAILOVER_DEADLINE)
 
 
@@ -107,6 +109,11 @@ def kill(*servers):
     for server in servers:
         server.process.kill()
         server.process.wait()
+
+
+def start(*servers):
+    for server in servers:
+        server.start()
 
 
 def node(server):
@@ -356,8 +363,7 @@ def test_no_node_answers(cluster, caplog):
     assert not works(get(there))
     (begins,) = errors(caplog)
     assert begins.startswith(f"Sessions cannot be reached. Redis at {cluster.url} does not answer")
-    for server in cluster.servers:
-        server.start()
+    start(*cluster.servers)
     wait_until(cluster.is_ready, "all nodes serve their slots", FAILOVER_DEADLINE)
     wait_until(lambda: works(get(here)), "the process knows the nodes")
     assert works(get(there))
@@ -397,3 +403,25 @@ def test_a_replica_that_refuses(tmp_path, use, caplog):
 def reads(client):
     client.readonly()
     return client.hgetall("session")
+
+
+def test_a_node_that_starts(caplog):
+    """It says for some seconds that the Cluster is down. That is a part of its outage."""
+    outages = Outages()
+    outages.failed(failure(redis.ConnectionError("away"), FIRST), ASKED, now())
+    outages.failed(failure(redis.exceptions.ClusterDownError("down"), FIRST), ASKED, now())
+    (begins,) = errors(caplog)
+    assert begins.startswith("Some sessions cannot be reached. ")
+    outages.failed(failure(redis.exceptions.ClusterDownError("down"), SECOND), ASKED, now())
+    (_, begins) = errors(caplog)
+    assert begins.startswith("Sessions cannot be reached. ")
+
+
+FIRST, SECOND = ("10.0.0.1", 6379), ("10.0.0.2", 6379)
+
+
+def failure(error, node):
+    note_origin(error, node=node, slot=0)
+    failed = SessionStoreUnavailable("Redis is away.")
+    failed.__cause__ = error
+    return failed
