@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.weather.places import SCHEMES
 from tests.weather.report import HEADINGS, lines
+from tests.weather.serving import KINDS
 
 PAGE = Path(__file__).parents[2] / "docs" / "weather.md"
 
@@ -32,7 +33,7 @@ def main() -> None:
     rows = {_key(row): row for row in _rows(f"{head}{table}")}
     if len(sys.argv) > 1:
         rows |= {_key(row): row for row in _rows(Path(sys.argv[1]).read_text("utf-8"))}
-    figures = sorted(rows.values(), key=lambda row: (order.index(row["weather"]), _place(row)))
+    figures = sorted(rows.values(), key=lambda row: (order.index(row["weather"]), *_place(row)))
     page = before + lines(HEADINGS, [list(row.values()) for row in figures], 3) + blank + after
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -54,8 +55,8 @@ def _key(row: Cells) -> tuple[str, str, str]:
     return row["weather"], row["topology"], row["site"]
 
 
-def _place(row: Cells) -> int:
-    return list(SCHEMES).index(row["topology"])
+def _place(row: Cells) -> tuple[int, int]:
+    return list(SCHEMES).index(row["topology"]), list(KINDS).index(row["site"])
 
 
 def _summary(rows: list[Cells], order: list[str]) -> Iterator[list[str]]:
