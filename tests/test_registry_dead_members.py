@@ -1,15 +1,19 @@
 """Pages of a Cluster take three rounds, also if some members of the indexes have no session."""
 
+import random
 from dataclasses import replace
 from itertools import count, islice
 
 import pytest
 
 from sessions_redis import registry
-from sessions_redis.clients import run_all
+from sessions_redis.clients import run, run_all
 from sessions_redis.registry import Selection, listing, positions
+from sessions_redis.registry import spread as pages
 from sessions_redis.storage import parts, shard_counts
 from sessions_redis.storage.commands import session_id
+from sessions_redis.storage.keyspaces import Keyspace
+from tests.cluster_model import Actor, Model
 from tests.spread import spread  # noqa: F401 - fixture
 from tests.test_registry_shards import ids, rounds
 
@@ -155,6 +159,34 @@ def test_a_session_that_ends_when_it_was_created(site, raw):
     assert registry.end(id)
     completed(steps, asked)
     assert registry.count() == raw.zcard(site.keyspace.user("1")) == 0
+
+
+class Listing(Model):
+    """Random schedules of requests, between which pages are read."""
+
+    def command(self, command):
+        return run(command)
+
+    def spawn(self):
+        if self.rng.random() < 0.5:
+            return super().spawn()
+        return Actor("page", pages.page(self.keyspace, Selection(), 0, self.rng.randint(1, 6)))
+
+    def check_listings(self):
+        """The indexes of all sessions can lose one that is created very late, others cannot."""
+        super().check_listings()
+        self.faults = [fault for fault in self.faults if fault[1] not in self.keyspace.indexes]
+
+
+@pytest.mark.parametrize("seed", [114, *range(24)])
+def test_pages_between_other_requests(raw, prefix, seed):
+    """Whatever pages are read meanwhile, each session stays in the index of its user."""
+
+    def raw_run(words, read):
+        return read(raw.execute_command(*words))
+
+    keyspace = Keyspace(prefix, is_spread=True, shards=seed % 2 * 3 + 1)
+    assert Listing(raw_run, random.Random(seed), keyspace).play() == []
 
 
 def completed(steps, asked):

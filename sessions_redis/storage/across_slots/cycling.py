@@ -11,7 +11,7 @@ from sessions_redis.storage import replies, scripts
 from sessions_redis.storage.across_slots import listing
 from sessions_redis.storage.across_slots.ending import TOMBSTONE, delete
 from sessions_redis.storage.across_slots.listing import Listed, at_session
-from sessions_redis.storage.across_slots.writing import put
+from sessions_redis.storage.across_slots.writing import put, relist
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import Taken, milliseconds
 from sessions_redis.storage.entries import CREATED, LISTED, UPDATED, USER, is_metadata
@@ -116,10 +116,7 @@ def _moved(
         yield listing.delisting(keyspace, [(old_id, was)])
     if left == "thawed" and withdrawing:
         # Others may have written to it. List it again before its copy ends, which leads to it.
-        yield [
-            listing.relisting(names, [(old_id, was_listed.until)])
-            for names in listing.indexes(keyspace, old_id, was)
-        ]
+        yield from relist(keyspace, {old_id: (was, was_listed.until)})
     if left != "left":
         yield script_command(
             scripts.ACROSS_ABANDON, (keyspace.session(new_id),), (old_id, MARKED), replies.flag,
