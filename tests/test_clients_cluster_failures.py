@@ -359,6 +359,35 @@ def test_a_forked_process(cluster, use, name):
     assert os.waitpid(child, 0)[1] == 0
 
 
+def test_an_address_that_another_server_got(tmp_path, use, run_all, name):
+    """
+    A lost node has no address if another server has it now. Its slots are not served then.
+
+    The nodes give its port as 0.
+    """
+    arguments = ("--cluster-require-full-coverage", "no")
+    cluster = Cluster(tmp_path, *arguments, replicas=0)
+    try:
+        lost = owner_of(cluster, name)
+        lost.process.kill()
+        lost.process.wait()
+        (lost.folder / "nodes.conf").unlink()
+        lost.start()
+        others = [one for one in cluster.servers if one is not lost]
+        wait_until(lambda: all(map(knows_no_port, others)), "they know that it is another one")
+        use("redis+cluster://" + ",".join(f"127.0.0.1:{one.port}" for one in others))
+        with pytest.raises(SessionStoreUnavailable, match="serves slot"):
+            run_all([get(name)])
+        assert {port for _, port in pools.current()._addresses()} == {one.port for one in others}
+    finally:
+        cluster.stop()
+
+
+def knows_no_port(server):
+    with server.client() as client:
+        return 0 in [master[1] for _, _, master, *_ in client.execute_command("CLUSTER SLOTS")]
+
+
 def test_a_node_that_leaves(cluster, use, run_all, name):
     """What this process keeps of a node that has left the Cluster is closed."""
     use(cluster.url)

@@ -28,6 +28,9 @@ Shard = tuple[Address, ...]
 # What a node announces if it does not know its own host, or has been told to announce none.
 NO_HOSTS = {None, "", "?"}
 
+# What a node says of a lost one whose address another server, outside of the Cluster, has now.
+NO_PORT = 0
+
 
 class NotInClusterError(RedisError):
     """The server is not a node of a Cluster, or does not let this user see the other nodes."""
@@ -127,8 +130,11 @@ def _shards(slots: Mapping[int, Sequence[Any]], host: str) -> list[Shard | None]
     def shard_of(nodes: Sequence[Any]) -> Shard | None:
         names = tuple(map(id, nodes))
         if names not in known:
+            has_master = nodes and int(nodes[0].port) != NO_PORT
             known[names] = tuple(
-                (host if node.host in NO_HOSTS else node.host, int(node.port)) for node in nodes
+                (host if node.host in NO_HOSTS else node.host, int(node.port))
+                for node in (nodes if has_master else ())
+                if int(node.port) != NO_PORT
             )
         return known[names] or None
 
