@@ -15,9 +15,10 @@ from sessions_redis.clients import pools
 from sessions_redis.clients.slots import slot_of
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage.steps import Command
-from tests.clustered import FAILOVER_DEADLINE, Cluster
+from tests.clustered import FAILOVER_DEADLINE, SLOTS, Cluster
 from tests.servers import free_port, wait_until
 from tests.test_clients_cluster import NUMBERS, get, push, same
+from tests.test_credentials import USER_NAME, Tokens
 
 # A node gives up a planned failover after five seconds. Then it can be asked again.
 ASK_AGAIN = 6.0
@@ -302,6 +303,34 @@ def test_user_and_password(cluster, use, run_all, name):
     with pytest.raises(SessionStoreUnavailable, match="does not let this site in") as caught:
         run_all([get(name)])
     assert "4712" not in str(caught.value)
+
+
+def accept_everywhere(cluster, token):
+    """From now on, all nodes accept this token of the site and no other, and end connections."""
+    words = ("on", "resetpass", f">{token}", "~*", "&*", "+@all")
+    for server in cluster.servers:
+        with server.client() as client:
+            client.execute_command("ACL", "SETUSER", USER_NAME, *words)
+            client.execute_command("CLIENT", "KILL", "USER", USER_NAME)
+
+
+def test_tokens_that_change(cluster, use, run_all):
+    """Each node gets the provider's current token, also when it says where the slots are."""
+    tokens = Tokens("first")
+    accept_everywhere(cluster, "first")
+    use(cluster.url, credential_provider=tokens)
+    reads = [get(f"{number}") for number in NUMBERS]
+    assert run_all(reads) == [{}] * len(reads)
+    accept_everywhere(cluster, "second")
+    tokens.token = "second"
+    assert run_all(reads) == [{}] * len(reads)
+    ours = pools.current()
+    ours.shards = [ours.shards[0]] * SLOTS
+    assert run_all(reads) == [{}] * len(reads)
+    accept_everywhere(cluster, "third")
+    with pytest.raises(SessionStoreUnavailable) as caught:
+        run_all(reads)
+    assert "second" not in str(caught.value)
 
 
 def calls_of(server):
