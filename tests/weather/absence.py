@@ -42,6 +42,9 @@ def hang(place: Place) -> None:
 
 
 def refused(place: Place) -> None:
+    if place.cluster:
+        # Otherwise it would announce the port 0 to the other nodes, and they to the sites.
+        place.admin.config_set("cluster-announce-port", place.server.port)
     place.admin.config_set("port", 0)
     place.disconnect_all()
     time.sleep(3)
