@@ -88,6 +88,14 @@ class Garbler:
             if place >= self.garbled.get(number, place + 1)
         ]
 
+    def last_asked(self, name: bytes) -> int:
+        """
+        The connection of the last command of this name.
+
+        Another one may have sent a greeting before, which its thread has heard only now.
+        """
+        return next(number for number, said in reversed(self.said) if said == name)
+
     def __enter__(self) -> "Garbler":
         self._start(self._accept)
         return self
