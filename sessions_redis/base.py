@@ -168,13 +168,18 @@ class StoreBase(SessionBase):
             return Outcome(error=error)
 
     @property
-    def _id(self) -> str | None:
-        """The session ID; ``None`` if the session has no key."""
+    def _key(self) -> Key | None:
+        """The session key and the session ID; ``None`` if the session has no key."""
         if self.session_key is None:
             return None
         if self._last_key is None or self._last_key.session_key != self.session_key:
             self._last_key = Key(self.session_key)
-        return self._last_key.id
+        return self._last_key
+
+    @property
+    def _id(self) -> str | None:
+        key = self._key
+        return None if key is None else key.id
 
     def _known_of(self, id: str) -> Known:
         """The fields known to be in the session ``id``: none if its key was set by hand."""

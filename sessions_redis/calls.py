@@ -56,6 +56,22 @@ class Call:
             raise RuntimeError(f"{self.name}() raised StopIteration") from error
 
 
+class CallTo(Call):
+    """A call of a method of ``target``, which is not the store itself."""
+
+    __slots__ = ("target",)
+
+    def __init__(self, target: Any, name: str, *args: Any) -> None:
+        super().__init__(name, *args)
+        self.target = target
+
+    def of(self, store: Store) -> Any:
+        return getattr(self.target, self.name)(*self.args)
+
+    async def aof(self, store: Store) -> Any:
+        return await getattr(self.target, twin(self.name))(*self.args)
+
+
 # Steps of a store's method: those of `storage`, and calls of the store's own methods.
 # `StoreBase._perform` carries them out.
 StoreSteps = Generator[Step | Call, Any, T]

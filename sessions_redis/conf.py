@@ -47,6 +47,9 @@ class Conf:
     wait_replicas: int = 0
     index_shards: int = 1
     instrumented: bool | None = None
+    former_engine: str = ""
+    former_engine_shared: bool = False
+    former_engine_partial: bool = True
     tenants: Tenants | None = None
 
     def __repr__(self) -> str:
@@ -67,7 +70,9 @@ class Conf:
     def _keyspace(self, prefix: str, tenant: str | None = None) -> Keyspace:
         is_spread = clusters.is_cluster(self.location) and not clusters.has_tag(prefix)
         shards = self.index_shards if is_spread else 1
-        return _keyspace(prefix, self.index, tenant, is_spread, shards)
+        moves_in = bool(self.former_engine)
+        is_shared = moves_in and self.former_engine_shared
+        return _keyspace(prefix, self.index, tenant, is_spread, shards, moves_in, is_shared)
 
     @cached_property
     def directory(self) -> Path:

@@ -1,10 +1,11 @@
 """How a session begins in Redis: under a new key, and perhaps in place of another session."""
 
+from collections.abc import Mapping
 from time import time
 
 from django.contrib.sessions.backends.base import CreateError
 
-from sessions_redis import conf
+from sessions_redis import conf, moving_in, sharing
 from sessions_redis.base import StoreBase
 from sessions_redis.calls import Call, StoreSteps
 from sessions_redis.exceptions import GONE, SessionGone
@@ -27,15 +28,16 @@ def shards_to_note(keyspace: Keyspace, age: float) -> list[Command[int]]:
 
 class Predecessor:
     """
-    The session ``id``, which ``cycle_key()`` moves to a new key.
+    The session under the ``key``, which ``cycle_key()`` moves to a new key.
 
     ``is_replaced``: a new session has its entries by now.
     """
 
-    __slots__ = ("id", "is_replaced")
+    __slots__ = ("id", "is_replaced", "key")
 
-    def __init__(self, id: str) -> None:
-        self.id = id
+    def __init__(self, key: Key) -> None:
+        self.key = key
+        self.id = key.id
         self.is_replaced = False
 
 
@@ -71,7 +73,7 @@ class CreatingStore(StoreBase):
         """Store the session under the key ``new``. ``False`` if that key is taken."""
         if self._is_overridden("save", "asave"):
             return (yield from self._created_by_save(new))
-        if not (yield from self._beginning(new.id, predecessor)):
+        if not (yield from self._beginning(new, predecessor)):
             return False
         self._session_key = new.session_key
         return True
@@ -91,35 +93,44 @@ class CreatingStore(StoreBase):
                 self._session_key = None if former is None else former.session_key
         return saved
 
-    def _beginning(self, id: str, predecessor: Predecessor | None = None) -> StoreSteps[bool]:
+    def _beginning(self, key: Key, predecessor: Predecessor | None = None) -> StoreSteps[bool]:
         """
-        Write a new hash for the session ``id``. ``False`` if there is one already.
+        Write a new hash for the session with this ``key``. ``False`` if there is one already.
 
         The fields of a ``predecessor`` move to the new hash.
         """
         moved: bool | type[Taken] = False
+        keyspace, age = conf.keyspace_of(self), (yield from self._age())
         if predecessor:
-            moved = yield from self._moving(id, predecessor)
+            moved = yield from self._moving(key.id, predecessor, keyspace, age)
             if moved is Taken:
                 return False
             if moved:
                 predecessor.is_replaced = True
-                return True
-        age = yield from self._age()
-        changes = whole(self._entries, self._made_serializer(), self.metadata_source())
-        keyspace = conf.keyspace_of(self)
-        first = shards_to_note(keyspace, age)
-        created = yield from layouts.create(keyspace, id, age, changes, first)
-        if created:
-            self._record_written(id, changes)
-        return created
+        if not moved:
+            changes = whole(self._entries, self._made_serializer(), self._metadata(keyspace))
+            first = shards_to_note(keyspace, age)
+            if not (yield from layouts.create(keyspace, key.id, age, changes, first)):
+                return False
+            self._record_written(key.id, changes)
+        if keyspace.is_shared:
+            yield from sharing.created(keyspace, key, self._entries, age)
+        if keyspace.moves_in and predecessor:
+            yield from moving_in.deleted(keyspace, predecessor.key)
+        return True
 
-    def _moving(self, id: str, predecessor: Predecessor) -> StoreSteps[bool | type[Taken]]:
+    def _metadata(self, keyspace: Keyspace) -> Mapping[bytes, bytes]:
+        """The metadata of a new hash."""
+        source = self.metadata_source()
+        return {**source, **sharing.MARKED} if keyspace.is_shared else source
+
+    def _moving(
+        self, id: str, predecessor: Predecessor, keyspace: Keyspace, age: float
+    ) -> StoreSteps[bool | type[Taken]]:
         """``False`` if the ``predecessor`` is gone, and had no user. `Taken` if the id is taken."""
-        age = yield from self._age()
         known, serializer = self._known_of(predecessor.id), self._made_serializer()
-        changes = known.changes(self._entries, serializer, self.metadata_source())
-        keyspace, user = conf.keyspace_of(self), known.user(serializer)
+        changes = known.changes(self._entries, serializer, self._metadata(keyspace))
+        user = known.user(serializer)
         user_pk, first = user.decode("utf-8", "backslashreplace"), shards_to_note(keyspace, age)
         moved = yield from layouts.cycle(keyspace, predecessor.id, id, age, changes, user_pk, first)
         if moved is Taken:
@@ -130,7 +141,7 @@ class CreatingStore(StoreBase):
         if not user:
             return False
         # Another request may have cycled the session: then create a second session beside it.
-        changes = whole(self._entries, serializer, self.metadata_source())
+        changes = whole(self._entries, serializer, self._metadata(keyspace))
         steps = layouts.create_beside(keyspace, predecessor.id, user, id, age, changes)
         if not (yield from steps):
             raise SessionGone(GONE)

@@ -6,24 +6,26 @@ plain one and its asynchronous twin, carry the steps out. `base` holds the sessi
 `creation` begins a session in Redis, and `storage` has the commands.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import wraps
 from typing import Any, TypeVar, cast
 
 from django.contrib.sessions.backends.base import CreateError
 from django.core.exceptions import ImproperlyConfigured
 
-from sessions_redis import conf, logs, registry
+from sessions_redis import conf, logs, moving_in, registry, sharing
 from sessions_redis.calls import Call, StoreSteps, twin
 from sessions_redis.clock import server_clock
 from sessions_redis.creation import CreatingStore, Predecessor, shards_to_note
 from sessions_redis.exceptions import GONE, SessionGone, SessionStoreUnavailable
 from sessions_redis.keys import Key
+from sessions_redis.moving_in import Stored
 from sessions_redis.scope import Scope
 from sessions_redis.storage import commands, layouts
 from sessions_redis.storage.changes import Changes, Known
-from sessions_redis.storage.commands import StoredSession, session_id
+from sessions_redis.storage.commands import StoredSession
 from sessions_redis.storage.entries import CREATED, NOTHING, SEEN, UPDATED, field_of, is_time
+from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.lazy_entries import Entries
 
 Method = TypeVar("Method", bound=Callable[..., Coroutine[Any, Any, Any]])
@@ -68,10 +70,13 @@ class SessionStore(CreatingStore):
     # Django's contract
 
     def _loading(self) -> StoreSteps[Entries]:
-        id = self._id
-        if id is None:
+        key = self._key
+        if key is None:
             return self._entries_in(NOTHING)
-        stored = yield commands.load(conf.keyspace_of(self), id)
+        keyspace, id = conf.keyspace_of(self), key.id
+        stored = yield commands.load(keyspace, id)
+        if keyspace.moves_in:
+            stored = yield from self._moved_in(keyspace, key, stored)
         if isinstance(stored, commands.WrongType):
             log.warning("Session %s is not stored as a hash and is ignored.", id)
         elif stored is not None:
@@ -86,6 +91,11 @@ class SessionStore(CreatingStore):
             self._session_key = None
         return self._entries_in(NOTHING)
 
+    def _moved_in(self, keyspace: Keyspace, key: Key, stored: Stored) -> StoreSteps[Stored]:
+        """The fields of the session, after it has moved in if ``FORMER_ENGINE`` has it."""
+        load = sharing.loaded if keyspace.is_shared else moving_in.loaded
+        return (yield from load(keyspace, key, stored, self._made_serializer()))
+
     def load(self) -> Entries:
         """
         Return the session's entries. Each value is decoded when it is first read.
@@ -99,20 +109,24 @@ class SessionStore(CreatingStore):
     async def aload(self) -> Entries:
         return await self._aperform(self._loading())
 
-    def _existing(self, id: str | None) -> StoreSteps[bool]:
-        if id is None:
+    def _existing(self, key: Key | None) -> StoreSteps[bool]:
+        if key is None:
             return False
-        exists: bool = yield commands.exists(conf.keyspace_of(self), id)
+        keyspace = conf.keyspace_of(self)
+        if keyspace.moves_in:
+            stored = yield commands.load(keyspace, key.id)
+            return isinstance((yield from self._moved_in(keyspace, key, stored)), Mapping)
+        exists: bool = yield commands.exists(keyspace, key.id)
         return exists
 
     def exists(self, session_key: str | None) -> bool:
-        steps = self._existing(_id_of(session_key))
+        steps = self._existing(_key_of(session_key))
         del session_key  # error reports print the variables of this frame
         return self._perform(steps)
 
     @_after_override
     async def aexists(self, session_key: str | None) -> bool:
-        steps = self._existing(_id_of(session_key))
+        steps = self._existing(_key_of(session_key))
         del session_key
         return await self._aperform(steps)
 
@@ -141,20 +155,25 @@ class SessionStore(CreatingStore):
             yield Call("create")
             return
         entries = yield from self._loaded(no_load=must_create)
-        id = self._id
-        if id is None:
+        key = self._key
+        if key is None:
             raise SessionGone(GONE)
         if must_create:
-            if not (yield from self._beginning(id, self._predecessor)):
+            if not (yield from self._beginning(key, self._predecessor)):
                 raise CreateError
             return
-        age = yield from self._age()
+        id, age = key.id, (yield from self._age())
         changes = self._known_of(id).changes(
             entries, self._made_serializer(), self.metadata_source()
         )
         keyspace = conf.keyspace_of(self)
         first = shards_to_note(keyspace, age)
-        if not (yield from layouts.save(keyspace, id, age, changes, first)):
+        if keyspace.is_shared:
+            yield from self._shared(keyspace)
+        saved = yield from layouts.save(keyspace, id, age, changes, first)
+        if keyspace.moves_in and (age <= 0 or not saved):
+            yield from moving_in.deleted(keyspace, key)
+        if not saved:
             raise SessionGone(GONE)
         self._record_written(id, changes)
 
@@ -173,21 +192,25 @@ class SessionStore(CreatingStore):
     async def asave(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002
         await self._aperform(self._saving(must_create=must_create))
 
-    def _deleting(self, id: str | None) -> StoreSteps[None]:
-        id = id or self._id
+    def _deleting(self, key: Key | None) -> StoreSteps[None]:
+        key = key or self._key
         former = self._predecessor
-        if id is not None and not (former and former.is_replaced and former.id == id):
-            yield from layouts.delete(conf.keyspace_of(self), id)
+        if key is None or (former and former.is_replaced and former.id == key.id):
+            return
+        keyspace = conf.keyspace_of(self)
+        yield from layouts.delete(keyspace, key.id)
+        if keyspace.moves_in:
+            yield from moving_in.deleted(keyspace, key)
 
     def delete(self, session_key: str | None = None) -> None:
         """Delete this session, or that of ``session_key``. Silent if there is none."""
-        steps = self._deleting(_id_of(session_key))
+        steps = self._deleting(_key_of(session_key))
         del session_key
         self._perform(steps)
 
     @_after_override
     async def adelete(self, session_key: str | None = None) -> None:
-        steps = self._deleting(_id_of(session_key))
+        steps = self._deleting(_key_of(session_key))
         del session_key
         await self._aperform(steps)
 
@@ -198,11 +221,11 @@ class SessionStore(CreatingStore):
             return
         old = Key(self.session_key)
         if not self._is_overridden("create", "acreate", "save", "asave", "delete", "adelete"):
-            yield from self._creating(Predecessor(old.id))
+            yield from self._creating(Predecessor(old))
             return
         # Overridden methods are called as Django calls them. The session still moves in one atomic
         # step.
-        self._predecessor = Predecessor(old.id)
+        self._predecessor = Predecessor(old)
         try:
             yield Call("create")
             yield Call("delete", old.session_key)
@@ -252,7 +275,8 @@ class SessionStore(CreatingStore):
         if not isinstance(key, str):
             raise TypeError(f"The key of an entry to increment is a string, not {key!r}.")
         self._require_decimal_serializer()
-        if self._is_overridden("load", "aload"):
+        keyspace = conf.keyspace_of(self)
+        if keyspace.moves_in or self._is_overridden("load", "aload"):
             yield from self._loaded()  # an overridden load() may refuse the session
         loaded, id = hasattr(self, "_entries"), self._id
         if id is None or (
@@ -260,7 +284,7 @@ class SessionStore(CreatingStore):
         ):
             return self._increment_here(key, by)
         _require_64_bits(key, by)
-        value = yield from layouts.increment(conf.keyspace_of(self), id, field_of(key), by)
+        value = yield from layouts.increment(keyspace, id, field_of(key), by)
         if value is None:
             if not loaded:
                 # As after loading: the middleware removes the cookie.
@@ -273,6 +297,8 @@ class SessionStore(CreatingStore):
         if loaded:
             self._entries[key] = value
             self._record_written(id, Changes({field_of(key): self._made_serializer().dumps(value)}))
+        if keyspace.is_shared:
+            yield from self._shared(keyspace)
         self.modified = True
         result: int = value
         return result
@@ -293,6 +319,12 @@ class SessionStore(CreatingStore):
     async def aincrement(self, key: str, by: int = 1) -> int:
         return await self._aperform(self._incrementing(key, by))
 
+    def _shared(self, keyspace: Keyspace) -> StoreSteps[None]:
+        """Save all entries in the former engine, whose workers read them there."""
+        key, age = self._key, (yield from self._age())
+        if key and not (yield from sharing.saved(keyspace, key, self._entries, age)):
+            raise SessionGone(GONE)
+
     def _increment_here(self, key: str, by: int) -> int:
         value = self.get(key, 0)
         if not _is_integer(value):
@@ -311,12 +343,13 @@ class SessionStore(CreatingStore):
             )
 
     def _inspecting(self) -> StoreSteps[StoredSession | None]:
-        if self._is_overridden("load", "aload"):
+        keyspace = conf.keyspace_of(self)
+        if keyspace.moves_in or self._is_overridden("load", "aload"):
             yield from self._loaded()  # an overridden load() may refuse the session
         id = self._id
         if id is None:
             return None
-        stored: StoredSession | None = yield commands.inspect(conf.keyspace_of(self), id)
+        stored: StoredSession | None = yield commands.inspect(keyspace, id)
         return stored
 
     def inspect(self) -> StoredSession | None:
@@ -373,8 +406,8 @@ _OWN = {
 }
 
 
-def _id_of(session_key: str | None) -> str | None:
-    return session_id(session_key) if session_key else None
+def _key_of(session_key: str | None) -> Key | None:
+    return Key(session_key) if session_key else None
 
 
 def _is_integer(value: object) -> bool:

@@ -29,6 +29,9 @@ TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "WAIT_REPLICAS": (int, "a number of replicas, such as 1, or 0 for none"),
     "INDEX_SHARDS": (int, f"a number from 1 to {MAX_INDEX_SHARDS}"),
     "INSTRUMENTED": ((bool, type(None)), "True, False or None"),
+    "FORMER_ENGINE": (str, "the path of an engine, as in SESSION_ENGINE"),
+    "FORMER_ENGINE_SHARED": (bool, "True or False"),
+    "FORMER_ENGINE_PARTIAL": (bool, "True or False"),
 }
 
 # Settings that a later version will have. Only the value with which they change nothing is allowed.

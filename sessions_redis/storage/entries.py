@@ -19,7 +19,8 @@ SEEN = b"@seen"  # when the session was last used without a write
 LISTED = b"@listed"  # until when the indexes list it, in milliseconds since 1970
 IP = b"@ip"
 AGENT = b"@agent"
-METADATA = frozenset({CREATED, UPDATED, USER, SEEN, LISTED, IP, AGENT})
+COPIED = b"@copied"  # the former engine may have a copy of the session
+METADATA = frozenset({CREATED, UPDATED, USER, SEEN, LISTED, IP, AGENT, COPIED})
 
 # django.contrib.auth.SESSION_KEY: the entry that holds the primary key of the session's user.
 USER_KEY = "_auth_user_id"

@@ -13,6 +13,9 @@ class Keyspace:
 
     ``is_spread``: the keys are in different slots of a Cluster, so no script sees two of them.
     ``shards``: then the indexes of all sessions are split into so many parts.
+
+    ``moves_in``: sessions of a former engine move in, so ended ones leave tombstones here.
+    ``is_shared``: the former engine serves the same sessions meanwhile.
     """
 
     prefix: str
@@ -20,6 +23,8 @@ class Keyspace:
     tenant: str | None = None
     is_spread: bool = False
     shards: int = 1
+    moves_in: bool = False
+    is_shared: bool = False
 
     def session(self, session_id: str) -> str:
         return f"{self.prefix}:{session_id}"
@@ -58,3 +63,13 @@ class Keyspace:
 
     def user(self, user_pk: str) -> str:
         return f"{self.users}{user_pk}"
+
+    def moved(self, session_id: str) -> str:
+        """What became of a session that moved in, or ended: in the slot of the session itself."""
+        # What is in braces decides the slot. Without them, it would be the whole name.
+        name = f"{{{self.session(session_id)}}}" if self.is_spread else session_id
+        return f"{self.prefix}:moved:{name}"
+
+    def signed_out(self, user_pk: str) -> str:
+        """The note that all sessions of a user were ended: none of them moves in any more."""
+        return f"{self.prefix}:signed-out:{user_pk}"

@@ -7,12 +7,12 @@ Each function returns steps. In one slot that is one command, which is atomic.
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from sessions_redis.storage import commands, listings
+from sessions_redis.storage import adoption, commands, listings
 from sessions_redis.storage.across_slots import cycling, ending, writing
 from sessions_redis.storage.across_slots.ending import EndingSteps
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import Taken
-from sessions_redis.storage.entries import NOTHING
+from sessions_redis.storage.entries import COPIED, NOTHING
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.steps import Command, Steps
 
@@ -27,6 +27,13 @@ def _single(command: Command[T]) -> Steps[T]:
     return answer
 
 
+def _ending(keyspace: Keyspace, id: str, steps: Steps[T]) -> Steps[T]:
+    """End the session ``id``. If sessions move in, first note that this one must not."""
+    if keyspace.moves_in:
+        yield adoption.tombstone(keyspace, id)
+    return (yield from steps)
+
+
 def create(
     keyspace: Keyspace, id: str, ttl: float, changes: Changes, first: First = ()
 ) -> Steps[bool]:
@@ -39,8 +46,10 @@ def save(
     keyspace: Keyspace, id: str, ttl: float, changes: Changes, first: First = ()
 ) -> Steps[bool]:
     if keyspace.is_spread:
-        return writing.save(keyspace, id, ttl, changes, first)
-    return _single(commands.save(keyspace, id, ttl, changes))
+        steps = writing.save(keyspace, id, ttl, changes, first)
+    else:
+        steps = _single(commands.save(keyspace, id, ttl, changes))
+    return _ending(keyspace, id, steps) if ttl <= 0 else steps
 
 
 def cycle(
@@ -53,9 +62,15 @@ def cycle(
     first: First = (),
 ) -> Steps[bool | type[Taken]]:
     """As `commands.cycle`. ``user``: the user that it has, as far as the caller knows."""
+    if keyspace.moves_in and not keyspace.is_shared:
+        # The former engine may have a copy under the old key. It has none under the new one.
+        changes = changes._replace(removed=(*changes.removed, COPIED))
+    steps: Steps[bool | type[Taken]]
     if keyspace.is_spread:
-        return cycling.cycle(keyspace, old_id, new_id, ttl, changes, user, first)
-    return _single(commands.cycle(keyspace, old_id, new_id, ttl, changes))
+        steps = cycling.cycle(keyspace, old_id, new_id, ttl, changes, user, first)
+    else:
+        steps = _single(commands.cycle(keyspace, old_id, new_id, ttl, changes))
+    return _ending(keyspace, old_id, steps)
 
 
 def create_beside(
@@ -68,8 +83,8 @@ def create_beside(
 
 def delete(keyspace: Keyspace, id: str) -> Steps[str | None]:
     if keyspace.is_spread:
-        return ending.delete(keyspace, id)
-    return _single(commands.delete(keyspace, id))
+        return _ending(keyspace, id, ending.delete(keyspace, id))
+    return _ending(keyspace, id, _single(commands.delete(keyspace, id)))
 
 
 def note(
@@ -97,12 +112,16 @@ def list_many(
 def end(keyspace: Keyspace, id: str) -> Steps[str | None]:
     """As `delete`, but not sent again after a lost reply: it would say there was nothing to end."""
     if keyspace.is_spread:
-        return ending.delete(keyspace, id, all_shards=True)
-    return _single(commands.delete(keyspace, id)._replace(repeatable=False))
+        return _ending(keyspace, id, ending.delete(keyspace, id, all_shards=True))
+    command = commands.delete(keyspace, id)._replace(repeatable=False)
+    return _ending(keyspace, id, _single(command))
 
 
 def end_many(keyspace: Keyspace, ids: Sequence[str]) -> EndingSteps:
     """As `listings.end_many`, for any number of sessions. Also yields what has ended."""
+    for start in range(0, len(ids) if keyspace.moves_in else 0, listings.END_MANY_BATCH_SIZE):
+        batch = ids[start : start + listings.END_MANY_BATCH_SIZE]
+        yield [adoption.tombstone(keyspace, id) for id in batch]
     if keyspace.is_spread:
         yield from ending.end_many(keyspace, ids)
         return
@@ -113,6 +132,8 @@ def end_many(keyspace: Keyspace, ids: Sequence[str]) -> EndingSteps:
 
 def end_all(keyspace: Keyspace, user_pk: str, spared_id: str = "") -> EndingSteps:
     """As `listings.end_all`, until there are no more sessions. Also yields what has ended."""
+    if keyspace.moves_in:
+        yield adoption.sign_out(keyspace, user_pk, spared_id)
     if keyspace.is_spread:
         yield from ending.end_all(keyspace, user_pk, spared_id)
         return

@@ -53,6 +53,10 @@ PART = _script("calls", "part")
 UNLIST = _script("calls", "unlist")
 END_ALL = _script("calls", "markers", "end_all")
 END_MANY = _script("calls", "forget", "end_many")
+ADOPT = _script(*_WRITING, "moved", "adopt")
+TOMBSTONE = _script("calls", "moved", "tombstone")
+SIGN_OUT = _script("calls", "moved", "sign_out")
+SETTLE = _script("calls", "settle")
 
 
 def _across(*names: str) -> Script:
@@ -76,4 +80,5 @@ ENLIST = _across("/calls", "scores", "enlist")
 RELIST = _across("/calls", "scores", "relist")
 LOWER = _across("/calls", "lower")
 DELIST = _across("/calls", "delist")
+ACROSS_ADOPT = _across("/calls", "/moved", "put", "adopt")
 WITHDRAW = _across("/calls", "withdraw")

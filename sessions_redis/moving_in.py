@@ -1,0 +1,209 @@
+"""
+Sessions of the former engine move into Redis, each with the first request that brings its key.
+
+``SESSION_REDIS["FORMER_ENGINE"]`` names that engine, and `sessions_redis.former` reads its
+sessions. A session that is not in Redis is looked up there. If it is alive, it is created in Redis
+in one atomic step, under the same key and with the lifetime that it has left. Then it is deleted
+there. `sharing` does this while workers of both engines run.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+
+from sessions_redis import conf, former, logs
+from sessions_redis.calls import Call, CallTo, StoreSteps
+from sessions_redis.clients import arun, run
+from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.former import FormerSession, FormerStore
+from sessions_redis.keys import Key
+from sessions_redis.storage import adoption, commands
+from sessions_redis.storage.adoption import Adoption
+from sessions_redis.storage.changes import whole
+from sessions_redis.storage.commands import WrongType
+from sessions_redis.storage.entries import AGENT, COPIED, IP, Serializer
+from sessions_redis.storage.keyspaces import Keyspace
+from sessions_redis.storage.steps import Command
+from sessions_redis.unknown_keys import UnknownKeys
+
+# What `commands.load` answers.
+Stored = Mapping[bytes, bytes] | WrongType | None
+
+log = logs.named("sessions_redis")
+
+# Those of this process.
+unknown_keys = UnknownKeys()
+
+
+def former_store() -> FormerStore:
+    return former.of(conf.current().former_engine)
+
+
+def loaded(
+    keyspace: Keyspace, key: Key, stored: Stored, serializer: Serializer
+) -> StoreSteps[Stored]:
+    """
+    The session's fields, after it has moved in if the former engine has it.
+
+    ``stored``: what is in Redis. Raises `SessionStoreUnavailable` if the former engine is needed
+    and away.
+    """
+    if isinstance(stored, WrongType):
+        return stored
+    if stored is not None:
+        return (yield from _settled(keyspace, key, stored)) if COPIED in stored else stored
+    if key.id in unknown_keys:
+        return None
+    if (yield from moved(keyspace, key, serializer)):
+        stored = yield commands.load(keyspace, key.id)
+        if stored is not None and not isinstance(stored, WrongType):
+            return (yield from _settled(keyspace, key, stored))
+        return stored
+    # Another request may have moved it after this one looked here, and before it looked there.
+    stored = yield commands.load(keyspace, key.id)
+    if stored is None:
+        unknown_keys.add(key.id)
+    return stored
+
+
+def moved(keyspace: Keyspace, key: Key, serializer: Serializer) -> StoreSteps[bool]:
+    """Create the session here if the former engine has it. Whether it is here now."""
+    store = former_store()
+    session: FormerSession | None = yield CallTo(store, "load", key)
+    if session is None:
+        return False
+    entries = kept(session, serializer, key.id)
+    if entries is None:
+        return False
+    became = yield from adopted(keyspace, key.id, session, entries, serializer)
+    if became is Adoption.REFUSED:
+        yield Deletion(store, key)
+    return became is not Adoption.REFUSED
+
+
+def adopted(
+    keyspace: Keyspace,
+    id: str,
+    session: FormerSession,
+    entries: Mapping[str, Any],
+    serializer: Serializer,
+) -> StoreSteps[Adoption]:
+    """Create a session here with these ``entries``, unless it was ended here."""
+    changes = whole(dict(entries), serializer, metadata_of(session))
+    became = yield from adoption.adopt(keyspace, id, session.ttl, changes, session.created)
+    return became
+
+
+def metadata_of(session: FormerSession) -> dict[bytes, bytes]:
+    """Where the session was used, if the former engine knows it."""
+    if not conf.current().metadata:
+        return {}
+    named = {IP: session.ip, AGENT: session.agent}
+    return {name: text.encode("utf-8", "replace") for name, text in named.items() if text}
+
+
+def kept(session: FormerSession, serializer: Serializer, id: str) -> dict[str, Any] | None:
+    """
+    The entries that ``SESSION_SERIALIZER`` can write.
+
+    The others are left out, and the log names them. A former engine that pickles can have such
+    entries. ``None`` if there are some and ``FORMER_ENGINE_PARTIAL`` is ``False``.
+    """
+    entries, left_out = {}, []
+    for name, value in session.entries.items():
+        try:
+            whole({name: value}, serializer)
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            left_out.append(f"{name!r} ({type(value).__name__})")
+        else:
+            entries[name] = value
+    if not left_out:
+        return entries
+    names, partial = ", ".join(left_out), conf.current().former_engine_partial
+    log.warning(
+        "Session %s %s: SESSION_SERIALIZER cannot write %s.",
+        id, "moves in without some entries" if partial else "does not move in", names,
+    )  # fmt: skip
+    return entries if partial else None
+
+
+def _settled(keyspace: Keyspace, key: Key, stored: Mapping[bytes, bytes]) -> StoreSteps[Stored]:
+    """Delete the former engine's copy of a session that has moved in."""
+    yield Settling(keyspace, former_store(), key)
+    return {name: value for name, value in stored.items() if name != COPIED}
+
+
+def deleted(keyspace: Keyspace, key: Key) -> StoreSteps[None]:
+    """Delete the former engine's copy of a session that was ended here."""
+    if not (yield Deletion(former_store(), key)):
+        # The copy stays there, so the tombstone has to stay as well.
+        yield adoption.tombstone(keyspace, key.id, settings.SESSION_COOKIE_AGE)
+
+
+class Deletion(Call):
+    """
+    Deletes the former engine's copy of a session, and returns whether it is gone.
+
+    If the former engine is away, the log says so and the request goes on: the session is safe here.
+    """
+
+    __slots__ = ("former", "key")
+
+    def __init__(self, former: FormerStore, key: Key) -> None:
+        super().__init__("delete")
+        self.former = former
+        self.key = key
+
+    def of(self, store: object) -> bool:
+        try:
+            self.former.delete(self.key)
+        except SessionStoreUnavailable as error:
+            return self._failed(error)
+        return True
+
+    async def aof(self, store: object) -> bool:
+        try:
+            await self.former.adelete(self.key)
+        except SessionStoreUnavailable as error:
+            return self._failed(error)
+        return True
+
+    def _failed(self, error: SessionStoreUnavailable) -> bool:
+        log.warning("Session %s could not be deleted in FORMER_ENGINE. %s", self.key.id, error)
+        return False
+
+
+class Settling(Deletion):
+    """
+    As `Deletion`, and then notes in Redis that the copy is gone.
+
+    Inside a transaction of the former engine's database, it does both after the commit: a rollback
+    would bring the copy back. If it never does, the next request that loads the session does it.
+    """
+
+    __slots__ = ("keyspace",)
+
+    def __init__(self, keyspace: Keyspace, former: FormerStore, key: Key) -> None:
+        super().__init__(former, key)
+        self.keyspace = keyspace
+
+    def of(self, store: object) -> bool:
+        self.former.after_commit(self._settle)
+        return True
+
+    def _settle(self) -> None:
+        if super().of(None):
+            try:
+                run(self._note)
+            except SessionStoreUnavailable as error:
+                self._failed(error)
+
+    async def aof(self, store: object) -> bool:
+        if await super().aof(store):
+            await arun(self._note)
+        return True
+
+    @property
+    def _note(self) -> Command[bool]:
+        return adoption.settle(self.keyspace, self.key.id)

@@ -1,0 +1,101 @@
+"""
+Workers of the former engine and of this one serve the same sessions for a while.
+
+With ``SESSION_REDIS["FORMER_ENGINE_SHARED"]``, this engine reads and writes both stores. The former
+one decides whether a session lives, and what its entries are, because its workers know no other.
+So a log-out on either side holds. Two requests that write at the same time may overwrite each
+other's entries, as they do with the former engine.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sessions_redis.calls import CallTo, StoreSteps
+from sessions_redis.former import FormerSession
+from sessions_redis.keys import Key
+from sessions_redis.moving_in import Stored, former_store, kept, metadata_of, moved
+from sessions_redis.storage import commands, layouts, listings
+from sessions_redis.storage.changes import Known
+from sessions_redis.storage.commands import WrongType
+from sessions_redis.storage.entries import COPIED, Serializer
+from sessions_redis.storage.keyspaces import Keyspace
+from sessions_redis.storage.lazy_entries import entries_in
+
+# Seconds that a session lives which somebody made persistent here: browsers keep no cookie longer.
+LONGEST = 400 * 86_400
+
+MARKED: Mapping[bytes, bytes] = {COPIED: b"1"}
+
+
+def loaded(
+    keyspace: Keyspace, key: Key, stored: Stored, serializer: Serializer
+) -> StoreSteps[Stored]:
+    """
+    The session's fields, after both stores have the same.
+
+    ``stored``: what is in Redis. Raises `SessionStoreUnavailable` if the former engine is away.
+    """
+    if isinstance(stored, WrongType):
+        return stored
+    if stored is None:
+        if not (yield from moved(keyspace, key, serializer)):
+            return None
+    else:
+        session: FormerSession | None = yield CallTo(former_store(), "load", key)
+        if session is None and COPIED in stored:
+            # A worker of the former engine has ended it, or it has expired there.
+            yield from layouts.delete(keyspace, key.id)
+            return None
+        if session is None:
+            yield from _copied(keyspace, key, stored, serializer)
+        elif not (yield from _taken_over(keyspace, key, stored, session, serializer)):
+            return stored
+    stored = yield commands.load(keyspace, key.id)
+    return stored
+
+
+def _taken_over(
+    keyspace: Keyspace,
+    key: Key,
+    stored: Mapping[bytes, bytes],
+    session: FormerSession,
+    serializer: Serializer,
+) -> StoreSteps[bool]:
+    """Write here what differs in the former engine. Whether anything did."""
+    entries = kept(session, serializer, key.id)
+    if entries is None:
+        return False
+    known = Known(key.id, stored)
+    changes = known.changes(entries, serializer, {**metadata_of(session), **MARKED})
+    if not (changes.written or changes.removed):
+        return False
+    yield from layouts.save(keyspace, key.id, session.ttl, changes)
+    return True
+
+
+def _copied(
+    keyspace: Keyspace, key: Key, stored: Mapping[bytes, bytes], serializer: Serializer
+) -> StoreSteps[None]:
+    """Create a session there that was begun before the stores were shared."""
+    left = yield listings.ttl(keyspace, key.id)
+    entries = entries_in(stored, serializer, _ignore).copy()
+    if 0 < left and (yield CallTo(former_store(), "create", key, entries, min(left, LONGEST))):
+        yield from layouts.note(keyspace, key.id, MARKED)
+
+
+def _ignore(name: bytes) -> None:
+    """A damaged field stays here. It is reported when the session is loaded."""
+
+
+def created(keyspace: Keyspace, key: Key, entries: dict[Any, Any], age: float) -> StoreSteps[None]:
+    """Create a session there that was created here a moment ago, under a key nobody knows yet."""
+    if age > 0:
+        yield CallTo(former_store(), "create", key, entries.copy(), age)
+
+
+def saved(keyspace: Keyspace, key: Key, entries: dict[Any, Any], age: float) -> StoreSteps[bool]:
+    """Save all entries there. ``False`` if the session was ended there: then it ends here, too."""
+    if age <= 0 or (yield CallTo(former_store(), "save", key, entries.copy(), age)):
+        return True
+    yield from layouts.delete(keyspace, key.id)
+    return False
