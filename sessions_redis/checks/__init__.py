@@ -34,6 +34,8 @@ E026 * Slots of the Cluster have no node.
 W027 * A master of the Cluster has no replica.
 W028 * A Cluster has over a million sessions in one index.
 W029 ``INDEX_SHARDS`` is set where it has no effect.
+E030 Sessions cannot move in from ``FORMER_ENGINE``.
+W031 ``FORMER_ENGINE_SHARED`` is set without ``FORMER_ENGINE``.
 ==== ==========================================================================================
 """
 
@@ -49,7 +51,7 @@ from django.core.checks.security import sessions as cookies
 from django.core.exceptions import ImproperlyConfigured
 
 from sessions_redis import conf, locations
-from sessions_redis.checks import caches, cluster, network, scripts, serialization, server
+from sessions_redis.checks import caches, cluster, moving, network, scripts, serialization, server
 from sessions_redis.clients import addresses, perform_without_logging_outages, pools
 from sessions_redis.clients.addresses import Access
 from sessions_redis.engine import SessionStore
@@ -77,6 +79,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     ]
     found = wrong or [
         *_check_client(), *_check_prefix(), *cluster.problems_of_settings(conf.current()),
+        *moving.problems(conf.current()),
     ]  # fmt: skip
     return [*found, *serialization.problems()]
 
