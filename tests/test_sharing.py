@@ -1,0 +1,159 @@
+"""Workers of the former engine and of this one serve the same sessions."""
+
+import pytest
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.backends.db import SessionStore as FormerSessions
+
+from sessions_redis import registry
+from sessions_redis.engine import SessionStore
+from sessions_redis.storage.commands import session_id
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FORMER = "django.contrib.sessions.backends.db"
+
+
+@pytest.fixture(autouse=True)
+def shared(settings, session_redis):
+    """Sessions are shared with Django's database engine."""
+    settings.SESSION_REDIS = {
+        **session_redis, "FORMER_ENGINE": FORMER, "FORMER_ENGINE_SHARED": True,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def old():
+    """Creates a session with the former engine, and returns its key."""
+
+    def create(**entries):
+        session = FormerSessions()
+        session.update(entries)
+        session.create()
+        return session.session_key
+
+    return create
+
+
+@pytest.fixture
+def new():
+    """Creates a session with this engine, and returns its key."""
+
+    def create(**entries):
+        session = SessionStore()
+        session.update(entries)
+        session.save()
+        return session.session_key
+
+    return create
+
+
+def test_old_session_works_on_both_sides(old):
+    """A session that an old worker began is there for new workers, and stays for old ones."""
+    key = old(color="red")
+    assert SessionStore(key)["color"] == "red"
+    assert FormerSessions(key)["color"] == "red"
+
+
+def test_new_session_works_on_both_sides(new):
+    """A session that a new worker began is there for old workers."""
+    assert FormerSessions(new(color="red"))["color"] == "red"
+
+
+@pytest.mark.parametrize(
+    ("writes", "reads"), [(FormerSessions, SessionStore)] * 1 + [(SessionStore, FormerSessions)]
+)
+def test_writes_of_one_side_reach_the_other(old, writes, reads):
+    """An entry that one side writes, changes or removes is so for the other side."""
+    key = old(color="red", size=1, weight=2)
+    reads(key).load()
+    session = writes(key)
+    session["color"], session["shape"] = "blue", "round"
+    del session["size"]
+    session.save()
+    assert dict(reads(key).items()) == {"color": "blue", "shape": "round", "weight": 2}
+
+
+@pytest.mark.parametrize("ending", ["flush", "delete", "cycle_key"])
+def test_log_out_of_an_old_worker_holds(new, ending):
+    """A session that an old worker ends is gone for new workers, and no longer listed."""
+    key = new(_auth_user_id="7")
+    session = FormerSessions(key)
+    session.load()
+    getattr(session, ending)()
+    assert SessionStore(key).load() == {}
+    assert session_id(key) not in [one.id for one in registry.of_user("7")]
+
+
+@pytest.mark.parametrize("ending", ["flush", "delete", "cycle_key", "expire"])
+def test_log_out_of_a_new_worker_holds(old, ending):
+    """A session that a new worker ends is gone for old workers."""
+    key = old(_auth_user_id="7")
+    session = SessionStore(key)
+    session.load()
+    if ending == "expire":
+        session.set_expiry(-1)
+        session.save()
+    else:
+        getattr(session, ending)()
+    assert not FormerSessions().exists(key)
+    assert SessionStore(key).load() == {}
+
+
+def test_cycled_session_works_on_both_sides(old):
+    """A session that a new worker cycles is there for old workers under its new key."""
+    session = SessionStore(old(color="red"))
+    session.cycle_key()
+    assert FormerSessions(session.session_key)["color"] == "red"
+    assert SessionStore(session.session_key)["color"] == "red"
+
+
+def test_save_after_log_out_of_an_old_worker_raises(new):
+    """A request of a new worker cannot save a session that an old worker has ended meanwhile."""
+    key = new(color="red")
+    session = SessionStore(key)
+    session["color"] = "blue"
+    FormerSessions().delete(key)
+    with pytest.raises(UpdateError):
+        session.save()
+    assert SessionStore(key).load() == {}
+    assert not FormerSessions().exists(key)
+
+
+def test_ended_session_leaves_the_old_side(new):
+    """A session that the registry ends is deleted on the old side when its key comes next."""
+    key = new(_auth_user_id="7")
+    registry.end(session_id(key))
+    assert SessionStore(key).load() == {}
+    assert not FormerSessions().exists(key)
+
+
+def test_increment_reaches_old_workers(old):
+    """What a new worker adds to an entry is there for old workers."""
+    key = old(visits=4)
+    assert SessionStore(key).increment("visits") == 5
+    assert FormerSessions(key)["visits"] == 5
+
+
+def test_session_from_before_is_shared(settings, session_redis, new):
+    """A session that this engine kept alone is there for old workers once it is used."""
+    shared = settings.SESSION_REDIS
+    settings.SESSION_REDIS = session_redis
+    key = new(color="red")
+    settings.SESSION_REDIS = shared
+    assert SessionStore(key)["color"] == "red"
+    assert FormerSessions(key)["color"] == "red"
+
+
+def test_lifetimes_are_the_same(old, raw, prefix):
+    """A lifetime that one side changes is that of the other side, too."""
+    key = old(color="red")
+    session = SessionStore(key)
+    session.set_expiry(5000)
+    session.save()
+    row = FormerSessions.get_model_class().objects.get(pk=key)
+    assert (
+        4000
+        < (row.expire_date - type(row.expire_date).now(row.expire_date.tzinfo)).total_seconds()
+        <= 5000
+    )
+    assert 4000 < raw.ttl(f"{prefix}:{session_id(key)}") <= 5000
