@@ -79,7 +79,7 @@ def _copied(
     """Create a session there that was begun before the stores were shared."""
     left = yield listings.ttl(keyspace, key.id)
     entries = entries_in(stored, serializer, _ignore).copy()
-    if 0 < left and (yield CallTo(former_store(), "create", key, entries, min(left, LONGEST))):
+    if left > 0 and (yield CallTo(former_store(), "create", key, entries, min(left, LONGEST))):
         yield from layouts.note(keyspace, key.id, MARKED)
 
 

@@ -12,7 +12,7 @@ def problems(settings: Conf) -> Iterator[CheckMessage]:
     refusal = former.refusal(settings.former_engine) if settings.former_engine else None
     if refusal:
         yield Error(
-            f'SESSION_REDIS["FORMER_ENGINE"] is {settings.former_engine!r}: {refusal}.',
+            f'SESSION_REDIS["FORMER_ENGINE"] cannot be used. {refusal}',
             "Write what SESSION_ENGINE was before, such as "
             '"django.contrib.sessions.backends.db". Leave it out if no sessions are to move in.',
             id="sessions_redis.E030",
