@@ -9,6 +9,7 @@ from sessions_redis.clients import connections, pools
 from sessions_redis.engine import SessionStore
 from sessions_redis.registry import LiveSession
 from sessions_redis.signals import session_ended
+from tests.distributions import Distributions
 from tests.held import CountingSerializer, Held
 from tests.servers import Server
 
@@ -23,6 +24,12 @@ def server(tmp_path_factory):
     server = Server(tmp_path_factory.mktemp("server"))
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def distributions(tmp_path_factory):
+    """The wheel and the sdist, built of this checkout."""
+    return Distributions(tmp_path_factory.mktemp("source"))
 
 
 @pytest.fixture

@@ -1,0 +1,80 @@
+"""The wheel and the sdist, built from a copy of what git tracks, and how a test runs programs."""
+
+import email
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email.message import Message
+from functools import cached_property
+from pathlib import Path
+
+from tests.documents import ROOT
+from tests.servers import required, unavailable
+
+
+def run(*command: str, cwd: Path, **environment: str) -> str:
+    """What ``command`` prints. It has to succeed, and does not find the checkout."""
+    left_out = {"DJANGO_SETTINGS_MODULE", "PYTHONPATH", "REDIS_URL"}
+    kept = {name: value for name, value in os.environ.items() if name not in left_out}
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def tracked(folder: str = ".") -> set[str]:
+    """The files below ``folder`` that git tracks, or that it would add."""
+    if not (ROOT / ".git").exists():
+        unavailable("this folder is not a checkout of git")
+    listed = [required("git"), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.check_output([*listed, folder], cwd=ROOT, text=True).split("\0")
+    return {name for name in names if name and (ROOT / name).is_file()}
+
+
+class Distributions:
+    """
+    What ``python -m build`` makes: the sdist, and of that the wheel.
+
+    The sources are copied first, because a build can leave files that the next one packs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        for name in sorted(tracked()):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+        self.printed = run(sys.executable, "-m", "build", cwd=folder)
+        (self.wheel,) = (folder / "dist").glob("*.whl")
+        (self.sdist,) = (folder / "dist").glob("*.tar.gz")
+
+    @cached_property
+    def in_wheel(self) -> set[str]:
+        with zipfile.ZipFile(self.wheel) as archive:
+            return set(archive.namelist())
+
+    @cached_property
+    def in_sdist(self) -> set[str]:
+        with tarfile.open(self.sdist) as archive:
+            files = [member.name for member in archive.getmembers() if member.isfile()]
+        return {name.partition("/")[2] for name in files}
+
+    @cached_property
+    def metadata(self) -> Message:
+        (name,) = [name for name in self.in_wheel if name.endswith(".dist-info/METADATA")]
+        with zipfile.ZipFile(self.wheel) as archive:
+            return email.message_from_string(archive.read(name).decode())
+
+    @property
+    def readme(self) -> str:
+        text = self.metadata.get_payload()
+        assert isinstance(text, str)
+        return text
