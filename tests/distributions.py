@@ -15,14 +15,20 @@ from tests.documents import ROOT
 from tests.servers import required, unavailable
 
 
-def run(*command: str, cwd: Path, **environment: str) -> str:
-    """What ``command`` prints. It has to succeed, and does not find the checkout."""
+def environment() -> dict[str, str]:
+    """
+    This process's environment, without variables that point at the checkout or at another Redis.
+    """
     left_out = {"DJANGO_SETTINGS_MODULE", "PYTHONPATH", "REDIS_URL"}
-    kept = {name: value for name, value in os.environ.items() if name not in left_out}
+    return {name: value for name, value in os.environ.items() if name not in left_out}
+
+
+def run(*command: str, cwd: Path, **variables: str) -> str:
+    """What ``command`` prints. It has to succeed."""
     done = subprocess.run(
         command,
         cwd=cwd,
-        env=kept | environment,
+        env=environment() | variables,
         capture_output=True,
         text=True,
         timeout=300,
@@ -34,8 +40,7 @@ def run(*command: str, cwd: Path, **environment: str) -> str:
 
 def tracked(folder: str = ".") -> set[str]:
     """The files below ``folder`` that git tracks, or that it would add."""
-    if not (ROOT / ".git").exists():
-        unavailable("this folder is not a checkout of git")
+    assert (ROOT / ".git").exists() or unavailable("this folder is not a checkout of git")
     listed = [required("git"), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.check_output([*listed, folder], cwd=ROOT, text=True).split("\0")
     return {name for name in names if name and (ROOT / name).is_file()}

@@ -49,10 +49,10 @@ class Site:
 class Browser:
     """Keeps cookies, follows redirects, and adds the CSRF token of a form's page."""
 
-    def __init__(self) -> None:
+    def __init__(self, agent: str = FIREFOX) -> None:
         self.cookies = http.cookiejar.CookieJar()
         self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.cookies))
-        self._opener.addheaders = [("User-Agent", FIREFOX)]
+        self._opener.addheaders = [("User-Agent", agent)]
 
     def get(self, url: str) -> str:
         with self._opener.open(url) as answer:

@@ -1,80 +1,19 @@
 """The steps of docs/install.md, taken literally with the built wheel in a site that is not ours."""
 
+import json
 import os
 import re
-import shutil
-import subprocess
 import sys
-import tomllib
-import zipfile
 
 import pytest
 
 from sessions_redis.storage.commands import session_id
-from tests.documents import ROOT, blocks, section, text_of
+from tests.distributions import environment, run
+from tests.documents import blocks, section, text_of
 from tests.sites import Browser, Site
+from tests.test_web_devices import IPHONE, WEBKIT
 
 INSTALL = text_of("docs/install.md")
-
-
-def run(*command, cwd, **environment):
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env={**clean_environment(), **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def clean_environment():
-    """
-    This process's environment, without variables that point at the checkout or at another Redis.
-    """
-    left_out = {"DJANGO_SETTINGS_MODULE", "PYTHONPATH", "REDIS_URL"}
-    return {name: value for name, value in os.environ.items() if name not in left_out}
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    # This is built from a copy, because setuptools also packs files that an earlier build has left.
-    source = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "sessions_redis", source / "sessions_redis", ignore=ignored)
-    run(sys.executable, "-m", "build", "--wheel", str(source), cwd=source)
-    (wheel,) = (source / "dist").glob("*.whl")
-    return wheel
-
-
-def test_the_wheel_holds_the_package_alone(wheel):
-    """The wheel contains sessions_redis with its scripts and type marker, and nothing else."""
-    with zipfile.ZipFile(wheel) as archive:
-        names = [name for name in archive.namelist() if ".dist-info/" not in name]
-    expected = {
-        str(path.relative_to(ROOT))
-        for path in (ROOT / "sessions_redis").rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-    assert set(names) == expected
-    assert {"sessions_redis/py.typed", "sessions_redis/storage/scripts/save.lua"} <= expected
-
-
-def test_the_oldest_versions_are_the_same_everywhere():
-    """pip, docs/install.md and the suite with the oldest versions agree on what these are."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    least = dict(re.findall(r"(\w+)(?:\[\w+])?>=([\d.]+)", " ".join(project["dependencies"])))
-    assert least.keys() == {"django", "redis"}
-    assert project["optional-dependencies"]["hiredis"] == [f"redis[hiredis]>={least['redis']}"]
-    told = " ".join(INSTALL.split())
-    assert f"Django ≥ {least['django']}, redis-py ≥ {least['redis']}" in told
-    suites = (ROOT / ".ci" / "run").read_text()
-    assert f"django=={least['django']} redis=={least['redis']}.0" in suites
 
 
 class Recipe:
@@ -87,6 +26,9 @@ class Recipe:
         # Of a site that has sessions: who is signed in, on the command line.
         who = section(text_of("docs/who-is-signed-in.md"), "## On the command line")
         self.management = commands(blocks(who, "console")[0])
+        without = section(INSTALL, "## Without a Redis on your machine")
+        (self.install_server,) = commands(blocks(without, "console")[0])
+        (self.embedded,) = blocks(without, "python")
 
 
 def commands(block: str) -> list[str]:
@@ -94,6 +36,24 @@ def commands(block: str) -> list[str]:
 
 
 RECIPE = Recipe()
+
+# Prints the packages that are installed, and what Django and redis-py require.
+INSTALLED = """
+import json
+from importlib.metadata import distributions
+found = {found.name.lower(): found.requires or [] for found in distributions()}
+required = found.get("django", []) + found.get("redis", [])
+print(json.dumps([list(found), [one for one in required if "extra ==" not in one]]))
+"""
+
+# Stores an entry, and reads it with another store.
+STORE = """
+from sessions_redis.engine import SessionStore
+session = SessionStore()
+session["color"] = "red"
+session.save()
+print(SessionStore(session.session_key)["color"])
+"""
 
 
 class FreshSite:
@@ -103,8 +63,15 @@ class FreshSite:
         self.folder, self.wheel = folder, wheel
         self.python = str(folder / "venv" / "bin" / "python")
         run(sys.executable, "-m", "venv", str(folder / "venv"), cwd=folder)
+        before, _ = self.installed()
+        self.shell("python -m pip install django-sessions-redis")
+        after, self.needed = self.installed()
+        self.pulled = set(after) - set(before)
         self.shell(RECIPE.install)
         self.shell("django-admin startproject mysite .")
+
+    def installed(self):
+        return json.loads(run(self.python, "-c", INSTALLED, cwd=self.folder))
 
     def shell(self, command, **environment):
         """The output of ``command``, typed into a shell with the environment activated."""
@@ -121,12 +88,13 @@ class FreshSite:
 
 
 @pytest.fixture(scope="module")
-def fresh_site(wheel, tmp_path_factory):
-    return FreshSite(tmp_path_factory.mktemp("site"), wheel)
+def fresh_site(distributions, tmp_path_factory):
+    return FreshSite(tmp_path_factory.mktemp("site"), distributions.wheel)
 
 
 def test_the_recipe_puts_it_into_a_site(fresh_site, server, raw):
     """Its code blocks and nothing else: all that it promises of them works in a new project."""
+    pulls_two_packages(fresh_site)
     (url,) = re.findall(r"redis://[^\"]+", RECIPE.settings)
     # The reader changes only the address of the server.
     fresh_site.append("settings.py", RECIPE.settings.replace(url, server.url))
@@ -139,11 +107,11 @@ def test_the_recipe_puts_it_into_a_site(fresh_site, server, raw):
         DJANGO_SUPERUSER_PASSWORD="countess",
     )
 
-    site = Site(fresh_site.folder, fresh_site.python, **clean_environment())
+    site = Site(fresh_site.folder, fresh_site.python, **environment())
     try:
         sign_in_and_out(site.url, raw)
+        end_a_device(site.url)
         # The commands are those of the docs, and work on the sessions that are there.
-        Browser().post(f"{site.url}/admin/login/?next=/admin/", **ADMIN)
         said = [fresh_site.shell(command) for command in RECIPE.management]
         assert said[0] == "admin: 0 sessions ended\n"
         assert '"live": 1' in said[1]
@@ -152,6 +120,15 @@ def test_the_recipe_puts_it_into_a_site(fresh_site, server, raw):
         site.end()
         raw.delete(*raw.keys("session:*"), "none")
     assert "Traceback" not in site.log.read_text()
+    use_the_embedded_server(fresh_site)
+
+
+def pulls_two_packages(fresh_site):
+    """Without extras, pip installs Django and redis-py, with what they need themselves."""
+    assert {"django-sessions-redis", "django", "redis"} <= fresh_site.pulled
+    needed = {re.match("[A-Za-z0-9_.-]+", one)[0].lower() for one in fresh_site.needed}
+    assert fresh_site.pulled - needed == {"django-sessions-redis", "django", "redis"}
+    assert {"hiredis", "ua-parser"}.isdisjoint(fresh_site.pulled)
 
 
 ADMIN = {"username": "admin", "password": "countess"}
@@ -177,3 +154,32 @@ def sign_in_and_out(url, raw):
     browser.post(f"{url}/admin/", to=f"{url}/admin/logout/")
     assert raw.exists(redis_key, "session:user:1") == 0
     assert "Log in" in browser.get(f"{url}/admin/")
+
+
+def end_a_device(url):
+    """Sign in with two devices. One of them sees the other one, and ends its session."""
+    own = f"{url}/account/sessions/"
+    phone = Browser(f"{IPHONE} {WEBKIT} Version/17.5 Mobile/15E148 Safari/604.1")
+    phone.post(f"{url}/admin/login/?next=/account/sessions/", **ADMIN)
+    assert phone.url == own
+    desk = Browser()
+    page = desk.post(f"{url}/admin/login/?next=/account/sessions/", **ADMIN)
+    _, _, elsewhere = page.partition('id="sr-others"')
+    assert "Mobile Safari on iOS" in elsewhere
+    (end,) = re.findall(r'href="(/account/sessions/[0-9a-f]{32}/end/)"', elsewhere)
+    page = desk.post(f"{url}{end}")
+    assert desk.url == own
+    assert "Mobile Safari on iOS" not in page.partition('id="sr-others"')[2]
+    assert "Firefox on Linux" in page
+    phone.get(own)
+    assert phone.url == f"{url}/admin/login/?next=/account/sessions/"
+
+
+def use_the_embedded_server(fresh_site):
+    """Follow the section for a machine without Redis."""
+    fresh_site.shell(RECIPE.install_server)
+    fresh_site.append("settings.py", RECIPE.embedded)
+    assert "no issues" in fresh_site.shell("python manage.py check")
+    said = fresh_site.shell(f"python manage.py shell -c '{STORE}'")
+    assert said.splitlines()[-1] == "red"
+    assert (fresh_site.folder / ".redis").is_dir()

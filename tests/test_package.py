@@ -82,7 +82,7 @@ def test_the_addresses_of_the_project():
 
 def test_the_license_and_the_types_are_declared(distributions):
     """The license file is in the wheel, and type checkers find the types."""
-    (license,) = [name for name in distributions.in_wheel if name.endswith("/LICENSE")]
-    assert license
+    (found,) = [name for name in distributions.in_wheel if name.endswith("/LICENSE")]
+    assert found
     assert "sessions_redis/py.typed" in distributions.in_wheel
     assert "Typing :: Typed" in PROJECT["classifiers"]
