@@ -14,7 +14,7 @@ WHICH := -c 'import sys; print(sys.hexversion, sys.base_prefix)' 2>/dev/null
 HAVE := $(shell $(BIN)/python $(WHICH))
 WANT := $(if $(filter command environment,$(origin PYTHON)),$(shell $(PYTHON) $(WHICH)),$(HAVE))
 
-.PHONY: run test coverage lint bench weather
+.PHONY: run test coverage lint messages bench weather
 
 run: $(INSTALLED)
 	$(BIN)/python manage.py migrate --verbosity 0
@@ -39,6 +39,12 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Updates the catalogs of the translations from the texts in the code, and compiles them. It needs GNU
+# gettext. LOCALE=it starts a language.
+messages: $(INSTALLED)
+	cd sessions_redis && ../$(BIN)/django-admin makemessages $(if $(LOCALE),--locale $(LOCALE),--all) --no-obsolete --add-location file
+	cd sessions_redis && ../$(BIN)/django-admin compilemessages
 
 # Compares engines, on REDIS_URL or on a server of its own: ARGS="--quick", ARGS="memory scale".
 bench: $(VENV)/.installed-bench

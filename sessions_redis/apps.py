@@ -1,11 +1,11 @@
 from django.apps import AppConfig
 from django.core import checks
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 
 class SessionsRedisConfig(AppConfig):
     name = "sessions_redis"
-    verbose_name = _("Sessions")
+    verbose_name = pgettext_lazy("section of the admin", "Sessions")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

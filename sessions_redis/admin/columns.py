@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.utils.formats import date_format
@@ -12,13 +12,23 @@ from django.utils.safestring import mark_safe
 from django.utils.timesince import timesince, timeuntil
 from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, npgettext_lazy, pgettext
 
 from sessions_redis.models import Session
 from sessions_redis.registry.live_sessions import NEVER, NOT_KNOWN
 from sessions_redis.web.devices import device_of
 
 MINUTE = timedelta(minutes=1)
+
+# Units of time within "%(time)s ago", where some languages need another form of the word.
+AGO: dict[str, Any] = {
+    "year": npgettext_lazy("ago", "%(num)d year", "%(num)d years", "num"),
+    "month": npgettext_lazy("ago", "%(num)d month", "%(num)d months", "num"),
+    "week": npgettext_lazy("ago", "%(num)d week", "%(num)d weeks", "num"),
+    "day": npgettext_lazy("ago", "%(num)d day", "%(num)d days", "num"),
+    "hour": npgettext_lazy("ago", "%(num)d hour", "%(num)d hours", "num"),
+    "minute": npgettext_lazy("ago", "%(num)d minute", "%(num)d minutes", "num"),
+}
 
 # A place where the browser may break a long word.
 BREAK = mark_safe("<wbr>")
@@ -73,13 +83,13 @@ class ColumnsAdmin(SessionModelAdmin):
             return _("unknown")
         if _now() - session.updated < MINUTE:
             return _moment(session.updated, _("just now"))
-        ago = _("%(time)s ago") % {"time": timesince(session.updated)}
+        ago = _("%(time)s ago") % {"time": timesince(session.updated, time_strings=AGO)}
         return _moment(session.updated, ago)
 
     @admin.display(description=gettext_lazy("expires in"), ordering="expires")
     def expires_in(self, session: Session) -> str:
         if session.expires == NEVER:
-            return _("never")
+            return pgettext("expires in", "never")
         if session.expires - _now() < MINUTE:
             return _moment(session.expires, _("less than a minute"))
         return _moment(session.expires, timeuntil(session.expires))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import pgettext, pgettext_lazy
 
 from sessions_redis import masking
 from sessions_redis.masking import Masked
@@ -11,13 +11,13 @@ from sessions_redis.storage.entries import StoredEntry
 
 # Names for the types of values. Other types are shown by the name of their class.
 KINDS = {
-    str: gettext_lazy("text"),
-    bool: gettext_lazy("true or false"),
-    int: gettext_lazy("integer"),
-    float: gettext_lazy("number"),
-    list: gettext_lazy("list"),
-    dict: gettext_lazy("object"),
-    type(None): gettext_lazy("nothing"),
+    str: pgettext_lazy("type of a value", "text"),
+    bool: pgettext_lazy("type of a value", "true or false"),
+    int: pgettext_lazy("type of a value", "integer"),
+    float: pgettext_lazy("type of a value", "number"),
+    list: pgettext_lazy("type of a value", "list"),
+    dict: pgettext_lazy("type of a value", "object"),
+    type(None): pgettext_lazy("type of a value", "nothing"),
 }
 
 
@@ -72,8 +72,8 @@ def _is_read(entry: StoredEntry) -> bool:
 
 def _kind(entry: StoredEntry) -> str:
     if entry.damaged:
-        return gettext("damaged")
+        return pgettext("type of a value", "damaged")
     if entry.unread:
-        return gettext("not read")
+        return pgettext("type of a value", "not read")
     kind = type(entry.value)
     return str(KINDS.get(kind, kind.__name__))

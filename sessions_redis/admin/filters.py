@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from sessions_redis.admin.viewers import Viewer
 
@@ -40,7 +41,10 @@ class SignedInFilter(ChoiceFilter):
     selections = {"yes": {"signed_in": True}, "no": {"signed_in": False}}
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        return [("yes", _("Signed in")), ("no", _("Anonymous"))]
+        return [
+            ("yes", pgettext_lazy("visitor", "Signed in")),
+            ("no", pgettext_lazy("visitor", "Anonymous")),
+        ]
 
 
 class ExpiryFilter(ChoiceFilter):

@@ -11,7 +11,7 @@ from itertools import pairwise
 from math import inf, log
 
 from django.conf import settings
-from django.utils.translation import gettext, ngettext_lazy
+from django.utils.translation import gettext, ngettext_lazy, pgettext
 
 from sessions_redis import registry
 
@@ -153,7 +153,9 @@ class Histogram:
         parts = next((parts for parts in (4, 3, 5, 2) if _divides(parts, last, bounds[-1])), 1)
         for number in range(0, last + 1, last // parts):
             anchor = "start" if not number else "end" if number == len(self.counts) else "middle"
-            label = duration(bounds[number]) if number else gettext("now")
+            label = (
+                duration(bounds[number]) if number else pgettext("start of the time axis", "now")
+            )
             yield Tick(_percent(number * place), label, anchor)
 
     def _heights(self, count: Count) -> tuple[int, int]:
@@ -221,7 +223,7 @@ def duration(seconds: float) -> str:
         number, whole = divmod(whole, unit)
         if number:
             parts.append(words % {"num": number})
-    return ", ".join(parts)
+    return gettext(", ").join(parts)
 
 
 def _divides(parts: int, bars: int, span: float) -> bool:

@@ -113,8 +113,8 @@ def _lines(entries: Sequence[LogEntry], viewer: Viewer) -> list[Line]:
 def _in_words(ending: Ending, found: Mapping[str, Any], viewer: Viewer) -> tuple[str, str]:
     pk = ending.user_pk
     owner = _("anonymous") if pk is None else viewer.user_label(pk, found.get(pk))
-    action = ending.in_words(owner if viewer.sees_primary_keys or pk in found else _("one user"))
-    return action, ", ".join(filter(None, (owner, ending.device, ending.ip)))
+    action = ending.in_words(owner if viewer.sees_primary_keys or pk in found else None)
+    return action, _(", ").join(filter(None, (owner, ending.device, ending.ip)))
 
 
 def _without_ending(entry: LogEntry, viewer: Viewer) -> str:

@@ -93,14 +93,16 @@ class Ending:
         """
         parts = [name, *filter(None, (self.device, self.ip))]
         if not self.is_certain:
-            parts.append(self.in_words(""))
+            parts.append(self.in_words(None))
         held = {"name": "session", "object": ", ".join(parts), "ending": asdict(self)}
         return json.dumps([{"deleted": held}])
 
-    def in_words(self, owner: str) -> str:
-        """Describe how the session was ended. ``owner``: what to call its user."""
+    def in_words(self, owner: str | None) -> str:
+        """Describe how the session was ended. ``owner``: what to call its user, if at all."""
         if not self.is_certain:
             return _("May have been ended: the reply from Redis was lost.")
+        if self.way == ALL_OF_USER and owner is None:
+            return _("Ended, together with all sessions of one user.")
         if self.way == ALL_OF_USER:
             return _("Ended, together with all sessions of %(user)s.") % {"user": owner}
         if self.way == SELECTED:
