@@ -1,10 +1,13 @@
-"""Keeps people signed in while they work in the admin."""
+"""Keeps people signed in while they work in the admin, and chooses the language of pages."""
 
 from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.middleware.locale import LocaleMiddleware
+from django.utils import translation
 from django.utils.decorators import sync_and_async_middleware
 
 
@@ -35,6 +38,27 @@ def renewing(request: HttpRequest, response: HttpResponse) -> HttpResponse:
         # The admin has already loaded the user, so this queries neither Redis nor the database.
         request.session.modified |= request.user.is_authenticated
     return response
+
+
+class LanguageMiddleware(LocaleMiddleware):
+    """
+    Choose the language that the visitor's browser asks for, on the pages that are translated.
+
+    The start page and the API of this demonstration are in English.
+    """
+
+    def process_request(self, request: HttpRequest) -> None:
+        if is_translated(request):
+            super().process_request(request)
+        else:  # The thread still has the language of its last request.
+            translation.activate(settings.LANGUAGE_CODE)
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        return super().process_response(request, response) if is_translated(request) else response
+
+
+def is_translated(request: HttpRequest) -> bool:
+    return request.path.startswith(("/admin/", "/account/"))
 
 
 def is_admin(request: HttpRequest) -> bool:

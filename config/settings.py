@@ -51,6 +51,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "sessions_redis.middleware.SessionMiddleware",
+    "config.middleware.LanguageMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -92,6 +93,15 @@ AUTH_PASSWORD_VALIDATORS = [
 
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
+LANGUAGE_CODE = "en"
+LANGUAGES = [  # those into which sessions_redis is translated
+    ("de", "Deutsch"),
+    ("en", "English"),
+    ("es", "español"),
+    ("fr", "français"),
+    ("ja", "日本語"),
+    ("pt-br", "português do Brasil"),
+]
 USE_TZ = True
 TIME_ZONE = "UTC"
 

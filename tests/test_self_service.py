@@ -452,7 +452,7 @@ def test_a_block_of_the_sites_own(override, browser):
 
 def test_other_languages(settings, ada):
     """Pages declare their language and its direction."""
-    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.middleware.locale.LocaleMiddleware"]
+    settings.LANGUAGES = [("en", "English"), ("he", "Hebrew")]
     browser = signed_in(ada)
     with translation.override("en"):  # restored afterwards
         english = browser.get(PAGE).content.decode()

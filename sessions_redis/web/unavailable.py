@@ -12,8 +12,8 @@ import sys
 from django.core.signals import got_request_exception
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template import TemplateDoesNotExist, loader
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
-from django.views.defaults import ERROR_PAGE_TEMPLATE
 
 from sessions_redis import logs
 from sessions_redis.clients import outages
@@ -23,6 +23,19 @@ log = logs.named("sessions_redis")
 
 # The header Retry-After of each 503, in seconds. A restart of Redis takes about as long.
 RETRY_AFTER = 5
+
+# The page for a site without a template for it. Django's own one says that it is in English.
+PAGE = """
+<!doctype html>
+<html lang="{language}">
+<head>
+  <title>{title}</title>
+</head>
+<body>
+  <h1>{title}</h1><p>{details}</p>
+</body>
+</html>
+"""
 
 # The attribute of the request that holds its `SessionStoreUnavailable`, or None.
 _FAILURE = "_session_store_unavailable"
@@ -82,9 +95,11 @@ def _page(request: HttpRequest) -> str:
         # Rendered without the request: a site's context processors may read the session.
         page: str = loader.render_to_string(names, {"retry_after": RETRY_AFTER})
     except TemplateDoesNotExist:
-        title = _("Service Unavailable")
-        details = _("Please try again in a moment. You have not been signed out.")
-        page = ERROR_PAGE_TEMPLATE % {"title": title, "details": details}
+        page = PAGE.format(
+            language=get_language() or "en",
+            title=_("Service Unavailable"),
+            details=_("Please try again in a moment. You have not been signed out."),
+        )
     return page
 
 
