@@ -382,7 +382,7 @@ def test_links_from_the_page(admin_client, ada):
     page = admin_client.get(url("change", signed_in(ada))).content.decode()
     assert f'href="{url()}?user={ada.pk}"' in page
     assert f'href="{url("end_all", ada.pk)}"' in page
-    assert "End all sessions of ada" in page
+    assert "End all sessions of <bdi>ada</bdi>" in page
     assert "End all" not in text_of(admin_client.get(url("change", signed_in())))
 
 

@@ -19,6 +19,7 @@ from playwright.sync_api import expect, sync_playwright
 from sessions_redis import registry
 from sessions_redis.engine import SessionStore
 from tests.browsers import CHROMIUM, LOOKS, sticks_out, too_faint
+from tests.catalogs import LANGUAGES
 from tests.section import FIREFOX, signed_in, staff, url, use_section
 from tests.servers import Server, required
 
@@ -30,6 +31,12 @@ HEADLESS = (
 # The fading edge of the list, and its width in pixels.
 FADE = "getComputedStyle(document.querySelector('#changelist-form .results')).maskImage"
 FADING = 40
+
+# How wide the list is, and how much room it has.
+WIDTHS = """[
+  document.querySelector("#result_list").offsetWidth,
+  document.querySelector("#result_list").parentElement.clientWidth,
+]"""
 
 SESSIONS = 250
 PASSWORD = "countess"
@@ -377,13 +384,15 @@ def test_every_column_is_in_sight(page, sessions, raw, prefix, tmp_path):
     saved = f"{time.time() - 390:.0f}"
     raw.hset(f"{prefix}:{signed_in(agent=HEADLESS)}", "@updated", saved)
     raw.hset(f"{prefix}:{signed_in(agent='')}", mapping={"@created": "?", "@updated": "?"})
+    for language in ("en", *LANGUAGES):
+        page.set_extra_http_headers({"accept-language": language.replace("_", "-")})
+        page.goto(url())
+        page.screenshot(path=tmp_path / f"{language}.png")
+        assert page.locator("html").get_attribute("lang") == language.replace("_", "-").lower()
+        table, room = page.evaluate(WIDTHS)
+        assert table <= room, language
+    page.set_extra_http_headers({"accept-language": "en"})
     page.goto(url())
-    table, room = page.evaluate(
-        "[document.querySelector('#result_list').offsetWidth,"
-        " document.querySelector('#result_list').parentElement.clientWidth]"
-    )
-    page.screenshot(path=tmp_path / "list.png")
-    assert table <= room
     assert page.evaluate(LINES, ".field-user")["anonymous"] == 1
     assert page.evaluate(LINES, ".field-device")["HeadlessChrome on Linux"] <= 3
     assert page.evaluate(LINES, ".field-saved")["6\xa0minutes ago"] <= 2

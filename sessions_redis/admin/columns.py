@@ -73,7 +73,9 @@ class ColumnsAdmin(SessionModelAdmin):
         if session.created == NOT_KNOWN:
             return _("unknown")
         created = localtime(session.created)
-        day = avoid_wrapping(date_format(created, "DATE_FORMAT"))
+        # Translators: the date in the list. Write SHORT_DATE_FORMAT if DATE_FORMAT is too wide.
+        date = pgettext("format in a narrow column", "DATE_FORMAT")
+        day = avoid_wrapping(date_format(created, date))
         time = avoid_wrapping(date_format(created, "TIME_FORMAT"))
         return _moment(created, f"{day} {time}")
 
