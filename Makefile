@@ -14,7 +14,7 @@ WHICH := -c 'import sys; print(sys.hexversion, sys.base_prefix)' 2>/dev/null
 HAVE := $(shell $(BIN)/python $(WHICH))
 WANT := $(if $(filter command environment,$(origin PYTHON)),$(shell $(PYTHON) $(WHICH)),$(HAVE))
 
-.PHONY: run test coverage lint messages bench weather
+.PHONY: run test coverage lint messages bench weather sites
 
 run: $(INSTALLED)
 	$(BIN)/python manage.py migrate --verbosity 0
@@ -53,6 +53,10 @@ bench: $(VENV)/.installed-bench
 # Bad weather for real sites: Redis restarts, hangs, fills up. ARGS="restart hang", ARGS="--help".
 weather: $(VENV)/.installed-weather
 	$(BIN)/python -m tests.weather $(ARGS)
+
+# The test suites of other people's applications, such as django-allauth, on this engine. ARGS="--help".
+sites: $(INSTALLED)
+	$(BIN)/python -m tests.applications $(ARGS)
 
 $(VENV)/.installed-weather: $(INSTALLED) tests/weather/requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --requirement tests/weather/requirements.txt

@@ -1,0 +1,157 @@
+"""The applications whose test suites run on this engine, and how each suite is started."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Runner(Enum):
+    """How the suite is started, as in the project's own instructions."""
+
+    PYTEST = "pytest"
+    DJANGO = "django test"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """
+    One run of an application's tests.
+
+    ``name``: empty if the application has only one. ``settings``: their settings module. Empty if
+    their tests call ``settings.configure()``. ``paths``: folders of the source that have to be on
+    the Python path. ``environment``: further variables. ``folder``: where the command runs.
+    """
+
+    settings: str
+    arguments: tuple[str, ...] = ()
+    name: str = ""
+    runner: Runner = Runner.PYTEST
+    paths: tuple[str, ...] = (".",)
+    environment: tuple[tuple[str, str], ...] = ()
+    folder: str = "."
+
+
+@dataclass(frozen=True)
+class Application:
+    """
+    What is installed, and where its tests come from.
+
+    ``version``: of the package, and of the source archive that has the tests. ``needs``: what the
+    tests need besides. ``repository``: where the tests are if the source archive lacks them, with
+    ``tag`` as that version's name there.
+    """
+
+    package: str
+    version: str
+    suites: tuple[Suite, ...]
+    extras: str = ""
+    needs: tuple[str, ...] = ()
+    repository: str = ""
+    tag: str = ""
+    django: str = "django>=5.2.14"
+
+    @property
+    def name(self) -> str:
+        return self.package
+
+    @property
+    def requirement(self) -> str:
+        return f"{self.package}{self.extras}=={self.version}"
+
+    def requirements(self) -> list[str]:
+        return [self.requirement, self.django, *self.needs]
+
+
+PYTEST = ("pytest>=8.2", "pytest-django>=4.11")
+
+APPLICATIONS = (
+    Application(
+        "django-allauth",
+        "65.22.1",
+        extras="[headless,headless-spec,idp-oidc,mfa,openid,socialaccount,steam]",
+        needs=(
+            *("pytest>=8.3.5,<9", "pytest-django>=4.11,<4.13", "pytest-asyncio==1.3.0"),
+            *("Pillow>=9", "psycopg2-binary>=2.9.10,<3", "pyyaml>=6.0.2,<7"),
+            *("djangorestframework>=3.15.2,<4", "django-ninja>=1.3,<2", "pytest-xdist>=3.6"),
+        ),
+        suites=(
+            Suite("tests.projects.regular.settings", ("tests/",), name="regular"),
+            Suite("tests.projects.headless_only.settings", ("tests/",), name="headless only"),
+        ),
+    ),
+    Application(
+        "djangorestframework",
+        "3.18.3",
+        needs=(
+            *("pytest==9.*", "pytest-django>=4.5.2,<5", "dj-database-url>=3.1.0"),
+            *("importlib-metadata<10.0", "requests", "uritemplate", "markdown>=3.3.7"),
+            *("pygments==2.21.*", "pyyaml>=5.3.1,<6.1", "inflection==0.5.1", "django-filter"),
+            *("django-guardian>=2.4.0,<3.6", "pytest-xdist>=3.6"),
+        ),
+        suites=(Suite("", ("tests",)),),
+    ),
+    Application(
+        "django-formtools",
+        "2.7",
+        suites=(Suite("tests.settings", ("tests",), runner=Runner.DJANGO),),
+    ),
+    Application(
+        "django-otp",
+        "1.7.5",
+        extras="[segno,qrcode]",
+        needs=("freezegun~=1.5.1", "psycopg[binary]"),
+        suites=(
+            Suite(
+                "test_project.settings",
+                ("django_otp",),
+                runner=Runner.DJANGO,
+                paths=("test", "src"),  # the wheel has no tests
+            ),
+        ),
+    ),
+    Application(
+        "django-axes",
+        "8.3.1",
+        needs=("pytest==9.0.2", "pytest-django==4.11.1", "pytest-cov==7.0.0", "django-ipware>=3"),
+        suites=(Suite("tests.settings", ("--no-cov", "tests")),),
+    ),
+    Application(
+        "social-auth-app-django",
+        "8.0.0",
+        suites=(Suite("tests.settings", (), runner=Runner.DJANGO),),
+    ),
+    Application(
+        "django-debug-toolbar",
+        "8.0.0",
+        needs=(
+            *("django-csp", "django-template-partials", "html5lib", "jinja2", "pygments"),
+            *("selenium", "sqlparse", "whitenoise", "daphne"),
+        ),
+        suites=(Suite("tests.settings", ("tests",), runner=Runner.DJANGO),),
+    ),
+    Application(
+        "django-two-factor-auth",
+        "1.18.1",
+        extras="[call,sms,webauthn,yubikey,phonenumberslite]",
+        needs=("freezegun",),
+        repository="https://github.com/jazzband/django-two-factor-auth",
+        tag="1.18.1",
+        suites=(Suite("tests.settings", ("tests", "two_factor"), runner=Runner.DJANGO),),
+    ),
+    Application(
+        "channels",
+        "4.3.2",
+        extras="[daphne,tests]",
+        needs=PYTEST,
+        repository="https://github.com/django/channels",
+        tag="4.3.2",
+        suites=(Suite("", ("tests",)),),
+    ),
+    Application(
+        "django-hijack",
+        "3.7.9",
+        needs=(*PYTEST, "pytest-cov"),
+        repository="https://github.com/django-hijack/django-hijack",
+        tag="3.7.9",
+        suites=(Suite("tests.test_app.settings", ("--no-cov", "tests")),),
+    ),
+)

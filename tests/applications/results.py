@@ -1,0 +1,96 @@
+"""What the tests of an application gave under each engine, and what only this engine fails."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+Outcomes = dict[str, str]  # by test: "passed", "skipped" or "failed"
+
+
+@dataclass(frozen=True)
+class Result:
+    """``seconds``: how long the suite ran. ``commands``: how many of them the engine sent."""
+
+    engine: str
+    is_ours: bool
+    outcomes: Outcomes
+    seconds: float
+    commands: int = 0
+    forever: int = 0
+
+    def failures(self) -> set[str]:
+        return {test for test, outcome in self.outcomes.items() if outcome == "failed"}
+
+    def count(self, outcome: str) -> int:
+        return Counter(self.outcomes.values())[outcome]
+
+    def ran(self) -> int:
+        return self.count("passed") + self.count("failed")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The results of one suite under several engines."""
+
+    application: str
+    version: str
+    suite: str
+    django: str
+    results: Sequence[Result]
+
+    def allowed(self) -> set[str]:
+        """The tests that Django's engines fail, too."""
+        return set().union(*(one.failures() for one in self.results if not one.is_ours))
+
+    def ours_alone(self) -> dict[str, set[str]]:
+        """By engine of ours: the tests that fail there, and under none of Django's engines."""
+        allowed = self.allowed()
+        return {one.engine: one.failures() - allowed for one in self.results if one.is_ours}
+
+    def faults(self) -> Iterator[str]:
+        """What must not be, in words. Nothing if this engine does as well as Django's."""
+        name = f"{self.application} {self.suite}".strip()
+        for engine, tests in self.ours_alone().items():
+            yield from (f"{name}, {engine}: {test} fails" for test in sorted(tests))
+        most = max(one.ran() for one in self.results)
+        for one in self.results:
+            if one.ran() < most:
+                yield f"{name}, {one.engine}: ran {one.ran()} tests of {most}"
+            if one.is_ours and not one.commands:
+                yield f"{name}, {one.engine}: the tests did not use the engine"
+            if one.forever:
+                yield f"{name}, {one.engine}: left {one.forever} keys without a TTL"
+
+
+def read(path: Path) -> Outcomes:
+    """The outcomes that the plugin or the test runner wrote there."""
+    outcomes: Outcomes = json.loads(path.read_text())
+    assert outcomes, f"{path}: no test ran"
+    return outcomes
+
+
+def table(comparisons: Sequence[Comparison]) -> str:
+    """In Markdown: one row per suite, one column per engine."""
+    engines = [one.engine for one in comparisons[0].results]
+    headings = ["application", "version", "Django", "suite", "tests", *engines, "ours alone"]
+    lines = [headings, ["---"] * len(headings)]
+    for one in comparisons:
+        alone = set().union(*one.ours_alone().values())
+        lines.append(
+            [
+                *(one.application, one.version, one.django, one.suite),
+                str(max(result.ran() for result in one.results)),
+                *(_cell(result) for result in one.results),
+                str(len(alone)),
+            ]
+        )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(result: Result) -> str:
+    said = f"{result.count('failed')} failed"
+    if result.is_ours:
+        said += f", {result.commands:,} commands"
+    return said
