@@ -24,7 +24,7 @@ from sessions_redis.clients.leases import NOT_SENT, Leases
 from sessions_redis.clients.pipelines import Pipeline
 from sessions_redis.clients.pools import ASYNC, SYNC, Pools, build_pool
 from sessions_redis.clients.slots import NoNodeError, slot_of
-from sessions_redis.clients.topologies import NO_HOSTS, Shard
+from sessions_redis.clients.topologies import NO_HOSTS, Shard, address_of
 from sessions_redis.conf import Conf
 from sessions_redis.hosts import Address
 from sessions_redis.storage.steps import Command
@@ -59,7 +59,7 @@ class Nodes:
         self._replicas: dict[Address, Pools] = {}
         self._balancer = LoadBalancer()
         self._answered: dict[int | None, Address | None] = {}  # only if replicas may answer
-        self._making = Lock()
+        self._changing = Lock()  # what belongs to each node
         self._reading = Lock()
         self._reading_in: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
         self._read_at = float("-inf")  # when the topology was last read, or reading it failed
@@ -108,26 +108,22 @@ class Nodes:
         return self._replicas.get(address) or self._make(self._replicas, address)
 
     def _make(self, among: dict[Address, Pools], address: Address) -> Pools:
-        with self._making:
-            if address not in among:
-                reads_replica = among is self._replicas
-                among[address] = Pools(self.conf, address, reads_replica=reads_replica)
-            return among[address]
+        made = Pools(self.conf, address, reads_replica=among is self._replicas)
+        with self._changing:
+            return among.setdefault(address, made)  # another thread may have been first
 
     def named_by(self, redirection: AskError, asked: Pools) -> Pools:
         """The node that ``redirection``, an answer of the node ``asked``, names."""
         host, port = redirection.host, redirection.port
-        if host in NO_HOSTS and asked.address is not None:
-            host = asked.address[0]
+        if host in NO_HOSTS:
+            host = address_of(asked)[0]
         elif self.options.remap is not None:
             host, port = self.options.remap((host, port))
         return self.pools_at((host, port))
 
     def move(self, slot: int, to: Pools) -> None:
         """From now on, the node ``to`` serves ``slot``."""
-        address = to.address
-        if not self.shards or address is None:
-            return
+        address = address_of(to)
         shard = self.shards[slot] or ()
         others = [one for one in shard if one != address] if address in shard else []
         self.shards[slot] = (address, *others)
@@ -268,10 +264,14 @@ class Nodes:
         self._failure = None
         self._read_at = monotonic()
         current = {*self._addresses(), *self._seeds}
-        for among in (self._pools, self._replicas):
-            for address in among.keys() - current:
-                if (left := among.pop(address, None)) is not None:
-                    left.retire()
+        with self._changing:
+            left = [
+                among.pop(address)
+                for among in (self._pools, self._replicas)
+                for address in among.keys() - current
+            ]
+        for pools in left:
+            pools.retire()
         return True
 
     def _require_shards(self) -> None:

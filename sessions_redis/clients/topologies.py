@@ -44,7 +44,7 @@ def shards_seen_by(pools: "Pools", options: "Options", pool: Any) -> list[Shard 
     """
     with _reading(pools):
         try:
-            host, port = _address(pools)
+            host, port = address_of(pools)
             kind: Any = redis.cluster.ClusterNode
             node = _named(kind(host, port), host)
             manager: Any = redis.cluster.NodesManager(
@@ -61,7 +61,7 @@ def shards_seen_by(pools: "Pools", options: "Options", pool: Any) -> list[Shard 
 
 async def ashards_seen_by(pools: "Pools", options: "Options", pool: Any) -> list[Shard | None]:
     """As `shards_seen_by`, without blocking the running loop."""
-    host, port = _address(pools)
+    host, port = address_of(pools)
     of_connections = {**pool.connection_kwargs, "connection_class": pool.connection_class}
     for name in ("host", "port", "retry"):
         of_connections.pop(name, None)
@@ -82,7 +82,7 @@ async def ashards_seen_by(pools: "Pools", options: "Options", pool: Any) -> list
     return _shards(manager.slots_cache, host)
 
 
-def _address(pools: "Pools") -> Address:
+def address_of(pools: "Pools") -> Address:
     assert pools.address is not None  # noqa: S101 - a node of a Cluster has one
     return pools.address
 
@@ -117,10 +117,10 @@ def _cause(error: RedisClusterException) -> RedisError:
         wrapper, found = found, found.__cause__ or found.__context__
         # Otherwise each would be the cause of the other.
         wrapper.__cause__ = wrapper.__context__ = None
+    if isinstance(found, FAILURES):  # some are redis-py's, and their text may have received data
+        return connection_error(found)
     if isinstance(found, RedisError):
         return found
-    if isinstance(found, FAILURES):
-        return connection_error(found)
     return NotInClusterError(str(error))
 
 
