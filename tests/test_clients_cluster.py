@@ -12,7 +12,7 @@ from sessions_redis import clients, conf
 from sessions_redis.clients import pools, replicas
 from sessions_redis.clients.slots import slot_of
 from sessions_redis.engine import SessionStore
-from sessions_redis.storage import replies, servers
+from sessions_redis.storage import probes, replies, servers
 from sessions_redis.storage.commands import session_id
 from sessions_redis.storage.steps import Command
 from tests.clustered import SLOTS, Cluster
@@ -203,6 +203,37 @@ def test_tools_that_monitor_commands(run_all, raw, names):
         assert one.name == "HGETALL"
         assert slot_owner(raw, names[0]) in one.attributes.values()
         assert spans.names_of(run_all, [get(name) for name in names]) == ["PIPELINE"]
+
+
+def test_the_first_command_is_monitored(run_all, names):
+    """A tool sees the node of a command though the process did not know the nodes before it."""
+    with instrumented() as spans:
+        (*_, span) = spans.of(run_all, [get(names[0])])
+        assert span.name == "HGETALL"
+
+
+class RefusedError(Exception):
+    """Raised by code that reads a reply."""
+
+
+def refuse(reply):
+    raise RefusedError
+
+
+def test_an_error_that_is_not_of_redis(run_all, raw, names):
+    """It is raised as it is. The connections to all nodes are in step afterwards."""
+    for name in names:
+        raw.hset(name, "name", name)
+    with pytest.raises(RefusedError):
+        run_all([get(name)._replace(read=refuse) for name in names])
+    answers = run_all([get(name) for name in names])
+    assert [answer[b"name"].decode() for answer in answers] == names
+
+
+def test_a_script_without_keys(run_all):
+    """It runs on any node, or on the node of a slot if it says one."""
+    commands = [*probes.runs_scripts()]
+    assert [run_all([command]) for command in commands] == [[True]] * len(commands)
 
 
 def create():

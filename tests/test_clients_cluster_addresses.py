@@ -70,6 +70,30 @@ def test_addresses_that_this_machine_cannot_reach(elsewhere, settings, session_r
 
 
 @pytest.fixture(scope="module")
+def unnamed(tmp_path_factory):
+    """A Cluster whose nodes name no host, so that clients use the host which they asked."""
+    options = ("--cluster-preferred-endpoint-type", "unknown-endpoint")
+    cluster = Cluster(tmp_path_factory.mktemp("unnamed"), *options, replicas=0)
+    try:
+        cluster.keep_nodes()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def test_nodes_that_name_no_host(unnamed, settings, session_redis, run_all):
+    """All of them are at the host that was asked, also in redirections."""
+    settings.SESSION_REDIS = {**session_redis, "LOCATION": unnamed.url}
+    reads = [get(f"{number}") for number in NUMBERS]
+    assert run_all(reads) == [{}] * len(reads)
+    ours = pools.current()
+    assert {*ours._addresses()} == {("127.0.0.1", server.port) for server in unnamed.servers}
+    ours.shards = [ours.shards[0]] * SLOTS
+    assert run_all(reads) == [{}] * len(reads)
+    assert len(ours._masters()) == 3
+
+
+@pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
     return Certificates(tmp_path_factory.mktemp("certificates"))
 

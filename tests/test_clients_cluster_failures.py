@@ -1,7 +1,7 @@
 """A Redis Cluster that changes: slots move, masters fail or hang, and replicas take their place."""
 
 import asyncio
-import os
+import multiprocessing
 import signal
 import uuid
 from time import monotonic
@@ -14,9 +14,10 @@ from sessions_redis import clients
 from sessions_redis.clients import pools
 from sessions_redis.clients.slots import slot_of
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.storage import listings
 from sessions_redis.storage.steps import Command
 from tests.clustered import FAILOVER_DEADLINE, SLOTS, Cluster
-from tests.servers import free_port, wait_until
+from tests.servers import Server, free_port, wait_until
 from tests.test_clients_cluster import NUMBERS, get, push, same
 from tests.test_credentials import USER_NAME, Tokens
 
@@ -135,10 +136,15 @@ def test_a_slot_on_its_way(cluster, use, run_all, name):
     store(cluster, name)
     moving = Moving(cluster, name)
     beside = name.replace(":1", ":2")
+    there = next(
+        one for one in others(cluster, moving.source) if owner_of(cluster, one) is moving.target
+    )
     try:
         assert run_all([get(name), push(beside, "a")]) == [{b"color": b"red"}, 1]
         moving.carry(name)
         assert run_all([get(name), push(beside, "b")]) == [{b"color": b"red"}, 2]
+        # The target gets one of these with the word ASKING, and the other one without.
+        assert run_all([get(name), push(there, "a")]) == [{b"color": b"red"}, 1]
         known = pools.current().shards[moving.slot]
         assert known[0][1] == moving.source.port
         two = Command(("EVAL", TOGETHER, 2, name, beside), same, TOGETHER)
@@ -193,11 +199,12 @@ def test_a_planned_failover(cluster, use, run_all, name):
 
 
 def replica_of(cluster, master):
-    for server in cluster.running():
-        with server.client(decode_responses=True) as client:
-            if client.info("replication").get("master_port") == master.port:
-                return server
-    raise AssertionError("it has no replica")
+    return next(one for one in cluster.running() if master_port_of(one) == master.port)
+
+
+def master_port_of(server):
+    with server.client(decode_responses=True) as client:
+        return client.info("replication").get("master_port")
 
 
 def others(cluster, lost):
@@ -355,6 +362,51 @@ def test_reading_from_replicas(cluster, use, run_all, name, option):
     assert calls_of(master) >= before[1] + 2
 
 
+def test_a_replica_that_lost_its_master(cluster, use, run_all, name):
+    """A replica that does not answer from old data leaves it to the master."""
+    use(cluster.url, load_balancing_strategy="round_robin_replicas")
+    store(cluster, name)
+    master = owner_of(cluster, name)
+    replica = replica_of(cluster, master)
+    with replica.client() as client, master.client() as its_master:
+        client.config_set("replica-serve-stale-data", "no")
+        client.config_set("masterauth", "wrong")
+        client.config_set("masteruser", "nobody")
+        its_master.execute_command("CLIENT KILL TYPE replica")
+        try:
+            wait_until(lambda: not is_connected(replica), "the replica has lost its master")
+            before = client.info("errorstats").get("errorstat_MASTERDOWN", {}).get("count", 0)
+            assert run_all([get(name)] * 2) == [{b"color": b"red"}] * 2
+            assert client.info("errorstats")["errorstat_MASTERDOWN"]["count"] > before
+        finally:
+            client.config_set("masterauth", "")
+            client.config_set("masteruser", "")
+            client.config_set("replica-serve-stale-data", "yes")
+
+
+def is_connected(replica):
+    with replica.client() as client:
+        return client.info("replication")["master_link_status"] == "up"
+
+
+def test_a_replica_outside_of_the_cluster(cluster, use, run_all, name, tmp_path):
+    """
+    A server that refuses to write because it is a replica is taken for no master any more.
+
+    A node of a Cluster names its master then. A replica that is not a node cannot.
+    """
+    use(cluster.url)
+    outside = Server(tmp_path, "--replicaof", "127.0.0.1", str(free_port()))
+    try:
+        assert run_all([get(name)]) == [{}]
+        ours = pools.current()
+        ours.shards = [(("127.0.0.1", outside.port),)] * SLOTS
+        assert run_all([push(name, "a")]) == [1]
+        assert ours.shards[slot_of(get(name))][0][1] == owner_of(cluster, name).port
+    finally:
+        outside.stop()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -376,16 +428,16 @@ def test_a_forked_process(cluster, use, name):
     """It makes connections of its own."""
     use(cluster.url)
     store(cluster, name)
-    assert clients.run(get(name))
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            code = 0 if clients.run(get(name)) == {b"color": b"red"} else 1
-        finally:
-            os._exit(code)
-    assert clients.run(get(name))
-    assert os.waitpid(child, 0)[1] == 0
+    require_red(name)
+    child = multiprocessing.get_context("fork").Process(target=require_red, args=(name,))
+    child.start()
+    require_red(name)
+    child.join()
+    assert child.exitcode == 0
+
+
+def require_red(name):
+    assert clients.run(get(name)) == {b"color": b"red"}
 
 
 def test_an_address_that_another_server_got(tmp_path, use, run_all, name):
@@ -398,18 +450,48 @@ def test_an_address_that_another_server_got(tmp_path, use, run_all, name):
     cluster = Cluster(tmp_path, *arguments, replicas=0)
     try:
         lost = owner_of(cluster, name)
-        lost.process.kill()
-        lost.process.wait()
-        (lost.folder / "nodes.conf").unlink()
-        lost.start()
         others = [one for one in cluster.servers if one is not lost]
-        wait_until(lambda: all(map(knows_no_port, others)), "they know that it is another one")
         use("redis+cluster://" + ",".join(f"127.0.0.1:{one.port}" for one in others))
-        with pytest.raises(SessionStoreUnavailable, match="serves slot"):
-            run_all([get(name)])
+        assert run_all([get(name)]) == [{}]
+        give_address_away(lost)
+        wait_until(lambda: all(map(knows_no_port, others)), "they know that it is another one")
+        kill(lost)
+
+        def is_unserved():
+            with pytest.raises(SessionStoreUnavailable) as caught:
+                run_all([get(name)])
+            return "serves slot" in str(caught.value)
+
+        wait_until(is_unserved, "the process has read that no node serves its slots")
         assert {port for _, port in pools.current()._addresses()} == {one.port for one in others}
     finally:
         cluster.stop()
+
+
+def test_no_master_has_an_address(tmp_path, use):
+    """A command for any node fails as one for a slot does. It is sent to no replica."""
+    cluster = Cluster(tmp_path, masters=1)
+    try:
+        master, replica = cluster.servers
+        give_address_away(master)
+        wait_until(lambda: knows_no_port(replica), "the replica knows that it is another one")
+        use(f"redis+cluster://127.0.0.1:{replica.port}")
+        with pytest.raises(SessionStoreUnavailable, match="no node serves any slot"):
+            clients.run(listings.now())
+    finally:
+        cluster.stop()
+
+
+def kill(server):
+    server.process.kill()
+    server.process.wait()
+
+
+def give_address_away(node):
+    """Let another server start at the address of ``node``, which is lost."""
+    kill(node)
+    (node.folder / "nodes.conf").unlink()
+    node.start()
 
 
 def knows_no_port(server):
@@ -418,16 +500,23 @@ def knows_no_port(server):
 
 
 def test_a_node_that_leaves(cluster, use, run_all, name):
-    """What this process keeps of a node that has left the Cluster is closed."""
+    """The idle connections to a node that has left the Cluster are closed. It can come back."""
     use(cluster.url)
-    run_all([get(name)])
-    ours = pools.current()
-    gone = ours.pools_at(("127.0.0.1", cluster.servers[0].port))
     clients.run(get(name))
-    ours._seeds = ()
-    ours._learn([shard and shard[:1] for shard in ours.shards])
-    left = [one for one in cluster.servers if ("127.0.0.1", one.port) not in ours._pools]
-    assert len(left) >= 3
-    assert run_all([get(name)])
-    gone.retire()
-    assert run_all([get(name)])
+    ours, leaving = pools.current(), owner_of(cluster, name)
+    address = ("127.0.0.1", leaving.port)
+    gone = ours.pools_at(address)
+    lease = gone.leases_for([get(name)]).take()
+    host, port = lease.connection._sock.getsockname()
+    gone.leases_for([get(name)]).give(lease)
+    with leaving.client() as client:
+        assert f"{host}:{port}" in [one["addr"] for one in client.client_list()]
+        ours._seeds = ()
+        ours._learn([None if shard[0] == address else shard for shard in ours.shards])
+        assert address not in ours._pools
+        wait_until(
+            lambda: f"{host}:{port}" not in [one["addr"] for one in client.client_list()],
+            "the idle connection is closed",
+        )
+    ours.read_again(since=monotonic())
+    assert run_all([get(name)]) == [{}]
