@@ -1,5 +1,6 @@
 """The base of a session store: it holds the session's entries and carries out steps."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -45,9 +46,9 @@ class StoreBase(SessionBase):
     # Whether this store has written the session since it last loaded it.
     _has_written = False
 
+    @abstractmethod
     def _is_overridden(self, *names: str) -> bool:
         """Whether one of the engine's own methods is replaced, in a subclass or otherwise."""
-        raise NotImplementedError
 
     # Entries, once there are any
 

@@ -161,7 +161,6 @@ def _bad_address(location: str, scheme: str) -> Iterator[str]:
         return
     if _is_bare_ipv6(url.netloc.rpartition("@")[2]):
         yield "has an IPv6 address without brackets: write it as in redis://[::1]:6379/0"
-        return
     try:
         url.port  # noqa: B018 - raises if it is not a port
     except ValueError:

@@ -230,11 +230,16 @@ class Model:
         for index in self.keyspace.indexes:
             halves = {f"{index}:anonymous": {b""}, f"{index}:signed-in": {b"1", b"2"}}
             for name, users in {index: {b"", b"1", b"2"}, **halves}.items():
-                for member in self.raw("ZRANGE", name, 0, -1):
-                    key = self.keyspace.session(member.decode())
-                    created, user = self.raw("HMGET", key, "@created", "@user")
-                    if created is None or (user or b"") not in users:
-                        self.faults.append(("not there", name, member.decode(), tuple(self.log)))
+                self.faults += [
+                    ("not there", name, member.decode(), tuple(self.log))
+                    for member in self.raw("ZRANGE", name, 0, -1)
+                    if not self.is_there(member.decode(), users)
+                ]
+
+    def is_there(self, id, users):
+        """Whether the session exists, and is that of one of ``users``."""
+        created, user = self.raw("HMGET", self.keyspace.session(id), "@created", "@user")
+        return created is not None and (user or b"") in users
 
 
 def play(run, seed, keyspace):

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import redis
 from redis.cluster import RedisCluster
 
 from tests.servers import Server, free_port, wait_until
@@ -77,10 +76,9 @@ class Cluster:
             first, first_bus = self.servers[0].port, self._bus_port(0)
             for client in clients[1:]:
                 client.execute_command("CLUSTER MEET", "127.0.0.1", first, first_bus)
-            wait_until(partial(self._all_know, clients, len(clients)), "the nodes know each other")
+            wait_until(partial(self._all_know, clients, names), "the nodes know each other")
             for number, client in enumerate(clients[masters:]):
-                master = names[number % masters]
-                wait_until(partial(self._is_replicating, client, master), "it is a replica")
+                client.execute_command("CLUSTER REPLICATE", names[number % masters])
             wait_until(self.is_ready, "the Cluster serves all slots")
         finally:
             for client in clients:
@@ -91,16 +89,10 @@ class Cluster:
         return arguments[arguments.index("--cluster-port") + 1]
 
     @staticmethod
-    def _all_know(clients: list[Any], count: int) -> bool:
-        return all(len(client.execute_command("CLUSTER NODES")) == count for client in clients)
-
-    @staticmethod
-    def _is_replicating(client: Any, master: str) -> bool:
-        try:
-            client.execute_command("CLUSTER REPLICATE", master)
-        except redis.ResponseError:  # it has not heard of the master's slots yet
-            return False
-        return True
+    def _all_know(clients: list[Any], names: list[str]) -> bool:
+        """Whether each node knows the others by name. When it meets one, it invents a name."""
+        known = [client.execute_command("CLUSTER NODES").values() for client in clients]
+        return all({node["node_id"] for node in nodes} == {*names} for nodes in known)
 
     def is_ready(self) -> bool:
         """Whether all nodes that run see all slots served, and each replica follows its master."""

@@ -84,7 +84,6 @@ class Proxy:
         self._sockets: list[socket.socket] = [self._listener]
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
-        self._is_over = False
         self.port: int = self._listener.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.round_trips = 0
@@ -102,12 +101,13 @@ class Proxy:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with self._lock:
-            self._is_over = True
-            for open_socket in self._sockets:
-                # Wakes the thread that waits for it.
-                with suppress(OSError):
-                    open_socket.shutdown(socket.SHUT_RDWR)
+        # Wakes the thread that accepts connections. After its end, there are no new ones.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join()
+        for open_socket in self._sockets:
+            # Wakes the thread that waits for it.
+            with suppress(OSError):
+                open_socket.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
         for open_socket in self._sockets:
@@ -120,11 +120,8 @@ class Proxy:
             except OSError:
                 return
             server = socket.create_connection(self._target)
-            with self._lock:
-                self._sockets += [client, server]
-                self.connections += 1
-                if self._is_over:
-                    return
+            self._sockets += [client, server]
+            self.connections += 1
             self._start(self._serve, client, server)
 
     def _start(self, function: Callable[..., None], *arguments: Any) -> None:

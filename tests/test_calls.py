@@ -185,19 +185,25 @@ class FirstTaken(SessionStore):
     def save(self, must_create=False):
         super().save(must_create=must_create)
 
+    async def asave(self, must_create=False):
+        await super().asave(must_create=must_create)
+
     def _get_new_session_key(self):
         key, self.taken = self.taken, None
         return key or super()._get_new_session_key()
 
 
-def test_a_taken_key_under_an_overridden_save(live):
+@pytest.mark.parametrize(
+    "create", [FirstTaken.create, lambda session: asyncio.run(session.acreate())]
+)
+def test_a_taken_key_under_an_overridden_save(live, create):
     """A new key that is taken is not used: ``create()`` tries the next one."""
     live["color"] = "red"
     live.save()
     session = FirstTaken()
     session.taken = live.session_key
     session["color"] = "blue"
-    session.create()
+    create(session)
     assert session.session_key != live.session_key
     assert SessionStore(live.session_key)["color"] == "red"
     assert SessionStore(session.session_key)["color"] == "blue"

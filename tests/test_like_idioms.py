@@ -121,12 +121,14 @@ def stored_after(store):
 
 def differences(compare):
     """The states in which this engine gives other results than Django's, with these results."""
-    found = {}
-    for state, mapping_of, theirs, ours in sessions():
-        expected, given = [compare(store, mapping_of) for store in (theirs, ours)]
-        if given != expected:
-            found[state] = {"expected": expected, "given": given}
-    return found
+    results = {
+        state: {
+            "expected": compare(theirs, mapping_of),
+            "given": compare(ours, mapping_of),
+        }
+        for state, mapping_of, theirs, ours in sessions()
+    }
+    return {state: one for state, one in results.items() if one["given"] != one["expected"]}
 
 
 @pytest.mark.parametrize("idiom", IDIOMS)
@@ -270,7 +272,6 @@ def hidden_refused(store):
         del store[1]
         if store.session_key and not store.exists(store.session_key):
             store._session_key = None  # Django's engine may keep a key that it has not stored.
-    return "saved"
 
 
 STORES = {
@@ -373,10 +374,16 @@ PAST_THE_METHODS = {
 @pytest.mark.parametrize("way", PAST_THE_METHODS)
 def test_code_that_looks_past_the_methods(way):
     """It gets the right entries, or raises. It never sees an empty session or a wrong value."""
-    wrong = {}
-    for state, mapping_of, theirs, ours in sessions():
-        expected = comparable(dict(mapping_of(theirs)))
-        result, given = outcome(PAST_THE_METHODS[way], mapping_of(ours))
-        if result != "raised" and given != expected:
-            wrong[state] = given
+    results = {
+        state: (
+            comparable(dict(mapping_of(theirs))),
+            *outcome(PAST_THE_METHODS[way], mapping_of(ours)),
+        )
+        for state, mapping_of, theirs, ours in sessions()
+    }
+    wrong = {
+        state: given
+        for state, (expected, result, given) in results.items()
+        if result != "raised" and given != expected
+    }
     assert wrong == {}

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import socket
 from inspect import iscoroutine
+from itertools import takewhile
 
 import pytest
 from django.contrib.auth.models import User
@@ -136,8 +137,9 @@ OPERATIONS = {
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_redis_fails_at_some_step(session, settings, session_redis, server, operation):
     """If the connection breaks at any round trip, the report contains neither key nor password."""
-    failed = 0
-    for last in range(12):
+
+    def fails_after(last):
+        """Whether the operation fails if the connection breaks after so many round trips."""
         stale = again(session)
         with Proxy(server.port, last) as proxy:
             settings.SESSION_REDIS = {
@@ -147,11 +149,12 @@ def test_redis_fails_at_some_step(session, settings, session_redis, server, oper
             }
             error = failure_of(OPERATIONS[operation], stale)
         settings.SESSION_REDIS = session_redis
-        if not isinstance(error, SessionStoreUnavailable):
-            break
-        failed += 1
-        assert_no_secret(error, session.session_key, stale.session_key)
-    assert failed
+        if isinstance(error, SessionStoreUnavailable):
+            assert_no_secret(error, session.session_key, stale.session_key)
+            return True
+        return False
+
+    assert [*takewhile(fails_after, range(12))]
 
 
 class Refusing(JSONSerializer):

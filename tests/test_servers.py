@@ -1,10 +1,11 @@
 """
 The suite's rule for programs that are not installed: the test fails in CI, and is never skipped
-there.
+there. What counts as a round.
 """
 
 import pytest
 
+from tests.rounds import Rounds
 from tests.servers import required
 
 
@@ -22,3 +23,11 @@ def test_a_missing_program_skips_elsewhere(monkeypatch):
 
 def test_a_program_that_is_there():
     assert required("sh").endswith("/sh")
+
+
+def test_rounds_to_other_servers(server, monkeypatch):
+    """Rounds to a server that is not watched do not count."""
+    rounds = Rounds([], monkeypatch)
+    with server.client() as client:
+        assert client.ping()
+    assert rounds.count == 0

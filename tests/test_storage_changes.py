@@ -204,6 +204,14 @@ def test_a_whole_session_replaces(entries_of):
     assert entries.changes() == Changes(removed=(b"color",))
 
 
+def test_a_whole_session_without_a_damaged_entry(entries_of, damaged):
+    """If the serializer changed, entries are decoded first. A damaged one is left out."""
+    entries = entries_of({**stored_as({"color": "red"}), b"size": b"{"})
+    entries.serializer = PickleSerializer()
+    assert entries.whole().written.keys() == {b"color"}
+    assert damaged == [b"size"]
+
+
 def test_a_whole_session_forgets_what_was_removed_before(entries_of):
     """What was removed before the session was written whole is not removed once more."""
     entries = entries_of(stored_as({"color": "red", "size": 1}))

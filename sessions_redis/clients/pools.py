@@ -10,7 +10,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Sequence
 from functools import partial
-from threading import TIMEOUT_MAX, Lock
+from threading import TIMEOUT_MAX
 from types import ModuleType
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -107,7 +107,6 @@ class Pools:
         self._place = _Place(address, reads_replica)
         self._of_process: dict[bool, Leases] = {}
         self._of_loop: dict[asyncio.AbstractEventLoop, dict[bool, Pipeline]] = {}
-        self._lock = Lock()
         # The others are within this process, or are started again when they have ended.
         is_remote = settings.scheme not in ("memory", "embedded")
         self._sentinels = SentinelCircuits()
@@ -120,12 +119,10 @@ class Pools:
         repeats = self._may_be_resent(commands)
         leases = self._of_process.get(repeats)
         if leases is None:
-            with self._lock:
-                leases = self._of_process.get(repeats)
-                if leases is None:
-                    pool = self.new_pool(SYNC, repeats=repeats)
-                    leases = Leases(pool, pings=not repeats, circuit=self.circuit)
-                    self._of_process[repeats] = leases
+            pool = self.new_pool(SYNC, repeats=repeats)
+            made = Leases(pool, pings=not repeats, circuit=self.circuit)
+            # If several threads make them at the same moment, all of them get the first.
+            leases = self._of_process.setdefault(repeats, made)
         return leases
 
     async def pipeline_for(self, commands: Sequence[Command[Any]]) -> Pipeline:
