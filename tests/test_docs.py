@@ -511,7 +511,7 @@ FLOORS = (
     {"conf", "problems", "key_prefixes", "tenants", "serializers", "json_serializer", "masking"},
     {"clients"},
     {"registry", "testing_runs", "testing_leftovers"},
-    {"engine", "base", "calls", "creation", "keys", "scope"},
+    {"engine", "base", "calls", "creation", "former", "keys", "scope"},
     {"web", "stand_ins", "models"},
     {"middleware", "admin", "checks", "apps", "urls", "management", "test"},
 )
