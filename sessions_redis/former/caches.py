@@ -1,0 +1,81 @@
+"""Django's ``cache`` engine, on whatever cache the site has."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from django.core.cache.backends.base import memcache_key_warnings
+from django.core.cache.backends.redis import RedisCache
+
+from sessions_redis.former import cache_values
+from sessions_redis.former.cache_values import CacheValues, Value
+from sessions_redis.former.decoding import age_of
+from sessions_redis.former.redis_values import ClientValues, RedisValues
+from sessions_redis.former.store import FormerSession, FormerStore, Found
+from sessions_redis.keys import Key
+
+CLIENT_PACKAGES = ("django_redis", "django_valkey")
+
+
+class CacheStore(FormerStore):
+    """A cache of sessions, which the engine stores as pickles of a dictionary."""
+
+    def _load(self, key: Key) -> FormerSession | None:
+        store = self._store(key)
+        value = values_of(store._cache).read(store)
+        return None if value is None else self._found(key, value).session
+
+    def _create(self, key: Key, session: FormerSession) -> bool:
+        store = self._store(key)
+        return values_of(store._cache).add(store, dict(session.entries), session.ttl)
+
+    def _save(self, key: Key, session: FormerSession) -> bool:
+        store = self._store(key)
+        return values_of(store._cache).replace(store, dict(session.entries), session.ttl)
+
+    def _delete(self, key: Key) -> None:
+        self._delete_many([key])
+
+    def _delete_many(self, keys: Sequence[Key]) -> None:
+        stores = [self._store(key) for key in keys]
+        values_of(stores[0]._cache).delete(stores)
+
+    def _batches(self, size: int) -> Iterator[list[Found]]:
+        store: Any = self.engine()
+        values = values_of(store._cache)
+        for found in values.keys(store.cache_key_prefix, size):
+            keys = [key for key in found if self._may_hold(key)]
+            read = values.read_many([self._store(key) for key in keys])
+            yield [
+                self._found(key, value)
+                for key, value in zip(keys, read, strict=True)
+                if value is not None
+            ]
+
+    def _found(self, key: Key, value: Value) -> Found:
+        if not isinstance(value.content, Mapping):
+            return Found(key, None, "not decodable")
+        ttl = value.ttl
+        if ttl is None:
+            ttl = age_of(self.engine(), value.content)
+        if ttl <= 0:
+            return Found(key, None, "expired")
+        return Found(key, FormerSession(value.content, ttl))
+
+    def _may_hold(self, key: Key) -> bool:
+        return super()._may_hold(key) and fits(self._store(key))
+
+
+def values_of(cache: Any) -> CacheValues:
+    if isinstance(cache, RedisCache):
+        return RedisValues(cache)
+    packages = {kind.__module__.partition(".")[0] for kind in type(cache).__mro__}
+    if packages.intersection(CLIENT_PACKAGES):
+        return ClientValues(cache)
+    kind = next((kind for base, kind in cache_values.KINDS if isinstance(cache, base)), CacheValues)
+    return kind(cache)
+
+
+def fits(store: Any) -> bool:
+    """Whether the engine's cache, if it has one, takes the key without a warning."""
+    cache = getattr(store, "_cache", None)
+    return cache is None or not any(memcache_key_warnings(str(cache.make_key(store.cache_key))))

@@ -1,0 +1,117 @@
+"""What a cache in Redis or Valkey holds: read and written through the cache's own client."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from sessions_redis.former.cache_values import CacheValues, Value, unpacked
+from sessions_redis.keys import Key
+
+# Stands for the session key in a name, to find out what comes before and after it.
+PLACEHOLDER = "-the-session-key-"
+
+
+def glob_escaped(text: str) -> str:
+    """``text`` in a pattern of Redis, where it stands for itself."""
+    return re.sub(r"([*?\[\]\\])", r"\\\1", text)
+
+
+def _text(name: bytes | str) -> str:
+    return name if isinstance(name, str) else name.decode("utf-8", "surrogateescape")
+
+
+class RedisValues(CacheValues):
+    """
+    Strings in Redis, with the lifetimes that Redis knows, to the millisecond.
+
+    It asks the primary, so no replica that is behind makes a session look absent.
+    """
+
+    def read(self, store: Any) -> Value | None:
+        return self.read_many([store])[0]
+
+    def read_many(self, stores: Sequence[Any]) -> list[Value | None]:
+        # Outside of a transaction, redis-py leaves the command, and so the session key, out of the
+        # text of an error.
+        pipeline = self._client().pipeline(transaction=False)
+        for store in stores:
+            pipeline.get(self._name(store))
+            pipeline.pttl(self._name(store))
+        replies = pipeline.execute(raise_on_error=False)
+        return [self._value(*pair) for pair in zip(replies[::2], replies[1::2], strict=True)]
+
+    def _value(self, packed: Any, left: Any) -> Value | None:
+        for reply in (packed, left):
+            if isinstance(reply, Exception):
+                if str(reply).startswith("WRONGTYPE"):
+                    return Value(None)
+                raise reply
+        if packed is None or left in {-2, 0}:
+            return None
+        return Value(unpacked(self._unpack, packed), None if left < 0 else left / 1000)
+
+    def add(self, store: Any, content: Any, ttl: float) -> bool:
+        return self._set(store, content, ttl, nx=True)
+
+    def replace(self, store: Any, content: Any, ttl: float) -> bool:
+        return self._set(store, content, ttl, xx=True)
+
+    def _set(self, store: Any, content: Any, ttl: float, **condition: bool) -> bool:
+        milliseconds = max(1, round(ttl * 1000))
+        packed = self._pack(content)
+        return bool(self._client().set(self._name(store), packed, px=milliseconds, **condition))
+
+    def delete(self, stores: Sequence[Any]) -> None:
+        self._client().delete(*map(self._name, stores))
+
+    def keys(self, prefix: str, size: int) -> Iterator[list[Key]]:
+        before, found, after = str(self._made(prefix + PLACEHOLDER)).partition(PLACEHOLDER)
+        if not found:
+            raise ImproperlyConfigured(
+                "The cache's KEY_FUNCTION hides the session keys, so they cannot be listed."
+            )
+        pattern = f"{glob_escaped(before)}*{glob_escaped(after)}"
+        client, cursor, begun = self._client(), 0, False
+        while cursor or not begun:
+            begun = True
+            cursor, names = client.scan(cursor, match=pattern, count=size)
+            keys = [Key(_text(name).removeprefix(before).removesuffix(after)) for name in names]
+            for start in range(0, len(keys), size):
+                yield keys[start : start + size]
+
+    def _client(self) -> Any:
+        return self.cache._cache.get_client(None, write=True)
+
+    def _name(self, store: Any) -> Any:
+        return self._made(store.cache_key)
+
+    def _made(self, name: str) -> Any:
+        return self.cache.make_key(name)
+
+    def _pack(self, content: Any) -> Any:
+        return self.cache._cache._serializer.dumps(content)
+
+    def _unpack(self, packed: Any) -> Any:
+        return self.cache._cache._serializer.loads(packed)
+
+
+class ClientValues(RedisValues):
+    """
+    django-redis and django-valkey, whose clients these are.
+
+    Their caches can be set to ignore an outage. The clients beneath do not.
+    """
+
+    def _client(self) -> Any:
+        return self.cache.client.get_client(write=True)
+
+    def _made(self, name: str) -> Any:
+        return self.cache.client.make_key(name)
+
+    def _pack(self, content: Any) -> Any:
+        return self.cache.client.encode(content)
+
+    def _unpack(self, packed: Any) -> Any:
+        return self.cache.client.decode(packed)
