@@ -65,10 +65,10 @@ class CallTo(Call):
         super().__init__(name, *args)
         self.target = target
 
-    def of(self, store: Store) -> Any:
+    def of(self, _store: Store) -> Any:
         return getattr(self.target, self.name)(*self.args)
 
-    async def aof(self, store: Store) -> Any:
+    async def aof(self, _store: Store) -> Any:
         return await getattr(self.target, twin(self.name))(*self.args)
 
 

@@ -65,12 +65,12 @@ def cycle(
     if keyspace.moves_in and not keyspace.is_shared:
         # The former engine may have a copy under the old key. It has none under the new one.
         changes = changes._replace(removed=(*changes.removed, COPIED))
-    steps: Steps[bool | type[Taken]]
     if keyspace.is_spread:
         steps = cycling.cycle(keyspace, old_id, new_id, ttl, changes, user, first)
-    else:
-        steps = _single(commands.cycle(keyspace, old_id, new_id, ttl, changes))
-    return _ending(keyspace, old_id, steps)
+        return _ending(keyspace, old_id, steps)
+    return _ending(
+        keyspace, old_id, _single(commands.cycle(keyspace, old_id, new_id, ttl, changes))
+    )
 
 
 def create_beside(

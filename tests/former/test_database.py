@@ -1,11 +1,8 @@
 """Engines that keep sessions in a table."""
 
-from datetime import timedelta
 from importlib import import_module
 
 import pytest
-from django.contrib.sessions.models import Session
-from django.utils import timezone
 
 from sessions_redis import former
 from sessions_redis.keys import Key
