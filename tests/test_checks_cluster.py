@@ -354,7 +354,7 @@ CLUSTER = "redis+cluster://127.0.0.1:1"
     [
         ({"LOCATION": "redis://127.0.0.1:1"}, "not the URL of a Redis Cluster"),
         ({"LOCATION": CLUSTER, "KEY_PREFIX": "{shop}"}, "has a part in braces"),
-        ({"LOCATION": CLUSTER, "INDEX": False}, "there are no indexes"),
+        ({"LOCATION": CLUSTER, "INDEX": False}, "the engine keeps no indexes"),
         ({"LOCATION": CLUSTER}, None),
         ({"LOCATION": CLUSTER, "KEY_PREFIX": lambda: "{shop}"}, None),
         ({"LOCATION": "redis://127.0.0.1:1", "INDEX_SHARDS": 1}, None),

@@ -42,21 +42,21 @@ def tenants(settings, session_redis, raw, prefix):
 
 
 def test_a_site_without_tenants(raw, members, prefix):
-    """Expired members of the indexes are removed, and nothing is printed, as by Django's."""
+    """It removes expired members of the indexes, and prints nothing, as Django's command does."""
     put_in_index(raw, Keyspace(prefix).index, [EXPIRED], time.time() - 10_000)
     assert run() == ""
     assert members(prefix) == 0
 
 
 def test_a_tenant_by_its_prefix(members, tenants):
-    """The indexes of that tenant alone are cleaned."""
+    """The command cleans the indexes of that tenant only."""
     acme, bravo = tenants
     assert run("--prefix", acme) == ""
     assert (members(acme), members(bravo)) == (0, 1)
 
 
 def test_the_current_tenant(members, tenants):
-    """Without the option, the site's function says which tenant it is, or the command names it."""
+    """Without ``--prefix``, it is the current tenant. If there is none, the error names it."""
     acme, bravo = tenants
     with inside(bravo):
         run()
@@ -68,7 +68,7 @@ def test_the_current_tenant(members, tenants):
 
 
 def test_a_site_with_one_prefix():
-    """There is no tenant to choose."""
+    """Such a site has no tenants, so the command refuses ``--prefix``."""
     with pytest.raises(CommandError, match="No tenant can be chosen"):
         run("--prefix", "acme")
 
@@ -82,7 +82,7 @@ def test_redis_is_away(settings, session_redis):
 
 @pytest.mark.django_db
 def test_another_engine(settings):
-    """Django's command is carried out, even without our setting. There are no tenants."""
+    """Django's command runs, even without our setting. It has no tenants, so no ``--prefix``."""
     del settings.SESSION_REDIS
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
     assert run() == ""
@@ -121,7 +121,7 @@ print(get_commands()["clearsessions"])
     ],
 )
 def test_which_command_django_runs(apps, runs):
-    """That of the app that is named first, as the docs say."""
+    """Django runs the command of the first app in ``INSTALLED_APPS``, as the docs say."""
     apps = f"django.contrib.contenttypes {apps}"
     done = subprocess.run(
         [sys.executable, "-c", WHICH, apps],

@@ -229,13 +229,13 @@ def a_run(location, prefix, **settings):
     ("prefix", "is_spread", "shards"), [("session", True, 16), ("{session}", False, 1)]
 )
 def test_the_layout_of_the_keys_of_tests(prefix, is_spread, shards):
-    """The keys of tests lie in a Cluster as the site's do: in different slots, or in one."""
+    """In a Cluster, the keys of tests are where the site's would be: in many slots, or in one."""
     site = Conf("redis+cluster://127.0.0.1:1", prefix, index_shards=16)
     own = testing_runs.Run(site).conf_of(site)
     for keyspace in (site.keyspace, own.keyspace, own.keyspace_of_tenant(prefix)):
         assert (keyspace.is_spread, keyspace.shards) == (is_spread, shards)
     assert own.keyspace_of_tenant("shop").tenant == "shop"
-    own.is_used[0] = 0  # there is no server whose keys the end of the run could remove
+    own.is_used[0] = 0  # no server is there, so the end of the run must not look for keys
 
 
 # Prefixes with characters that have a meaning in a pattern of Redis.

@@ -73,7 +73,7 @@ def problems_of_settings(settings: Conf) -> Iterator[CheckMessage]:
             "slot of the Cluster"
         )
     elif not settings.index:
-        why = 'SESSION_REDIS["INDEX"] is False, so there are no indexes'
+        why = 'SESSION_REDIS["INDEX"] is False, so the engine keeps no indexes'
     else:
         return
     yield checks.Warning(

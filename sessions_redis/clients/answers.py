@@ -19,8 +19,8 @@ T = TypeVar("T")
 
 Commands = Sequence[Command[Any]]
 
-# How often a command is sent again if the server did not run it. The first time can be because the
-# server did not know the script, the second because it is no longer the master.
+# How often a command is sent again if the server did not run it. There can be two reasons, one
+# after the other: the server does not know the script yet, and it has become a replica.
 MAX_RESENDS = 2
 
 # Sent before a command, lets a node of a Cluster run it for a slot that it is about to receive.

@@ -110,7 +110,7 @@ def list_many(
 
 
 def end(keyspace: Keyspace, id: str) -> Steps[str | None]:
-    """As `delete`, but not sent again after a lost reply: it would say there was nothing to end."""
+    """As `delete`, but not sent again after a lost reply: that would find nothing to end."""
     if keyspace.is_spread:
         return _ending(keyspace, id, ending.delete(keyspace, id, all_shards=True))
     command = commands.delete(keyspace, id)._replace(repeatable=False)
@@ -118,7 +118,7 @@ def end(keyspace: Keyspace, id: str) -> Steps[str | None]:
 
 
 def end_many(keyspace: Keyspace, ids: Sequence[str]) -> EndingSteps:
-    """As `listings.end_many`, for any number of sessions. Also yields what has ended."""
+    """As `listings.end_many`, for any number of sessions. Yields each `Ended` besides the steps."""
     for start in range(0, len(ids) if keyspace.moves_in else 0, listings.END_MANY_BATCH_SIZE):
         batch = ids[start : start + listings.END_MANY_BATCH_SIZE]
         yield [adoption.tombstone(keyspace, id) for id in batch]
@@ -131,7 +131,7 @@ def end_many(keyspace: Keyspace, ids: Sequence[str]) -> EndingSteps:
 
 
 def end_all(keyspace: Keyspace, user_pk: str, spared_id: str = "") -> EndingSteps:
-    """As `listings.end_all`, until there are no more sessions. Also yields what has ended."""
+    """Repeat `listings.end_all` until no session is left. Yields each `Ended` besides the steps."""
     if keyspace.moves_in:
         yield adoption.sign_out(keyspace, user_pk, spared_id)
     if keyspace.is_spread:
