@@ -118,6 +118,7 @@ class Spread(Topology):
 
     def __init__(self, folder: Path) -> None:
         self.cluster = Cluster(folder)
+        self.cluster.keep_nodes()
         super().__init__(self.cluster.url)
         self.url, self.stop = self.cluster.url, self.cluster.stop
 
