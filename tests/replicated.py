@@ -76,7 +76,7 @@ class Replicated:
             stack.callback(self.stop)
             # Without a delay, a replica gets the master's data at once.
             self._start_servers(["--repl-diskless-sync-delay", "0", *arguments], replicas)
-            self._start_sentinels(sentinels, port or self.servers[0].port, down_after, settings)
+            self.add_sentinels(sentinels, port, down_after, settings)
             stack.pop_all()
 
     def _start_servers(self, arguments: list[str], replicas: int) -> None:
@@ -90,11 +90,16 @@ class Replicated:
         for server in self.servers[1:]:
             wait_until(partial(self.follows, server, self.servers[0]), "the replica is in step")
 
-    def _start_sentinels(
-        self, count: int, master: int, down_after: int, settings: Sequence[str]
+    def add_sentinels(
+        self,
+        count: int,
+        port: int | None = None,
+        down_after: int = 60_000,
+        settings: Sequence[str] = (),
     ) -> None:
+        master = port or self.servers[0].port
         ports = [free_port() for _ in range(count)]
-        for place, port in enumerate(ports):
+        for place, own in enumerate(ports):
             lines = [
                 f"myid {place:040}",
                 f"monitor {SERVICE} 127.0.0.1 {master} {count // 2 + 1}",
@@ -108,7 +113,7 @@ class Replicated:
                 *(f"known-replica {SERVICE} 127.0.0.1 {one.port}" for one in self.servers[1:]),
             ]
             lines = [*settings, *(f"sentinel {line}" for line in lines)]
-            self.sentinels.append(Sentinel(self.folder, port, lines, self.binary))
+            self.sentinels.append(Sentinel(self.folder, own, lines, self.binary))
 
     @property
     def hosts(self) -> str:

@@ -1,6 +1,7 @@
 """The engine with Sentinel: it finds the master, and says why there is none."""
 
 import asyncio
+import signal
 import socket
 from contextlib import closing
 
@@ -427,6 +428,42 @@ def test_the_former_master_still_accepts_writes(both, redis_at, changing, keyspa
         assert create(run, keyspace, f"{world}-later") is True
     with changing.master.client() as client:
         assert client.exists(*(f"{keyspace.prefix}:{world}-later" for world in both)) == 2
+
+
+@pytest.fixture
+def halted(tmp_path):
+    """A failover that has promoted a replica and waits for the other one, which hangs."""
+    servers = Replicated(tmp_path, sentinels=0)
+    try:
+        former, _, hanging = servers.servers
+        with hanging.client() as client:
+            client.config_set("replica-priority", 0)  # it is not promoted itself
+        servers.add_sentinels(1)
+        (sentinel,) = servers.sentinels
+        sentinel.ask("SET", SERVICE, "failover-timeout", "180000")
+        wait_until(lambda: 0 in priorities_at(sentinel), "the Sentinel knows which to promote")
+        hanging.process.send_signal(signal.SIGSTOP)
+        assert servers.fail_over() is former
+        yield servers
+    finally:
+        servers.stop()
+
+
+def priorities_at(sentinel):
+    with sentinel.client() as client:
+        return [one["slave-priority"] for one in client.sentinel_slaves(SERVICE)]
+
+
+def test_a_failover_that_is_not_over(both, redis_at, halted, keyspace):
+    """The promoted replica is used, though the Sentinel still calls the former one the master."""
+    (sentinel,) = halted.sentinels
+    former, promoted, _ = halted.servers
+    redis_at(halted.url)
+    for world, run in both.items():
+        assert create(run, keyspace, world) is True
+    assert sentinel.master()["port"] == former.port
+    with promoted.client() as client:
+        assert client.exists(*(f"{keyspace.prefix}:{world}" for world in both)) == 2
 
 
 def test_the_master_is_demoted(both, redis_at, changing, keyspace):
