@@ -10,11 +10,11 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from django.contrib.sessions.backends import cache as cache_engine
-from django.contrib.sessions.backends import db, file, signed_cookies
+from django.contrib.sessions.backends import signed_cookies
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
 
 from sessions_redis.former.store import FormerSession, FormerStore, Found
 
@@ -60,24 +60,22 @@ def _is_ours(engine: type) -> bool:
     return any(base.__module__.partition(".")[0] == "sessions_redis" for base in engine.__mro__)
 
 
+# For each class that an engine can be made from, what reads its sessions. No module is imported
+# before it is needed: an engine without a table imports no models.
+KINDS = {
+    "django.contrib.sessions.backends.db": "database.DatabaseStore",
+    "django.contrib.sessions.backends.cache": "caches.CacheStore",
+    "django.contrib.sessions.backends.file": "files.FileStore",
+    "user_sessions.backends.db": "database.UserSessionsStore",
+    "redis_sessions.session": "redis_sessions.RedisSessionsStore",
+}
+
+
 def _made(path: str) -> FormerStore:
     engine: Any = import_module(path).SessionStore
-    for base in engine.__mro__:
-        if base is db.SessionStore:
-            from sessions_redis.former.database import DatabaseStore  # noqa: PLC0415
-
-            return DatabaseStore(path, engine)
-        if base.__module__ == "user_sessions.backends.db":
-            from sessions_redis.former.database import UserSessionsStore  # noqa: PLC0415
-
-            return UserSessionsStore(path, engine)
-        if base is cache_engine.SessionStore:
-            from sessions_redis.former.caches import CacheStore  # noqa: PLC0415
-
-            return CacheStore(path, engine)
-        if base is file.SessionStore:
-            raise NotImplementedError
-    raise NotImplementedError
+    kinds = (KINDS[base.__module__] for base in engine.__mro__ if base.__module__ in KINDS)
+    kind: type[FormerStore] = import_string(f"{__name__}.{next(kinds, 'other.OtherStore')}")
+    return kind(path, engine)
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

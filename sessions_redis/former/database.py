@@ -3,12 +3,11 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from itertools import starmap
 from typing import Any
 
-from django.conf import settings
 from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
 from django.db import IntegrityError, router, transaction
@@ -18,7 +17,7 @@ from django.utils.module_loading import import_string
 from sessions_redis.former.caches import fits
 from sessions_redis.former.decoding import decoded
 from sessions_redis.former.failures import is_outage
-from sessions_redis.former.store import FormerSession, FormerStore, Found
+from sessions_redis.former.store import FormerSession, FormerStore, Found, moment
 from sessions_redis.keys import Key
 
 COLUMNS = ("pk", "session_key", "session_data", "expire_date")
@@ -26,8 +25,6 @@ COLUMNS = ("pk", "session_key", "session_data", "expire_date")
 # The columns of django-qsessions and django-user-sessions that are metadata here. Not all have all.
 VISITOR_PACKAGES = frozenset({"qsessions", "user_sessions"})
 VISITOR_COLUMNS = ("ip", "user_agent", "created_at")
-
-LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
 # SQLite takes at most 999 parameters in a statement, in old versions.
 DELETED_AT_ONCE = 500
@@ -185,15 +182,6 @@ class DatabaseStore(FormerStore):
             return False
         return super()._may_hold(key) and fits(self._store(key))
 
-    def _store_with(self, key: Key, session: FormerSession) -> Any:
-        """The engine's session store with the session, which it saves with this lifetime."""
-        store = self._empty_store(key, session)
-        until, seconds = _moment(session.ttl), max(1, round(session.ttl))
-        store.get_expiry_date = lambda **kwargs: until
-        store.get_expiry_age = lambda **kwargs: seconds
-        store._session_cache = dict(session.entries)
-        return store
-
     def _empty_store(self, key: Key, session: FormerSession) -> Any:
         if not self.has_visitors:
             return self._store(key)
@@ -229,15 +217,8 @@ class UserSessionsStore(DatabaseStore):
         # The engine's own save() creates a row that is not there.
         updated = self._rows(key).update(
             session_data=self.engine().encode(dict(session.entries)),
-            expire_date=_moment(session.ttl),
+            expire_date=moment(session.ttl),
             user_id=session.entries.get(SESSION_KEY),
             last_activity=timezone.now(),
         )
         return bool(updated)
-
-
-def _moment(ttl: float) -> datetime:
-    """The time in ``ttl`` seconds, as the database wants it."""
-    return datetime.fromtimestamp(
-        min(time.time() + ttl, LATEST), tz=UTC if settings.USE_TZ else None
-    )

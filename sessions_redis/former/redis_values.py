@@ -13,15 +13,6 @@ from sessions_redis.keys import Key
 PLACEHOLDER = "-the-session-key-"
 
 
-def glob_escaped(text: str) -> str:
-    """``text`` in a pattern of Redis, where it stands for itself."""
-    return re.sub(r"([*?\[\]\\])", r"\\\1", text)
-
-
-def _text(name: bytes | str) -> str:
-    return name if isinstance(name, str) else name.decode("utf-8", "surrogateescape")
-
-
 class RedisValues(CacheValues):
     """
     Strings in Redis, with the lifetimes that Redis knows, to the millisecond.
@@ -33,16 +24,19 @@ class RedisValues(CacheValues):
         return self.read_many([store])[0]
 
     def read_many(self, stores: Sequence[Any]) -> list[Value | None]:
-        # Outside of a transaction, redis-py leaves the command, and so the session key, out of the
-        # text of an error.
-        pipeline = self._client().pipeline(transaction=False)
+        if not stores:
+            return []
+        # Outside of a transaction, the libraries leave the command, and so the session key, out of
+        # the text of an error.
+        pipeline = self._client(stores[0]).pipeline(transaction=False)
         for store in stores:
             pipeline.get(self._name(store))
             pipeline.pttl(self._name(store))
         replies = pipeline.execute(raise_on_error=False)
-        return [self._value(*pair) for pair in zip(replies[::2], replies[1::2], strict=True)]
+        pairs = zip(stores, replies[::2], replies[1::2], strict=True)
+        return [self._value(store, packed, left) for store, packed, left in pairs]
 
-    def _value(self, packed: Any, left: Any) -> Value | None:
+    def _value(self, store: Any, packed: Any, left: Any) -> Value | None:
         for reply in (packed, left):
             if isinstance(reply, Exception):
                 if str(reply).startswith("WRONGTYPE"):
@@ -50,7 +44,8 @@ class RedisValues(CacheValues):
                 raise reply
         if packed is None or left in {-2, 0}:
             return None
-        return Value(unpacked(self._unpack, packed), None if left < 0 else left / 1000)
+        content = unpacked(lambda packed: self._unpack(store, packed), packed)
+        return Value(content, None if left < 0 else left / 1000)
 
     def add(self, store: Any, content: Any, ttl: float) -> bool:
         return self._set(store, content, ttl, nx=True)
@@ -60,11 +55,12 @@ class RedisValues(CacheValues):
 
     def _set(self, store: Any, content: Any, ttl: float, **condition: bool) -> bool:
         milliseconds = max(1, round(ttl * 1000))
-        packed = self._pack(content)
-        return bool(self._client().set(self._name(store), packed, px=milliseconds, **condition))
+        packed = self._pack(store, content)
+        done = self._client(store).set(self._name(store), packed, px=milliseconds, **condition)
+        return bool(done)
 
     def delete(self, stores: Sequence[Any]) -> None:
-        self._client().delete(*map(self._name, stores))
+        self._client(stores[0]).delete(*map(self._name, stores))
 
     def keys(self, prefix: str, size: int) -> Iterator[list[Key]]:
         before, found, after = str(self._made(prefix + PLACEHOLDER)).partition(PLACEHOLDER)
@@ -72,16 +68,10 @@ class RedisValues(CacheValues):
             raise ImproperlyConfigured(
                 "The cache's KEY_FUNCTION hides the session keys, so they cannot be listed."
             )
-        pattern = f"{glob_escaped(before)}*{glob_escaped(after)}"
-        client, cursor, begun = self._client(), 0, False
-        while cursor or not begun:
-            begun = True
-            cursor, names = client.scan(cursor, match=pattern, count=size)
-            keys = [Key(_text(name).removeprefix(before).removesuffix(after)) for name in names]
-            for start in range(0, len(keys), size):
-                yield keys[start : start + size]
+        return scanned(self._client(None), before, after, size)
 
-    def _client(self) -> Any:
+    def _client(self, store: Any) -> Any:
+        """The client of the server that has this session."""
         return self.cache._cache.get_client(None, write=True)
 
     def _name(self, store: Any) -> Any:
@@ -90,10 +80,10 @@ class RedisValues(CacheValues):
     def _made(self, name: str) -> Any:
         return self.cache.make_key(name)
 
-    def _pack(self, content: Any) -> Any:
+    def _pack(self, store: Any, content: Any) -> Any:
         return self.cache._cache._serializer.dumps(content)
 
-    def _unpack(self, packed: Any) -> Any:
+    def _unpack(self, store: Any, packed: Any) -> Any:
         return self.cache._cache._serializer.loads(packed)
 
 
@@ -104,14 +94,63 @@ class ClientValues(RedisValues):
     Their caches can be set to ignore an outage. The clients beneath do not.
     """
 
-    def _client(self) -> Any:
+    def _client(self, store: Any) -> Any:
         return self.cache.client.get_client(write=True)
 
     def _made(self, name: str) -> Any:
         return self.cache.client.make_key(name)
 
-    def _pack(self, content: Any) -> Any:
+    def _pack(self, store: Any, content: Any) -> Any:
         return self.cache.client.encode(content)
 
-    def _unpack(self, packed: Any) -> Any:
+    def _unpack(self, store: Any, packed: Any) -> Any:
         return self.cache.client.decode(packed)
+
+
+class ShardedValues(ClientValues):
+    """The clients that spread their keys over several servers."""
+
+    def read_many(self, stores: Sequence[Any]) -> list[Value | None]:
+        return [
+            value for store in stores for value in super(ShardedValues, self).read_many([store])
+        ]
+
+    def delete(self, stores: Sequence[Any]) -> None:
+        for store in stores:
+            super().delete([store])
+
+    def keys(self, prefix: str, size: int) -> Iterator[list[Key]]:
+        for server in self.cache.client._serverdict.values():
+            yield from _OfServer(self.cache, server).keys(prefix, size)
+
+    def _client(self, store: Any) -> Any:
+        return self.cache.client.get_server(self._name(store))
+
+
+class _OfServer(ClientValues):
+    def __init__(self, cache: Any, server: Any) -> None:
+        super().__init__(cache)
+        self.server = server
+
+    def _client(self, store: Any) -> Any:
+        return self.server
+
+
+def scanned(client: Any, before: str, after: str, size: int, **options: Any) -> Iterator[list[Key]]:
+    """The session keys in the names of keys in Redis, at most ``size`` at a time."""
+    pattern = f"{glob_escaped(before)}*{glob_escaped(after)}"
+    cursor: Any = None
+    while cursor != 0:
+        cursor, names = client.scan(cursor or 0, match=pattern, count=size, **options)
+        keys = [Key(text_of(name).removeprefix(before).removesuffix(after)) for name in names]
+        for start in range(0, len(keys), size):
+            yield keys[start : start + size]
+
+
+def glob_escaped(text: str) -> str:
+    """``text`` in a pattern of Redis, where it stands for itself."""
+    return re.sub(r"([*?\[\]\\])", r"\\\1", text)
+
+
+def text_of(stored: bytes | str) -> str:
+    return stored if isinstance(stored, str) else stored.decode("utf-8", "surrogateescape")

@@ -1,15 +1,20 @@
 """What every former store can do, and what it returns."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
 
 from sessions_redis.former.failures import Failures
 from sessions_redis.keys import Key
+
+LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
 Problem = Literal["", "expired", "not decodable"]
 
@@ -163,8 +168,27 @@ class FormerStore(ABC):
         """The engine's session store for this key."""
         return self.engine(key.session_key)
 
+    def _store_with(self, key: Key, session: FormerSession) -> Any:
+        """The engine's session store with the session, which it saves with this lifetime."""
+        store = self._empty_store(key, session)
+        until, seconds = moment(session.ttl), max(1, round(session.ttl))
+        store.get_expiry_date = lambda **kwargs: until
+        store.get_expiry_age = lambda **kwargs: seconds
+        store._session_cache = dict(session.entries)
+        return store
+
+    def _empty_store(self, key: Key, session: FormerSession) -> Any:
+        return self._store(key)
+
     def _failures(self) -> Failures:
         return Failures(self.path)
+
+
+def moment(ttl: float) -> datetime:
+    """The time in ``ttl`` seconds, as Django stores times: naive if the site has ``USE_TZ`` off."""
+    return datetime.fromtimestamp(
+        min(time.time() + ttl, LATEST), tz=UTC if settings.USE_TZ else None
+    )
 
 
 def _is_text(key: Key) -> bool:
