@@ -125,7 +125,9 @@ class DatabaseStore(FormerStore):
         return True
 
     def _delete(self, key: Key) -> None:
-        self._store(key).delete()
+        rows = self._read(self._rows(key))
+        if not rows or rows[0].session_key == key.session_key:
+            self._store(key).delete()
 
     def _delete_many(self, keys: Sequence[Key]) -> None:
         for start in range(0, len(keys), DELETED_AT_ONCE):

@@ -6,6 +6,7 @@ from django.apps import AppConfig, apps
 from django.db import connection
 
 from sessions_redis.keys import Key, random_key
+from tests.former.engines import without_case
 
 # Their models name a user in the same way, so Django would refuse both in INSTALLED_APPS.
 PACKAGES = ("qsessions", "user_sessions")
@@ -25,7 +26,7 @@ def _package_models():
             del apps.app_configs[package]
             apps.clear_cache()
         models[package] = config.models["session"]
-    return models
+    return {**models, "without_case": without_case.Session}
 
 
 @pytest.fixture(scope="session")

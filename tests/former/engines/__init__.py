@@ -1,0 +1,1 @@
+"""Session engines that sites write themselves: each module is one."""
