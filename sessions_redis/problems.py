@@ -76,11 +76,12 @@ def problems(setting: Any) -> Iterator[Problem]:
             'Write SESSION_REDIS = {"LOCATION": "redis://127.0.0.1:6379/0"} in your settings.',
         )
         return
-    old = [name for name in setting if name in _DJANGO_REDIS_SESSIONS]
+    of_former = _names_of_former_engine(setting)
+    old = [name for name in setting if name in _DJANGO_REDIS_SESSIONS and name not in of_former]
     if old:
         yield _django_redis_sessions_problem(old)
     for name, value in setting.items():
-        if name not in old:
+        if name not in old and name not in of_former:
             yield from _problems_of(name, value)
     if "LOCATION" not in setting and not old:
         yield Problem(
@@ -88,6 +89,18 @@ def problems(setting: Any) -> Iterator[Problem]:
             'SESSION_REDIS has no "LOCATION".',
             'Write the URL of Redis: "LOCATION": "redis://127.0.0.1:6379/0".',
         )
+
+
+def _names_of_former_engine(setting: Mapping[Any, Any]) -> set[str]:
+    """
+    The names that are for the former engine: django-redis-sessions reads the same setting.
+
+    It needs them for as long as its sessions move in.
+    """
+    former = setting.get("FORMER_ENGINE")
+    if not isinstance(former, str) or not former.startswith("redis_sessions."):
+        return set()
+    return {*_DJANGO_REDIS_SESSIONS, "POOL"}
 
 
 def _django_redis_sessions_problem(old: list[str]) -> Problem:

@@ -160,6 +160,29 @@ def test_a_wrong_setting(said, setting, id, words):
     assert found.hint
 
 
+DB = "django.contrib.sessions.backends.db"
+
+
+@pytest.mark.parametrize(
+    ("setting", "found"),
+    [
+        ({"FORMER_ENGINE": DB}, []),
+        ({"FORMER_ENGINE": DB, "FORMER_ENGINE_SHARED": True}, []),
+        ({"FORMER_ENGINE_SHARED": True}, ["W031"]),
+        ({"FORMER_ENGINE": "django.contrib.sessions.backends.signed_cookies"}, ["E030"]),
+        ({"FORMER_ENGINE": "no.such.engine"}, ["E030"]),
+        ({"FORMER_ENGINE": "sessions_redis.engine"}, ["E030"]),
+        ({"FORMER_ENGINE": 1}, ["E004"]),
+        ({"FORMER_ENGINE": "redis_sessions.session", "host": "localhost", "POOL": None}, []),
+        ({"FORMER_ENGINE": "redis_sessions.session", "color": "red"}, ["E002"]),
+        ({"FORMER_ENGINE": DB, "host": "localhost"}, ["E006"]),
+    ],
+)
+def test_a_former_engine(said, setting, found):
+    """FORMER_ENGINE is an engine whose sessions can move in. Its own settings are fine."""
+    assert ids(said(SESSION_REDIS={"LOCATION": HERE, **setting})) == found
+
+
 def test_all_that_is_wrong(said):
     """All mistakes are reported, also that of the serializer."""
     setting = {"LOCATON": HERE, "INDEX": 1}
