@@ -1,4 +1,4 @@
-"""Sessions are shared with another engine, on each kind of server. The tests are those of others."""
+"""Sessions are shared with another engine on each kind of server. The tests are those of others."""
 
 import pytest
 
