@@ -148,6 +148,12 @@ class Checked(_Checked):
             if self._must_ping():
                 ping(self)
 
+    def activate_maint_notifications_handling_if_enabled(self, *args: Any, **kwargs: Any) -> None:
+        # redis-py 7 also asks for announcements of maintenance over a unix socket, and raises
+        # because there is no host.
+        if getattr(self, "host", None) is not None:
+            super().activate_maint_notifications_handling_if_enabled(*args, **kwargs)  # type: ignore[misc]  # redis-py's
+
     def send_command(self, *args: Any, **kwargs: Any) -> None:
         self._has_asked = True
         super().send_command(*args, **kwargs)  # type: ignore[misc]  # redis-py's
