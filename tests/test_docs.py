@@ -524,7 +524,7 @@ FLOORS = (
         "sharing",
         "unknown_keys",
     },
-    {"web", "stand_ins", "models"},
+    {"web", "stand_ins", "models", "requests"},
     {"middleware", "admin", "checks", "apps", "urls", "management", "test"},
 )
 
