@@ -19,11 +19,14 @@ pytestmark = pytest.mark.django_db
 
 YES = {"post": "yes"}
 DEVICE, IP = "Firefox on Linux", "203.0.113.7"
+SEEN = {"device": "Firefox", "ip": IP, "system": "Linux"}
 
 
 @pytest.fixture(autouse=True)
 def section(settings):
     use_section(settings)
+    with translation.override("en"):  # requests change it, and it is restored afterwards
+        yield
 
 
 @pytest.fixture
@@ -47,10 +50,10 @@ def test_each_way_is_logged(admin_client, ada):
     admin_client.post(url(), selected(one, other))
     admin_client.post(url("end_all", pk), YES)
     assert endings() == {
-        alone: Ending(log.ALONE, pk, DEVICE, IP),
-        one: Ending(log.SELECTED, pk, DEVICE, IP),
-        other: Ending(log.SELECTED, None, DEVICE, IP),
-        both: Ending(log.ALL_OF_USER, pk, DEVICE, IP),
+        alone: Ending(log.ALONE, pk, **SEEN),
+        one: Ending(log.SELECTED, pk, **SEEN),
+        other: Ending(log.SELECTED, None, **SEEN),
+        both: Ending(log.ALL_OF_USER, pk, **SEEN),
     }
     with_others = "Ended, together with other selected sessions."
     said = {
@@ -94,7 +97,7 @@ def test_those_that_came_up_meanwhile(admin_client, monkeypatch):
     known = signed_in("17")
     admin_client.post(url("end_all", "17"), YES)
     assert endings() == {
-        known: Ending(log.ALL_OF_USER, "17", DEVICE, IP),
+        known: Ending(log.ALL_OF_USER, "17", **SEEN),
         ids[0]: Ending(log.ALL_OF_USER, "17"),
     }
 
@@ -112,9 +115,33 @@ def test_other_pages_can_read_the_log(admin_client, ada):
     assert "ada" not in entry.change_message.replace(id[:8], "")
 
 
+def test_each_reader_has_a_language(admin_client, ada):
+    """The history is in the reader's language, whatever language the other staff member has."""
+    id = signed_in(ada)
+    admin_client.post(url("delete", id), YES, headers={"accept-language": "de"})
+    histories = {
+        "de": f"Beendet. ada, Firefox auf Linux, {IP}",
+        "en": f"Ended. ada, Firefox on Linux, {IP}",
+        "ja": f"終了しました。 ada, Linux の Firefox, {IP}",
+    }
+    for language, words in histories.items():
+        page = admin_client.get(url("history", id), headers={"accept-language": language})
+        assert words in text_of(page)
+
+
+def test_an_entry_of_an_earlier_version(admin_client, admin_user):
+    """Its device is in one piece, and shows as it was written."""
+    id = "0" * 32
+    ending = {"way": "alone", "user_pk": None, "device": DEVICE, "ip": IP, "is_certain": True}
+    held = {"name": "session", "object": id[:8], "ending": ending}
+    logged(admin_user, id, json.dumps([{"deleted": held}]))
+    history = text_of(admin_client.get(url("history", id)))
+    assert f"Ended. anonymous, {DEVICE}, {IP}" in history
+
+
 def test_a_reply_that_was_lost(admin_client, ada):
     """Every page says that the session may still exist."""
-    message = Ending(log.ALONE, "17", DEVICE, IP, is_certain=False).message("9d1c7b3d (user 17)")
+    message = Ending(log.ALONE, "17", **SEEN, is_certain=False).message("9d1c7b3d (user 17)")
     entry = LogEntry(action_flag=DELETION, change_message=message)
     maybe = "May have been ended: the reply from Redis was lost."
     assert maybe in entry.get_change_message()
@@ -209,7 +236,7 @@ def test_names_of_staff(client, admin_client, admin_user, ada):
 def test_long_histories(admin_client, admin_user, django_assert_max_num_queries):
     """Long histories have pages, and one query finds their users."""
     id = "0" * 32
-    ending = Ending(log.ALONE, "17", DEVICE, IP).message(id[:8])
+    ending = Ending(log.ALONE, "17", **SEEN).message(id[:8])
     for _ in range(120):
         logged(admin_user, id, ending)
     with django_assert_max_num_queries(8):

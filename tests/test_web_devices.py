@@ -73,9 +73,9 @@ def test_without_the_parser(without_parser):
     assert device_of(None) == "Unknown device"
 
 
-def test_other_languages(monkeypatch):
+def test_other_languages():
     """The description is in the language that is active when it is made."""
-    words = {"%(browser)s on %(system)s": "%(browser)s unter %(system)s"}
-    monkeypatch.setattr(devices, "_", lambda text: words.get(text, text))
     with translation.override("de"):
-        assert device_of(FIREFOX) == "Firefox unter Linux"
+        assert device_of(FIREFOX) == "Firefox auf Linux"
+    with translation.override("ja"):
+        assert device_of(FIREFOX) == "Linux の Firefox"

@@ -114,7 +114,7 @@ def _in_words(ending: Ending, found: Mapping[str, Any], viewer: Viewer) -> tuple
     pk = ending.user_pk
     owner = _("anonymous") if pk is None else viewer.user_label(pk, found.get(pk))
     action = ending.in_words(owner if viewer.sees_primary_keys or pk in found else None)
-    return action, _(", ").join(filter(None, (owner, ending.device, ending.ip)))
+    return action, _(", ").join(filter(None, (owner, *ending.whereabouts())))
 
 
 def _without_ending(entry: LogEntry, viewer: Viewer) -> str:

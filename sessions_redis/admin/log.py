@@ -24,7 +24,7 @@ from sessions_redis.admin.viewers import Viewer
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.models import LONGEST_PK, Session, readable_pk
 from sessions_redis.storage.listings import BATCH_SIZE
-from sessions_redis.web.devices import device_of
+from sessions_redis.web import devices
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -58,8 +58,10 @@ class Ending:
     What an entry of the log stores about a session that was ended.
 
     ``way``: `ALONE`, `SELECTED` or `ALL_OF_USER`. ``device`` and ``ip`` are ``None`` if they are
-    not known. ``is_certain``: ``False`` if the session may still exist, because the reply from
-    Redis was lost. The names of the fields are stored in the database, so they cannot change.
+    not known. ``device``: the browser if ``system`` is known, otherwise a description. They are
+    stored apart so that each reader sees them in their own language. ``is_certain``: ``False`` if
+    the session may still exist, because the reply from Redis was lost. The names of the fields are
+    stored in the database, so they cannot change.
     """
 
     way: str
@@ -67,13 +69,15 @@ class Ending:
     device: str | None = None
     ip: str | None = None
     is_certain: bool = True
+    system: str | None = None
 
     @classmethod
     def of(cls, session: Session, way: str) -> Self:
         pk, agent = session.user_pk, session.user_agent
         # A longer primary key is damaged data in Redis: no user has one.
         user_pk = pk if pk is None or len(pk) <= LONGEST_PK else readable_pk(pk)
-        return cls(way, user_pk, device_of(agent) if agent else None, session.ip)
+        device, system = devices.names_of(agent) if agent else (None, None)
+        return cls(way, user_pk, device, session.ip, system=system)
 
     @classmethod
     def read(cls, entry: LogEntry) -> Self | None:
@@ -91,11 +95,16 @@ class Ending:
         ``name``: what to call the session. Django's own pages show only ``object``. The section's
         pages show the rest.
         """
-        parts = [name, *filter(None, (self.device, self.ip))]
+        parts = [name, *self.whereabouts()]
         if not self.is_certain:
             parts.append(self.in_words(None))
         held = {"name": "session", "object": ", ".join(parts), "ending": asdict(self)}
         return json.dumps([{"deleted": held}])
+
+    def whereabouts(self) -> list[str]:
+        """The device and the IP address, as far as they are known."""
+        device = self.device and devices.in_words(self.device, self.system)
+        return [part for part in (device, self.ip) if part]
 
     def in_words(self, owner: str | None) -> str:
         """Describe how the session was ended. ``owner``: what to call its user, if at all."""

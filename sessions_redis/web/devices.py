@@ -20,12 +20,27 @@ def device_of(user_agent: str | None) -> str:
     """
     if not user_agent:
         return _("Unknown device")
+    return in_words(*names_of(user_agent))
+
+
+def names_of(user_agent: str) -> tuple[str, str | None]:
+    """
+    Return the names of the browser and of its system, for `in_words`: "Firefox", "Linux".
+
+    If only one of them is known, or none, the second is ``None``.
+    """
     browser, system = _known(user_agent)
     if browser and system and browser != system:
         # Some browser names end with the system: "Chrome Mobile iOS".
-        browser = browser.removesuffix(f" {system}")
-        return _("%(browser)s on %(system)s") % {"browser": browser, "system": system}
-    return browser or system or Truncator(user_agent).chars(MAX_SHOWN)
+        return browser.removesuffix(f" {system}"), system
+    return browser or system or Truncator(user_agent).chars(MAX_SHOWN), None
+
+
+def in_words(browser: str, system: str | None) -> str:
+    """Describe a device in the language of the request, from what `names_of` returned."""
+    if system is None:
+        return browser
+    return _("%(browser)s on %(system)s") % {"browser": browser, "system": system}
 
 
 def _known(user_agent: str) -> tuple[str | None, str | None]:
