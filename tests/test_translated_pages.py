@@ -1,12 +1,13 @@
 """Tests what visitors with a browser in another language see, and that pages mix no languages."""
 
+import asyncio
 import re
 from html import unescape
 
 import pytest
 from django.contrib.auth.models import User
 from django.http import HttpResponse
-from django.test import Client
+from django.test import AsyncClient, Client
 from django.urls import path
 from django.utils import translation
 
@@ -33,10 +34,9 @@ def ada():
     return User.objects.create_user("ada")
 
 
-def browser(language, user=None):
+def browser(language, user):
     client = Client(headers={"accept-language": language})
-    if user is not None:
-        client.force_login(user)
+    client.force_login(user)
     return client
 
 
@@ -123,15 +123,21 @@ def count_visits(request):
 urlpatterns = [path("", count_visits)]
 
 
-def test_a_site_without_pages_of_its_own(settings, session_redis, german):
-    """The page for other parts of a site is translated, too."""
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_site_without_pages_of_its_own(kind, settings, session_redis):
+    """The page for other parts of a site is translated, too, under WSGI and ASGI."""
     settings.SESSION_REDIS = {**session_redis, "LOCATION": f"redis://127.0.0.1:{free_port()}/0"}
     settings.ROOT_URLCONF = __name__
     settings.MIDDLEWARE = [
         "sessions_redis.middleware.SessionMiddleware",
         "django.middleware.locale.LocaleMiddleware",
     ]
-    page = german.get("/").content.decode()
+    client = kind(headers={"accept-language": "de"})
+    client.cookies[settings.SESSION_COOKIE_NAME] = "x" * 32
+    response = client.get("/")
+    if kind is AsyncClient:
+        response = asyncio.run(response)
+    page = response.content.decode()
     assert '<html lang="de">' in page
     assert "<title>Dienst nicht verfügbar</title>" in page
 
