@@ -132,9 +132,9 @@ def test_a_site_without_pages_of_its_own(kind, settings, session_redis):
         "sessions_redis.middleware.SessionMiddleware",
         "django.middleware.locale.LocaleMiddleware",
     ]
-    client = kind(headers={"accept-language": "de"})
+    client = kind()
     client.cookies[settings.SESSION_COOKIE_NAME] = "x" * 32
-    response = client.get("/")
+    response = client.get("/", headers={"accept-language": "de"})
     if kind is AsyncClient:
         response = asyncio.run(response)
     page = response.content.decode()
