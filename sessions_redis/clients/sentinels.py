@@ -6,7 +6,7 @@ why there is no master.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from threading import Lock
 from time import monotonic
@@ -163,7 +163,7 @@ class _Manager:
 
     sentinels: list[Any]
     sentinel_kwargs: Mapping[str, Any]
-    circuits: SentinelCircuits | None = None  # without them, each Sentinel is asked each time
+    circuits: SentinelCircuits
     _force_master_ip: str | None
     check_master_state: Callable[[Mapping[str, Any], str], bool]
 
@@ -194,8 +194,6 @@ class _Manager:
             state |= {"ip": ip, "port": named[1], "is_sdown": False, "is_odown": False}
 
     def _asking(self, sentinel: Any) -> AbstractContextManager[None]:
-        if self.circuits is None:
-            return nullcontext()
         return self.circuits.asking(sentinel, self.sentinel_kwargs)
 
     def distrust_first(self) -> None:
