@@ -1,4 +1,5 @@
 import asyncio
+import socket
 import uuid
 
 import hypothesis
@@ -100,6 +101,21 @@ def execute(request):
     else:
         with asyncio.Runner() as runner:
             yield lambda command: runner.run(clients.arun(command))
+
+
+@pytest.fixture(params=["sync", "async"])
+def run_all(request):
+    """Runs a list of commands together, as threads and as tasks do."""
+    if request.param == "sync":
+        return clients.run_all
+    return lambda commands: asyncio.run(clients.arun_all(commands))
+
+
+@pytest.fixture
+def silent():
+    """The port of a program that accepts connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
 
 
 @pytest.fixture

@@ -52,14 +52,6 @@ def session_redis(settings, cluster, prefix):
     return settings.SESSION_REDIS
 
 
-@pytest.fixture(params=["sync", "async"])
-def run_all(request):
-    """Runs a list of commands, as threads and as tasks do."""
-    if request.param == "sync":
-        return clients.run_all
-    return lambda commands: asyncio.run(clients.arun_all(commands))
-
-
 def same(reply):
     return reply
 

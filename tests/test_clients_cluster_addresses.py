@@ -1,10 +1,8 @@
 """Addresses of a Redis Cluster: those that this machine cannot reach, with TLS, and of IPv6."""
 
-import asyncio
-
 import pytest
 
-from sessions_redis import clients, registry
+from sessions_redis import registry
 from sessions_redis.clients import pools
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
@@ -16,13 +14,6 @@ from tests.test_ipv6 import needs_ipv6
 
 # The nodes say that they are there. No such host exists.
 ELSEWHERE = "node.invalid"
-
-
-@pytest.fixture(params=["sync", "async"])
-def run_all(request):
-    if request.param == "sync":
-        return clients.run_all
-    return lambda commands: asyncio.run(clients.arun_all(commands))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """A Redis Cluster that changes: slots move, masters fail or hang, and replicas take their place."""
 
-import asyncio
 import multiprocessing
 import signal
 import uuid
@@ -60,23 +59,7 @@ def failing(tmp_path):
 @pytest.fixture(autouse=True)
 def session_redis(settings, prefix):
     settings.SESSION_REDIS = {"LOCATION": "memory://", "KEY_PREFIX": prefix}
-
-
-@pytest.fixture
-def use(settings, prefix):
-    """Lets the site use a Cluster."""
-
-    def use(location, **options):
-        settings.SESSION_REDIS = {"LOCATION": location, "KEY_PREFIX": prefix, "OPTIONS": options}
-
-    return use
-
-
-@pytest.fixture(params=["sync", "async"])
-def run_all(request):
-    if request.param == "sync":
-        return clients.run_all
-    return lambda commands: asyncio.run(clients.arun_all(commands))
+    return settings.SESSION_REDIS
 
 
 @pytest.fixture
@@ -130,9 +113,9 @@ class Moving:
             self.ask(server, "NODE", id_of(self.target))
 
 
-def test_a_slot_on_its_way(cluster, use, run_all, name):
+def test_a_slot_on_its_way(cluster, redis_at, run_all, name):
     """Keys are found on both nodes. What this process knows changes when all have moved."""
-    use(cluster.url)
+    redis_at(cluster.url)
     store(cluster, name)
     moving = Moving(cluster, name)
     beside = name.replace(":1", ":2")
@@ -161,9 +144,9 @@ def test_a_slot_on_its_way(cluster, use, run_all, name):
     )
 
 
-def test_keys_on_two_nodes(cluster, use, run_all, name):
+def test_keys_on_two_nodes(cluster, redis_at, run_all, name):
     """A script that needs both is sent again until a limit, and runs when they are together."""
-    use(cluster.url)
+    redis_at(cluster.url)
     beside = name.replace(":1", ":2")
     for one in (name, beside):
         store(cluster, one)
@@ -178,9 +161,9 @@ def test_keys_on_two_nodes(cluster, use, run_all, name):
     assert run_all([two]) == [2]
 
 
-def test_a_planned_failover(cluster, use, run_all, name):
+def test_a_planned_failover(cluster, redis_at, run_all, name):
     """A master that becomes a replica sends commands to the new one. Each runs once."""
-    use(cluster.url)
+    redis_at(cluster.url)
     former = owner_of(cluster, name)
     assert run_all([push(name, "a")]) == [1]
     replica = replica_of(cluster, former)
@@ -226,12 +209,13 @@ def found(run_all, name):
 
 
 @pytest.mark.parametrize("signal_sent", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_lost_master(failing, use, run_all, name, signal_sent):
+def test_a_lost_master(failing, redis_at, run_all, name, signal_sent):
     """
     Sessions on other nodes can be used all the time. Its own can be used again when a replica has
     taken its place, without a restart of the site. None of them looks gone.
     """
-    use(failing.url, retry=Retry(NoBackoff(), 0))  # a node that hangs costs a request one time-out
+    # A node that hangs costs a request one time-out.
+    redis_at(failing.url, retry=Retry(NoBackoff(), 0))
     lost = owner_of(failing, name)
     store(failing, name)
     elsewhere = [get(one) for one in others(failing, lost)]
@@ -253,9 +237,9 @@ def test_a_lost_master(failing, use, run_all, name, signal_sent):
     assert found(run_all, name)
 
 
-def test_one_of_several_nodes_fails(failing, use, run_all, name):
+def test_one_of_several_nodes_fails(failing, redis_at, run_all, name):
     """The others still run their commands, and then the error of that node is raised."""
-    use(failing.url)
+    redis_at(failing.url)
     failing.keep_nodes()  # no replica takes its place meanwhile
     lost = owner_of(failing, name)
     elsewhere = others(failing, lost)
@@ -268,35 +252,35 @@ def test_one_of_several_nodes_fails(failing, use, run_all, name):
     assert run_all([push(one, "b") for one in elsewhere]) == [2, 2]
 
 
-def test_nodes_in_the_url_that_do_not_answer(cluster, use, run_all, name):
+def test_nodes_in_the_url_that_do_not_answer(cluster, redis_at, run_all, name):
     """One node that answers is enough."""
-    use(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{cluster.servers[0].port}")
+    redis_at(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{cluster.servers[0].port}")
     assert run_all([get(name)]) == [{}]
 
 
-def test_no_node_answers(use, run_all, name):
+def test_no_node_answers(redis_at, run_all, name):
     """The error says that the command was not sent."""
-    use(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{free_port()}")
+    redis_at(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{free_port()}")
     with pytest.raises(SessionStoreUnavailable, match="does not answer") as caught:
         run_all([get(name)])
     assert not caught.value.may_have_been_done
 
 
-def test_a_server_that_is_no_node(server, use, run_all, name):
+def test_a_server_that_is_no_node(server, redis_at, run_all, name):
     """The error says how to write the URL of one server."""
-    use(f"redis+cluster://127.0.0.1:{server.port}")
+    redis_at(f"redis+cluster://127.0.0.1:{server.port}")
     with pytest.raises(SessionStoreUnavailable, match=r"is not a Redis Cluster.* write redis://"):
         run_all([get(name)])
 
 
-def test_a_node_as_one_server(cluster, use, run_all):
+def test_a_node_as_one_server(cluster, redis_at, run_all):
     """The error says how to write the URL of a Cluster."""
-    use(cluster.servers[0].url)
+    redis_at(cluster.servers[0].url)
     with pytest.raises(SessionStoreUnavailable, match=r"Write redis\+cluster://"):
         run_all([get(f"{number}") for number in NUMBERS])
 
 
-def test_user_and_password(cluster, use, run_all, name):
+def test_user_and_password(cluster, redis_at, run_all, name):
     """They are for all nodes. An error repeats neither."""
     for server in cluster.servers:
         with server.client() as client:
@@ -304,9 +288,9 @@ def test_user_and_password(cluster, use, run_all, name):
                 "site", enabled=True, passwords=["+secret-4711"], keys=["*"], categories=["+@all"]
             )
     nodes = cluster.url.partition("://")[2]
-    use(f"redis+cluster://site:secret-4711@{nodes}")
+    redis_at(f"redis+cluster://site:secret-4711@{nodes}")
     assert run_all([get(name)]) == [{}]
-    use(f"redis+cluster://site:other-4712@{nodes}")
+    redis_at(f"redis+cluster://site:other-4712@{nodes}")
     with pytest.raises(SessionStoreUnavailable, match="does not let this site in") as caught:
         run_all([get(name)])
     assert "4712" not in str(caught.value)
@@ -321,11 +305,11 @@ def accept_everywhere(cluster, token):
             client.execute_command("CLIENT", "KILL", "USER", USER_NAME)
 
 
-def test_tokens_that_change(cluster, use, run_all):
+def test_tokens_that_change(cluster, redis_at, run_all):
     """Each node gets the provider's current token, also when it says where the slots are."""
     tokens = Tokens("first")
     accept_everywhere(cluster, "first")
-    use(cluster.url, credential_provider=tokens)
+    redis_at(cluster.url, credential_provider=tokens)
     reads = [get(f"{number}") for number in NUMBERS]
     assert run_all(reads) == [{}] * len(reads)
     accept_everywhere(cluster, "second")
@@ -348,9 +332,9 @@ def calls_of(server):
 @pytest.mark.parametrize(
     "option", [{"read_from_replicas": True}, {"load_balancing_strategy": "round_robin_replicas"}]
 )
-def test_reading_from_replicas(cluster, use, run_all, name, option):
+def test_reading_from_replicas(cluster, redis_at, run_all, name, option):
     """Replicas answer if the site says so. What they do not know is asked of the master."""
-    use(cluster.url, **option)
+    redis_at(cluster.url, **option)
     store(cluster, name)
     master = owner_of(cluster, name)
     replica = replica_of(cluster, master)
@@ -362,9 +346,9 @@ def test_reading_from_replicas(cluster, use, run_all, name, option):
     assert calls_of(master) >= before[1] + 2
 
 
-def test_a_replica_that_lost_its_master(cluster, use, run_all, name):
+def test_a_replica_that_lost_its_master(cluster, redis_at, run_all, name):
     """A replica that does not answer from old data leaves it to the master."""
-    use(cluster.url, load_balancing_strategy="round_robin_replicas")
+    redis_at(cluster.url, load_balancing_strategy="round_robin_replicas")
     store(cluster, name)
     master = owner_of(cluster, name)
     replica = replica_of(cluster, master)
@@ -389,13 +373,13 @@ def is_connected(replica):
         return client.info("replication")["master_link_status"] == "up"
 
 
-def test_a_replica_outside_of_the_cluster(cluster, use, run_all, name, tmp_path):
+def test_a_replica_outside_of_the_cluster(cluster, redis_at, run_all, name, tmp_path):
     """
     A server that refuses to write because it is a replica is taken for no master any more.
 
     A node of a Cluster names its master then. A replica that is not a node cannot.
     """
-    use(cluster.url)
+    redis_at(cluster.url)
     outside = Server(tmp_path, "--replicaof", "127.0.0.1", str(free_port()))
     try:
         assert run_all([get(name)]) == [{}]
@@ -416,17 +400,17 @@ def test_a_replica_outside_of_the_cluster(cluster, use, run_all, name, tmp_path)
         ({"address_remap": "x"}, "takes a function"),
     ],
 )
-def test_refused_options(cluster, use, options, words):
-    use(cluster.url, **options)
+def test_refused_options(cluster, redis_at, options, words):
+    redis_at(cluster.url, **options)
     with pytest.raises(Exception, match=words) as caught:
         clients.run(get("a"))
     assert type(caught.value).__name__ == "ImproperlyConfigured"
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # pytest-xdist has threads
-def test_a_forked_process(cluster, use, name):
+def test_a_forked_process(cluster, redis_at, name):
     """It makes connections of its own."""
-    use(cluster.url)
+    redis_at(cluster.url)
     store(cluster, name)
     require_red(name)
     child = multiprocessing.get_context("fork").Process(target=require_red, args=(name,))
@@ -440,7 +424,7 @@ def require_red(name):
     assert clients.run(get(name)) == {b"color": b"red"}
 
 
-def test_an_address_that_another_server_got(tmp_path, use, run_all, name):
+def test_an_address_that_another_server_got(tmp_path, redis_at, run_all, name):
     """
     A lost node has no address if another server has it now. Its slots are not served then.
 
@@ -451,7 +435,7 @@ def test_an_address_that_another_server_got(tmp_path, use, run_all, name):
     try:
         lost = owner_of(cluster, name)
         others = [one for one in cluster.servers if one is not lost]
-        use("redis+cluster://" + ",".join(f"127.0.0.1:{one.port}" for one in others))
+        redis_at("redis+cluster://" + ",".join(f"127.0.0.1:{one.port}" for one in others))
         assert run_all([get(name)]) == [{}]
         give_address_away(lost)
         wait_until(lambda: all(map(knows_no_port, others)), "they know that it is another one")
@@ -468,14 +452,14 @@ def test_an_address_that_another_server_got(tmp_path, use, run_all, name):
         cluster.stop()
 
 
-def test_no_master_has_an_address(tmp_path, use):
+def test_no_master_has_an_address(tmp_path, redis_at):
     """A command for any node fails as one for a slot does. It is sent to no replica."""
     cluster = Cluster(tmp_path, masters=1)
     try:
         master, replica = cluster.servers
         give_address_away(master)
         wait_until(lambda: knows_no_port(replica), "the replica knows that it is another one")
-        use(f"redis+cluster://127.0.0.1:{replica.port}")
+        redis_at(f"redis+cluster://127.0.0.1:{replica.port}")
         with pytest.raises(SessionStoreUnavailable, match="no node serves any slot"):
             clients.run(listings.now())
     finally:
@@ -499,9 +483,9 @@ def knows_no_port(server):
         return 0 in [master[1] for _, _, master, *_ in client.execute_command("CLUSTER SLOTS")]
 
 
-def test_a_node_that_leaves(cluster, use, run_all, name):
+def test_a_node_that_leaves(cluster, redis_at, run_all, name):
     """The idle connections to a node that has left the Cluster are closed. It can come back."""
-    use(cluster.url)
+    redis_at(cluster.url)
     clients.run(get(name))
     ours, leaving = pools.current(), owner_of(cluster, name)
     address = ("127.0.0.1", leaving.port)

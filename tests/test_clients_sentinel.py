@@ -101,13 +101,6 @@ def test_a_sentinel_that_is_down(execute, redis_at, replicated, keyspace):
     assert create(execute, keyspace, "b") is True
 
 
-@pytest.fixture
-def silent():
-    """The port of a program that accepts connections and says nothing."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
-        yield listening.getsockname()[1]
-
-
 def test_a_sentinel_that_says_nothing(execute, redis_at, replicated, silent, keyspace):
     """The timeouts of the servers also limit how long a Sentinel may take."""
     hosts = f"127.0.0.1:{silent},{replicated.hosts}"

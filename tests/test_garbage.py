@@ -561,6 +561,7 @@ def test_any_bytes(garbler, use, visitor, world):
     @given(anything)
     @example(b":0\r\n")
     @example(b"*0\r\n")
+    @example(b"$0\r\n\r\n")
     def check(reply):
         garbler.garble(reply, closes=True)
         other = SessionStore(key)
