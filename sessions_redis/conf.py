@@ -50,6 +50,7 @@ class Conf:
     former_engine: str = ""
     former_engine_shared: bool = False
     former_engine_partial: bool = True
+    next_engine: str = ""
     tenants: Tenants | None = None
 
     def __repr__(self) -> str:

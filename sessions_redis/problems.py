@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from ipaddress import ip_network
 from typing import Any
 
-from sessions_redis import key_prefixes, locations
+from sessions_redis import key_prefixes, locations, next_engines
 
 # In TRUSTED_PROXIES, this is a proxy that connects through a unix socket and so has no address.
 UNIX = "unix"
@@ -32,6 +32,7 @@ TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "FORMER_ENGINE": (str, "the path of an engine, as in SESSION_ENGINE"),
     "FORMER_ENGINE_SHARED": (bool, "True or False"),
     "FORMER_ENGINE_PARTIAL": (bool, "True or False"),
+    "NEXT_ENGINE": (str, "the path of an engine, as in SESSION_ENGINE"),
 }
 
 # Settings that a later version will have. Only the value with which they change nothing is allowed.
@@ -161,6 +162,8 @@ def _problems_of(name: Any, value: Any) -> Iterator[Problem]:
         )
     elif name in {"MASKED_NAMES", "UNMASKED_NAMES"}:
         yield from _name_problems(name, value)
+    elif name == "NEXT_ENGINE":
+        yield from _next_engine_problems(value)
     elif name == "OPTIONS" and value.get("decode_responses"):
         yield Problem(
             "sessions_redis.E004",
@@ -206,6 +209,13 @@ def _name_problems(setting: str, names: Sequence[Any]) -> Iterator[Problem]:
                 f'SESSION_REDIS["{setting}"] has {name!r}, which {reason}.',
                 'Write names of entries, such as "iban" or "customer_number".',
             )
+
+
+def _next_engine_problems(path: str) -> Iterator[Problem]:
+    found = next_engines.problem_of_path(path)
+    if found:
+        reason, hint = found
+        yield Problem("sessions_redis.E004", f'SESSION_REDIS["NEXT_ENGINE"] {reason}.', hint)
 
 
 def _location_problems(location: str) -> Iterator[Problem]:

@@ -47,7 +47,7 @@ def session_id(session_key: str) -> str:
 
 def load(keyspace: Keyspace, id: str) -> Command[Mapping[bytes, bytes] | WrongType | None]:
     """The session's fields; ``None`` if there is no such session."""
-    return Command(("HGETALL", keyspace.session(id)), _live_fields, read_wrong_type=WrongType)
+    return Command(("HGETALL", keyspace.session(id)), live_fields, read_wrong_type=WrongType)
 
 
 def exists(keyspace: Keyspace, id: str) -> Command[bool]:
@@ -208,7 +208,7 @@ def inspect(keyspace: Keyspace, id: str) -> Command[StoredSession | None]:
     def read(reply: Any) -> StoredSession | None:
         left, fields = replies.listing(reply, 2)
         ttl = replies.number(left, GONE)
-        live = _live_fields(fields)
+        live = live_fields(fields)
         if live is None:
             return None
         text = {replies.text(name): replies.text(value) for name, value in sorted(live.items())}
@@ -252,7 +252,7 @@ def milliseconds(ttl: float) -> int:
     return int(min(ttl, MAX_TTL) * 1000)
 
 
-def _live_fields(reply: Any) -> Mapping[bytes, bytes] | None:
+def live_fields(reply: Any) -> Mapping[bytes, bytes] | None:
     fields = replies.fields(reply)
     return fields if CREATED in fields else None
 

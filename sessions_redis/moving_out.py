@@ -1,0 +1,350 @@
+"""
+Sessions move out of Redis: ``SESSION_ENGINE = "sessions_redis.moving_out"``.
+
+``SESSION_REDIS["NEXT_ENGINE"]`` names the engine that the site is to use from now on. Its sessions
+are read and written as if it were ``SESSION_ENGINE``. A session that it does not have is looked up
+in Redis. If it is alive there, it is created in the next engine under the same key, with the
+lifetime that it has left, and then deleted in Redis. docs/moving-out.md has the steps for a site.
+"""
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from functools import cache, partial
+from typing import Any, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.contrib.sessions.backends.base import SessionBase
+
+from sessions_redis import conf, former, logs, next_engines
+from sessions_redis.calls import PASSED_ON, Call, CallTo, Outcome, StoreSteps
+from sessions_redis.clients import acarry_out, carry_out, perform
+from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.former import FormerSession, FormerStore
+from sessions_redis.json_serializer import made
+from sessions_redis.keys import Key
+from sessions_redis.scope import Scope
+from sessions_redis.storage import commands, departure, layouts
+from sessions_redis.storage.departure import Departing
+from sessions_redis.storage.keyspaces import Keyspace
+
+T = TypeVar("T")
+
+# The site's store: `store_of` the engine that NEXT_ENGINE names now.
+SessionStore: type["MovingOut"]
+
+# How often a session is looked up in the next engine, if that says it has it and does not load it.
+LOOKS = 3
+
+log = logs.named("sessions_redis")
+
+# The name of the next engine's asynchronous method that is running, as Call has it. Some engines
+# call the plain method there, which is then the next engine's own.
+_running: ContextVar[str] = ContextVar("running", default="")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "SessionStore":
+        return store_of(conf.current().next_engine)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@cache
+def store_of(path: str) -> type["MovingOut"]:
+    """
+    A class that inherits from the store of the engine with this path, and moves sessions to it.
+
+    It has the same name, because Django signs and encodes sessions with the name of their class.
+    """
+    theirs = next_engines.store_of(path)
+    names = {"__module__": __name__, "__qualname__": theirs.__qualname__, "next_engine": path}
+    return type(theirs.__name__, (MovingOut, theirs), names)
+
+
+class MovingOut(SessionBase):
+    """
+    What a store of the next engine does beside its own work: it moves sessions out of Redis.
+
+    Every method raises `SessionStoreUnavailable` if it needs Redis, and Redis is away. Loading needs
+    Redis only for a session that the next engine does not have.
+    """
+
+    # The path of the engine.
+    next_engine: str
+
+    # The prefix of the tenant in which this store was first used, if `KEY_PREFIX` is a function.
+    _kept_prefix: str | None = None
+
+    # The key of the session while it has moved in a transaction that is not committed yet.
+    _uncommitted: Key | None = None
+
+    def _loading(self) -> StoreSteps[Mapping[str, Any]]:
+        key = self._own_key
+        for _ in range(LOOKS):
+            entries: Mapping[str, Any] = yield self._theirs("load")
+            if key is None or entries or self.session_key == key.session_key:
+                return entries
+            # Some engines have begun another session by now.
+            begun = self._own_key
+            # The session has its key while it is looked up: if that fails, the middleware must not
+            # take it for unknown, and delete the cookie.
+            self._session_key = key.session_key
+            if not (yield from self._moved(key)):
+                self._session_key = None if begun is None else begun.session_key
+                return entries
+            if begun is not None:
+                yield self._theirs("delete", begun)
+        raise SessionStoreUnavailable(
+            f"{self.next_engine} has a session that it does not load. Its database, cache or "
+            "directory may be away."
+        )
+
+    def load(self) -> Any:
+        """
+        Load the session from the next engine. If it is still in Redis, move it there before.
+
+        Raises `SessionStoreUnavailable` if one of both cannot say whether it has the session.
+        """
+        return super().load() if _running.get() == "load" else self._perform(self._loading())
+
+    async def aload(self) -> Any:
+        return await self._aperform(self._loading())
+
+    def _moved(self, key: Key) -> StoreSteps[bool]:
+        """Move the session if it is in Redis. Whether the next engine has it now."""
+        keyspace, store = conf.keyspace_of(self), former.of(self.next_engine)
+        departing: Departing | None = yield departure.look(keyspace, key.id)
+        if departing is None:
+            # Another request may have moved it. And some engines do not say that they are away.
+            return (yield from _is_in(store, key))
+        if departing.is_shared and self._shares(keyspace):
+            # The next engine had it, so it was ended there.
+            yield from layouts.delete(keyspace, key.id)
+            return False
+        entries = departing.entries(made(self.serializer), partial(_report_damage, key))
+        if (yield CallTo(store, "create", key, entries, departing.ttl)):
+            return (yield Finishing(store, keyspace, key))
+        # Another request has moved it, or it has expired there.
+        is_there = yield from _is_in(store, key)
+        if not is_there:
+            yield from layouts.delete(keyspace, key.id)
+        return is_there
+
+    def _shares(self, keyspace: Keyspace) -> bool:
+        """Whether workers that still run ``sessions_redis.engine`` share sessions with NEXT_ENGINE."""
+        return keyspace.is_shared and conf.current().former_engine == self.next_engine
+
+    def _saving(self, must_create: bool) -> StoreSteps[None]:  # noqa: FBT001
+        if self._uncommitted is not None:
+            # The transaction in which it moved may have been rolled back since.
+            yield from self._moved(self._uncommitted)
+        yield self._theirs("save", must_create)
+
+    def save(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002 - Django's signature
+        if _running.get() == "save":
+            super().save(must_create)
+        else:
+            self._perform(self._saving(must_create))
+
+    async def asave(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002
+        await self._aperform(self._saving(must_create))
+
+    def _deleting(self, key: Key | None) -> StoreSteps[None]:
+        key = key or self._own_key
+        if key is not None:
+            # First here: a request between the two would otherwise move it again.
+            yield from layouts.delete(conf.keyspace_of(self), key.id)
+            yield self._theirs("delete", key)
+
+    def delete(self, session_key: str | None = None) -> None:
+        """
+        Delete the session in Redis and in the next engine. Silent if there is none.
+
+        If Redis is away, it is deleted nowhere: what is left of it in Redis could come back.
+        """
+        if _running.get() == "delete":
+            super().delete(session_key)
+            return
+        steps = self._deleting(_key_of(session_key))
+        del session_key  # error reports print the variables of this frame
+        self._perform(steps)
+
+    async def adelete(self, session_key: str | None = None) -> None:
+        steps = self._deleting(_key_of(session_key))
+        del session_key
+        await self._aperform(steps)
+
+    def _existing(self, key: Key | None) -> StoreSteps[bool]:
+        if key is None:
+            return False
+        there = yield self._theirs("exists", key)
+        if there:
+            return True
+        here: bool = yield commands.exists(conf.keyspace_of(self), key.id)
+        return here
+
+    def exists(self, session_key: str | None) -> bool:  # type: ignore[override]
+        if _running.get() == "exists":
+            return super().exists(session_key)  # type: ignore[arg-type]
+        steps = self._existing(_key_of(session_key))
+        del session_key
+        return self._perform(steps)
+
+    async def aexists(self, session_key: str | None) -> bool:  # type: ignore[override]
+        steps = self._existing(_key_of(session_key))
+        del session_key
+        return await self._aperform(steps)
+
+    # A new session begins without Redis: SessionBase would ask exists() whether its key is taken.
+
+    def _get_new_session_key(self) -> str:
+        return next_engines.store_of(self.next_engine)()._get_new_session_key()
+
+    async def _aget_new_session_key(self) -> str:
+        key: str = await next_engines.store_of(self.next_engine)()._aget_new_session_key()
+        return key
+
+    # What `sessions_redis.engine` has beyond Django's contract, so that a site's code goes on
+
+    def scope(self, name: str) -> Scope:
+        """Return the part of the session that belongs to ``name``, as a mapping."""
+        return Scope(self, name)  # type: ignore[arg-type]
+
+    def increment(self, key: str, by: int = 1) -> int:
+        """
+        Add ``by`` to the entry ``key``, and return the sum. The next save writes it.
+
+        This is not atomic as it is in Redis: two requests at once may add only once.
+        """
+        total: int = self.get(key, 0) + by
+        self[key] = total
+        return total
+
+    async def aincrement(self, key: str, by: int = 1) -> int:
+        total: int = await self.aget(key, 0) + by
+        await self.aset(key, total)
+        return total
+
+    def inspect(self) -> None:
+        """Return ``None``, as for every session that is not in Redis."""
+
+    async def ainspect(self) -> None:
+        return self.inspect()
+
+    # How steps are carried out
+
+    def _perform(self, steps: StoreSteps[T]) -> T:
+        try:
+            asked = next(steps)
+            while True:
+                if isinstance(asked, Call):
+                    asked = _outcome(asked, self).resume(steps)
+                else:
+                    asked = steps.send(carry_out(asked))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        finally:
+            steps.close()
+
+    async def _aperform(self, steps: StoreSteps[T]) -> T:
+        try:
+            asked = next(steps)
+            while True:
+                if isinstance(asked, Call):
+                    asked = (await _aoutcome(asked, self)).resume(steps)
+                else:
+                    asked = steps.send(await acarry_out(asked))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        finally:
+            steps.close()
+
+    def _theirs(self, name: str, *args: Any) -> Call:
+        return Theirs(super(), name, *args)
+
+    @property
+    def _own_key(self) -> Key | None:
+        return _key_of(self.session_key)
+
+
+class Theirs(CallTo):
+    """A call of the next engine's own method. A `Key` among the arguments is passed as text."""
+
+    __slots__ = ()
+
+    def of(self, store: Any) -> Any:
+        return getattr(self.target, self.name)(*map(_plain, self.args))
+
+    async def aof(self, store: Any) -> Any:
+        before = _running.set(self.name)
+        try:
+            return await getattr(self.target, f"a{self.name}")(*map(_plain, self.args))
+        finally:
+            _running.reset(before)
+
+
+class Finishing(Call):
+    """
+    Ends a session in Redis after the next engine has created it. Whether it may stay there.
+
+    If Redis does not have it any more, it has been ended since this request read it: another
+    request had moved it, and its visitor signed out. Then it is deleted again.
+
+    Inside a transaction of the next engine's database, this is done after the commit: after a
+    rollback, the session is still in Redis.
+    """
+
+    __slots__ = ("key", "keyspace", "next", "stays")
+
+    def __init__(self, store: FormerStore, keyspace: Keyspace, key: Key) -> None:
+        super().__init__("finish")
+        self.next = store
+        self.keyspace = keyspace
+        self.key = key
+        self.stays = True
+
+    def of(self, store: Any) -> bool:
+        store._uncommitted = self.key
+        self.next.after_commit(partial(self._finish, store))
+        return self.stays
+
+    async def aof(self, store: Any) -> bool:
+        return await sync_to_async(self.of)(store)
+
+    def _finish(self, store: Any) -> None:
+        store._uncommitted = None
+        self.stays = perform(departure.finish(self.keyspace, self.key.id))
+        if not self.stays:
+            self.next.delete(self.key)
+
+
+def _is_in(store: FormerStore, key: Key) -> StoreSteps[bool]:
+    session: FormerSession | None = yield CallTo(store, "load", key)
+    return session is not None
+
+
+def _outcome(call: Call, store: MovingOut) -> Outcome:
+    try:
+        return Outcome(call.of(store))  # type: ignore[arg-type]
+    except PASSED_ON as error:
+        return Outcome(error=error)
+
+
+async def _aoutcome(call: Call, store: MovingOut) -> Outcome:
+    try:
+        return Outcome(await call.aof(store))  # type: ignore[arg-type]
+    except PASSED_ON as error:
+        return Outcome(error=error)
+
+
+def _report_damage(key: Key, name: bytes) -> None:
+    log.warning("Session %s: the field %r is damaged and does not move.", key.id, name)
+
+
+def _key_of(session_key: str | None) -> Key | None:
+    return Key(session_key) if session_key else None
+
+
+def _plain(argument: Any) -> Any:
+    return argument.session_key if isinstance(argument, Key) else argument

@@ -1,0 +1,59 @@
+"""Reads a session that is about to move out of Redis, and removes what is left of it. Pure."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sessions_redis.storage import commands, keys, layouts, replies, scripts
+from sessions_redis.storage.entries import COPIED, Serializer
+from sessions_redis.storage.keyspaces import Keyspace
+from sessions_redis.storage.lazy_entries import entries_in
+from sessions_redis.storage.steps import Command, Steps, script_command
+
+
+@dataclass(frozen=True, repr=False, slots=True)
+class Departing:
+    """
+    A session as it is in Redis. ``ttl``: seconds left.
+
+    Its ``repr()`` does not show the fields, because error reports print it.
+    """
+
+    fields: Mapping[bytes, bytes]
+    ttl: float
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the former engine has, or had, a copy of the session."""
+        return COPIED in self.fields
+
+    def entries(
+        self, serializer: Serializer, on_damaged: Callable[[bytes], None]
+    ) -> dict[str, Any]:
+        return dict(entries_in(self.fields, serializer, on_damaged))
+
+
+def look(keyspace: Keyspace, id: str) -> Command[Departing | None]:
+    """The session with its lifetime, as of one moment; ``None`` if there is no such session."""
+
+    def read(reply: Any) -> Departing | None:
+        left, pairs = replies.listing(reply, 2)
+        ttl = replies.number(left, commands.GONE)
+        fields = commands.live_fields(pairs)
+        return None if fields is None or ttl <= 0 else Departing(fields, ttl / 1000)
+
+    return script_command(
+        scripts.INSPECT, (keyspace.session(id),), (), read, read_wrong_type=lambda: None
+    )
+
+
+def finish(keyspace: Keyspace, id: str) -> Steps[bool]:
+    """
+    End the session here, because the next engine has it. ``False`` if there was none any more.
+
+    It has not ended for its visitor. So no note stays that would keep it from moving in again.
+    """
+    ended = yield from layouts.end(replace(keyspace, moves_in=False, is_shared=False), id)
+    if keyspace.moves_in and ended is not None:
+        yield keys.unlink(keyspace.moved(id))
+    return ended is not None
