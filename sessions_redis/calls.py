@@ -61,15 +61,15 @@ class CallTo(Call):
 
     __slots__ = ("target",)
 
-    def __init__(self, target: Any, name: str, *args: Any) -> None:
-        super().__init__(name, *args)
+    def __init__(self, target: Any, name: str, *args: Any, **options: Any) -> None:
+        super().__init__(name, *args, **options)
         self.target = target
 
     def of(self, _store: Store) -> Any:
-        return getattr(self.target, self.name)(*self.args)
+        return getattr(self.target, self.name)(*self.args, **self.options)
 
     async def aof(self, _store: Store) -> Any:
-        return await getattr(self.target, twin(self.name))(*self.args)
+        return await getattr(self.target, twin(self.name))(*self.args, **self.options)
 
 
 # Steps of a store's method: those of `storage`, and calls of the store's own methods.

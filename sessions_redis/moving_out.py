@@ -12,19 +12,18 @@ from contextvars import ContextVar
 from functools import cache, partial
 from typing import Any, TypeVar
 
-from asgiref.sync import sync_to_async
 from django.contrib.sessions.backends.base import SessionBase
 
 from sessions_redis import conf, former, logs, next_engines
-from sessions_redis.calls import PASSED_ON, Call, CallTo, Outcome, StoreSteps
+from sessions_redis.calls import PASSED_ON, Call, CallTo, Outcome, StoreSteps, twin
 from sessions_redis.clients import acarry_out, carry_out, perform
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.former import FormerSession, FormerStore
+from sessions_redis.former.failures import Failures
 from sessions_redis.json_serializer import made
 from sessions_redis.keys import Key
 from sessions_redis.scope import Scope
 from sessions_redis.storage import commands, departure, layouts
-from sessions_redis.storage.departure import Departing
 from sessions_redis.storage.keyspaces import Keyspace
 
 T = TypeVar("T")
@@ -64,8 +63,8 @@ class MovingOut(SessionBase):
     """
     What a store of the next engine does beside its own work: it moves sessions out of Redis.
 
-    Every method raises `SessionStoreUnavailable` if it needs Redis, and Redis is away. Loading needs
-    Redis only for a session that the next engine does not have.
+    Every method raises `SessionStoreUnavailable` if it needs Redis, and Redis is away. Loading
+    needs Redis only for a session that the next engine does not have.
     """
 
     # The path of the engine.
@@ -88,11 +87,15 @@ class MovingOut(SessionBase):
             # The session has its key while it is looked up: if that fails, the middleware must not
             # take it for unknown, and delete the cookie.
             self._session_key = key.session_key
-            if not (yield from self._moved(key)):
+            moved = yield from self._moved(key)
+            if moved is None:
                 self._session_key = None if begun is None else begun.session_key
                 return entries
             if begun is not None:
                 yield self._theirs("delete", begun)
+            if self._uncommitted is not None:
+                # cached_db would cache what the transaction may never commit.
+                return moved
         raise SessionStoreUnavailable(
             f"{self.next_engine} has a session that it does not load. Its database, cache or "
             "directory may be away."
@@ -109,28 +112,24 @@ class MovingOut(SessionBase):
     async def aload(self) -> Any:
         return await self._aperform(self._loading())
 
-    def _moved(self, key: Key) -> StoreSteps[bool]:
-        """Move the session if it is in Redis. Whether the next engine has it now."""
+    def _moved(self, key: Key) -> StoreSteps[Mapping[str, Any] | None]:
+        """Move the session if it is in Redis. ``None`` if the next engine does not have it then."""
         keyspace, store = conf.keyspace_of(self), former.of(self.next_engine)
-        departing: Departing | None = yield departure.look(keyspace, key.id)
+        departing: departure.Departing | None = yield departure.look(keyspace, key.id)
         if departing is None:
             # Another request may have moved it. And some engines do not say that they are away.
-            return (yield from _is_in(store, key))
+            return (yield from _in(store, key))
         if departing.is_shared and self._shares(keyspace):
             # The next engine had it, so it was ended there.
             yield from layouts.delete(keyspace, key.id)
-            return False
+            return None
         entries = departing.entries(made(self.serializer), partial(_report_damage, key))
-        if (yield CallTo(store, "create", key, entries, departing.ttl)):
-            return (yield Finishing(store, keyspace, key))
-        # Another request has moved it, or it has expired there.
-        is_there = yield from _is_in(store, key)
-        if not is_there:
-            yield from layouts.delete(keyspace, key.id)
-        return is_there
+        if (yield CallTo(store, "create", key, entries, departing.ttl, **departing.visitor)):
+            return entries if (yield Finishing(store, keyspace, key)) else None
+        return (yield from _in(store, key))  # another request has moved it
 
     def _shares(self, keyspace: Keyspace) -> bool:
-        """Whether workers that still run ``sessions_redis.engine`` share sessions with NEXT_ENGINE."""
+        """Whether workers of ``sessions_redis.engine`` share their sessions with NEXT_ENGINE."""
         return keyspace.is_shared and conf.current().former_engine == self.next_engine
 
     def _saving(self, must_create: bool) -> StoreSteps[None]:  # noqa: FBT001
@@ -182,14 +181,14 @@ class MovingOut(SessionBase):
         here: bool = yield commands.exists(conf.keyspace_of(self), key.id)
         return here
 
-    def exists(self, session_key: str | None) -> bool:  # type: ignore[override]
+    def exists(self, session_key: str | None) -> bool:
         if _running.get() == "exists":
             return super().exists(session_key)  # type: ignore[arg-type]
         steps = self._existing(_key_of(session_key))
         del session_key
         return self._perform(steps)
 
-    async def aexists(self, session_key: str | None) -> bool:  # type: ignore[override]
+    async def aexists(self, session_key: str | None) -> bool:
         steps = self._existing(_key_of(session_key))
         del session_key
         return await self._aperform(steps)
@@ -197,11 +196,16 @@ class MovingOut(SessionBase):
     # A new session begins without Redis: SessionBase would ask exists() whether its key is taken.
 
     def _get_new_session_key(self) -> str:
-        return next_engines.store_of(self.next_engine)()._get_new_session_key()
+        key: str = self._plain()._get_new_session_key()
+        return key
 
     async def _aget_new_session_key(self) -> str:
-        key: str = await next_engines.store_of(self.next_engine)()._aget_new_session_key()
+        key: str = await self._plain()._aget_new_session_key()
         return key
+
+    def _plain(self) -> Any:
+        """A store of the next engine, without a session."""
+        return next_engines.store_of(self.next_engine)()
 
     # What `sessions_redis.engine` has beyond Django's contract, so that a site's code goes on
 
@@ -269,17 +273,23 @@ class MovingOut(SessionBase):
 
 
 class Theirs(CallTo):
-    """A call of the next engine's own method. A `Key` among the arguments is passed as text."""
+    """
+    A call of the next engine's own method. A `Key` among the arguments is passed as text.
+
+    Raises `SessionStoreUnavailable` if the method fails because the engine's store is away.
+    """
 
     __slots__ = ()
 
     def of(self, store: Any) -> Any:
-        return getattr(self.target, self.name)(*map(_plain, self.args))
+        with Failures(store.next_engine):
+            return getattr(self.target, self.name)(*map(_text, self.args))
 
     async def aof(self, store: Any) -> Any:
         before = _running.set(self.name)
         try:
-            return await getattr(self.target, f"a{self.name}")(*map(_plain, self.args))
+            with Failures(store.next_engine):
+                return await getattr(self.target, twin(self.name))(*map(_text, self.args))
         finally:
             _running.reset(before)
 
@@ -310,7 +320,9 @@ class Finishing(Call):
         return self.stays
 
     async def aof(self, store: Any) -> bool:
-        return await sync_to_async(self.of)(store)
+        store._uncommitted = self.key
+        await self.next.aafter_commit(partial(self._finish, store))
+        return self.stays
 
     def _finish(self, store: Any) -> None:
         store._uncommitted = None
@@ -319,9 +331,9 @@ class Finishing(Call):
             self.next.delete(self.key)
 
 
-def _is_in(store: FormerStore, key: Key) -> StoreSteps[bool]:
+def _in(store: FormerStore, key: Key) -> StoreSteps[Mapping[str, Any] | None]:
     session: FormerSession | None = yield CallTo(store, "load", key)
-    return session is not None
+    return None if session is None else session.entries
 
 
 def _outcome(call: Call, store: MovingOut) -> Outcome:
@@ -346,5 +358,5 @@ def _key_of(session_key: str | None) -> Key | None:
     return Key(session_key) if session_key else None
 
 
-def _plain(argument: Any) -> Any:
+def _text(argument: Any) -> Any:
     return argument.session_key if isinstance(argument, Key) else argument

@@ -1,6 +1,4 @@
-"""
-The engine that ``SESSION_REDIS["NEXT_ENGINE"]`` names: its store, and why an engine cannot be it.
-"""
+"""The engine that ``SESSION_REDIS["NEXT_ENGINE"]`` names, and why an engine cannot be it."""
 
 from importlib import import_module
 
@@ -12,16 +10,13 @@ HINT = (
     '"django.contrib.sessions.backends.db".'
 )
 
-_SIGNED_COOKIES = "django.contrib.sessions.backends.signed_cookies"
-
 # Of each engine that cannot be the next one: why.
-_REFUSED = {
+REFUSED = {
     "sessions_redis.engine": "keeps sessions in Redis, where they are now",
     "sessions_redis.moving_out": "is the engine that moves sessions to the next one",
-    _SIGNED_COOKIES: (
-        "keeps the whole session in the visitor's cookie. It stores nothing under a session key, "
-        "so no session can be moved to it, and a session that was copied into a cookie could "
-        "never be ended"
+    "django.contrib.sessions.backends.signed_cookies": (
+        "keeps each session in the visitor's cookie. It has no session keys, so it cannot find a "
+        "session by the cookie that visitors have now"
     ),
 }
 
@@ -30,39 +25,26 @@ def problem_of_path(path: str) -> tuple[str, str] | None:
     """What is wrong with this path, and a hint. Nothing is imported."""
     if not path:
         return "is empty", HINT
-    why = _REFUSED.get(path.removesuffix(".SessionStore"))
+    why = REFUSED.get(path)
     return (f"is {path!r}, which {why}", HINT) if why else None
 
 
 def store_of(path: str) -> type[SessionBase]:
     """
-    The ``SessionStore`` of the engine with this path.
+    The ``SessionStore`` of the engine with this path. An empty path: the setting is missing.
 
     Raises ``ImproperlyConfigured`` if there is none, or if sessions cannot move there.
     """
+    from sessions_redis import former  # noqa: PLC0415 - imports engines, and this reads settings
+
     if not path:
         raise ImproperlyConfigured(
-            'SESSION_ENGINE is "sessions_redis.moving_out", which needs '
-            f'SESSION_REDIS["NEXT_ENGINE"]. {HINT}'
+            'SESSION_ENGINE is "sessions_redis.moving_out", but SESSION_REDIS has no '
+            f'"NEXT_ENGINE". {HINT}'
         )
-    try:
-        store = import_module(path).SessionStore
-    except ImportError as error:
+    if reason := former.refusal(path):
         raise ImproperlyConfigured(
-            f'SESSION_REDIS["NEXT_ENGINE"] is {path!r}, which cannot be imported: {error}. {HINT}'
-        ) from error
-    except AttributeError as error:
-        raise ImproperlyConfigured(
-            f'SESSION_REDIS["NEXT_ENGINE"] is {path!r}, which has no SessionStore. {HINT}'
-        ) from error
-    if why := _why_refused(store):
-        raise ImproperlyConfigured(f'SESSION_REDIS["NEXT_ENGINE"] is {path!r}, which {why}. {HINT}')
-    return store  # type: ignore[no-any-return]
-
-
-def _why_refused(store: object) -> str | None:
-    """Why sessions cannot move to ``store``, which may inherit from a store that is refused."""
-    if not isinstance(store, type) or not issubclass(store, SessionBase):
-        return "has a SessionStore that does not inherit from Django's SessionBase"
-    modules = [one.__module__ for one in store.__mro__]
-    return next((_REFUSED[module] for module in modules if module in _REFUSED), None)
+            f'SESSION_REDIS["NEXT_ENGINE"] cannot be used: {reason.removesuffix(".")}. {HINT}'
+        )
+    store: type[SessionBase] = import_module(path).SessionStore
+    return store

@@ -10,7 +10,10 @@ from typing import Any
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.cache.backends.redis import RedisCache
 
-ENGINES = {name: f"django.contrib.sessions.backends.{name}" for name in ("db", "cached_db", "cache", "file")}
+ENGINES = {
+    name: f"django.contrib.sessions.backends.{name}"
+    for name in ("db", "cached_db", "cache", "file")
+}
 
 MOVING_OUT = "sessions_redis.moving_out"
 

@@ -508,7 +508,16 @@ FLOORS = (
         "clock",
         "sizes",
     },
-    {"conf", "problems", "key_prefixes", "tenants", "serializers", "json_serializer", "masking"},
+    {
+        "conf",
+        "problems",
+        "next_engines",
+        "key_prefixes",
+        "tenants",
+        "serializers",
+        "json_serializer",
+        "masking",
+    },
     {"clients"},
     {"registry", "testing_runs", "testing_leftovers"},
     {

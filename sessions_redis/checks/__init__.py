@@ -36,6 +36,8 @@ W028 * A Cluster has over a million sessions in one index.
 W029 ``INDEX_SHARDS`` is set where it has no effect.
 E030 Sessions cannot move in from ``FORMER_ENGINE``.
 W031 ``FORMER_ENGINE_SHARED`` is set without ``FORMER_ENGINE``.
+E032 ``sessions_redis.moving_out`` has no ``NEXT_ENGINE``, or one that cannot be used.
+W033 ``NEXT_ENGINE`` is set where it has no effect.
 ==== ==========================================================================================
 """
 
@@ -51,12 +53,22 @@ from django.core.checks.security import sessions as cookies
 from django.core.exceptions import ImproperlyConfigured
 
 from sessions_redis import conf, locations
-from sessions_redis.checks import caches, cluster, moving, network, scripts, serialization, server
+from sessions_redis.checks import (
+    caches,
+    cluster,
+    moving,
+    network,
+    next_engine,
+    scripts,
+    serialization,
+    server,
+)
 from sessions_redis.clients import addresses, perform_without_logging_outages, pools
 from sessions_redis.clients.addresses import Access
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.key_prefixes import INSIDE_INDEX_NAMES
+from sessions_redis.moving_out import MovingOut
 from sessions_redis.problems import problems
 from sessions_redis.registry.inspection import inspect
 from sessions_redis.storage.keyspaces import Keyspace
@@ -79,7 +91,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     ]
     found = wrong or [
         *_check_client(), *_check_prefix(), *cluster.problems_of_settings(conf.current()),
-        *moving.problems(conf.current()),
+        *moving.problems(conf.current()), *next_engine.problems(),
     ]  # fmt: skip
     return [*found, *serialization.problems()]
 
@@ -173,11 +185,14 @@ def _accesses() -> list[Access]:
 
 
 def _is_engine_in_use() -> bool:
+    """Whether sessions are in Redis, or move out of it."""
+    if settings.SESSION_ENGINE == next_engine.MOVING_OUT:
+        return True
     try:
         store = import_module(settings.SESSION_ENGINE).SessionStore
     except (ImportError, AttributeError):
         return False
-    return issubclass(store, SessionStore)
+    return issubclass(store, SessionStore | MovingOut)
 
 
 def _unused() -> CheckMessage:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sessions_redis.storage import commands, keys, layouts, replies, scripts
-from sessions_redis.storage.entries import COPIED, Serializer
+from sessions_redis.storage.entries import AGENT, COPIED, IP, Serializer
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.lazy_entries import entries_in
 from sessions_redis.storage.steps import Command, Steps, script_command
@@ -26,6 +26,12 @@ class Departing:
     def is_shared(self) -> bool:
         """Whether the former engine has, or had, a copy of the session."""
         return COPIED in self.fields
+
+    @property
+    def visitor(self) -> dict[str, str]:
+        """Where the session was last used, if that is known: ``ip`` and ``agent``."""
+        named = {"ip": self.fields.get(IP, b""), "agent": self.fields.get(AGENT, b"")}
+        return {name: value.decode("utf-8", "replace") for name, value in named.items()}
 
     def entries(
         self, serializer: Serializer, on_damaged: Callable[[bytes], None]
