@@ -8,6 +8,7 @@ lifetime that it has left, and then deleted in Redis. docs/moving-out.md has the
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from functools import cache, partial
 from typing import Any, TypeVar
@@ -276,22 +277,25 @@ class Theirs(CallTo):
     """
     A call of the next engine's own method. A `Key` among the arguments is passed as text.
 
-    Raises `SessionStoreUnavailable` if the method fails because the engine's store is away.
+    Loading raises `SessionStoreUnavailable` if it fails because the engine's store is away.
     """
 
     __slots__ = ()
 
     def of(self, store: Any) -> Any:
-        with Failures(store.next_engine):
+        with self._failures(store):
             return getattr(self.target, self.name)(*map(_text, self.args))
 
     async def aof(self, store: Any) -> Any:
         before = _running.set(self.name)
         try:
-            with Failures(store.next_engine):
+            with self._failures(store):
                 return await getattr(self.target, twin(self.name))(*map(_text, self.args))
         finally:
             _running.reset(before)
+
+    def _failures(self, store: Any) -> AbstractContextManager[None]:
+        return Failures(store.next_engine) if self.name == "load" else nullcontext()
 
 
 class Finishing(Call):

@@ -1,14 +1,11 @@
 """The engines that sessions move to, when they leave Redis, and caches that are slow or die."""
 
-import os
-import signal
 import sqlite3
 import threading
 from pathlib import Path
 from typing import Any
 
 from django.core.cache.backends.locmem import LocMemCache
-from django.core.cache.backends.redis import RedisCache
 
 ENGINES = {
     name: f"django.contrib.sessions.backends.{name}"
@@ -38,12 +35,15 @@ def use(site: dict[str, Any]) -> None:
     """
     from django.conf import settings
     from django.db import connections
+    from django.test import override_settings
 
-    settings.SESSION_ENGINE = MOVING_OUT
-    settings.SESSION_REDIS = {**settings.SESSION_REDIS, "NEXT_ENGINE": ENGINES[site["engine"]]}
-    settings.SESSION_FILE_PATH = site["folder"]
-    settings.CACHES = {"default": site["cache"]}
     connections.settings["default"].update(NAME=site["database"], OPTIONS={"timeout": 60})
+    override_settings(
+        SESSION_ENGINE=MOVING_OUT,
+        SESSION_REDIS={**settings.SESSION_REDIS, "NEXT_ENGINE": ENGINES[site["engine"]]},
+        SESSION_FILE_PATH=site["folder"],
+        CACHES={"default": site["cache"]},
+    ).enable()
 
 
 class HeldCache(LocMemCache):
@@ -57,12 +57,3 @@ class HeldCache(LocMemCache):
             self.reached.set()
             assert self.go.wait(60)
         return super().add(*args, **kwargs)
-
-
-class DeadlyCache(RedisCache):
-    """A cache that kills the process after it has added a session."""
-
-    def add(self, *args: Any, **kwargs: Any) -> bool:  # pragma: no cover - it is killed
-        super().add(*args, **kwargs)
-        os.kill(os.getpid(), signal.SIGKILL)
-        return True

@@ -482,6 +482,96 @@ def churn(seed: int) -> None:  # pragma: no cover - it is killed, and coverage w
             session.increment("counter")
 
 
+@job
+def visit_first(session_keys: list[str], site: dict[str, Any], threads: int) -> Any:
+    """Load each session in so many threads at once. Returns what each thread got."""
+    from threading import Barrier, Thread
+
+    from django.db import connection
+
+    from tests.next_engines import use
+
+    use(site)
+    from sessions_redis.moving_out import SessionStore
+
+    together, loaded = Barrier(threads), []
+
+    def visit() -> None:
+        together.wait(60)
+        for session_key in session_keys:
+            session = SessionStore(session_key)
+            entries = dict(session.items())
+            loaded.append([session.session_key, entries])
+        connection.close()
+
+    SessionStore("warms the connections up").load()
+    yield
+    all_threads = [Thread(target=visit) for _ in range(threads)]
+    for thread in all_threads:
+        thread.start()
+    for thread in all_threads:
+        thread.join()
+    return loaded
+
+
+@job
+def sign_out_at_random(session_keys: list[str], site: dict[str, Any], seed: int) -> Any:
+    """Load and end sessions in random order. Returns the keys of those that this has ended."""
+    from tests.next_engines import use
+
+    use(site)
+    from sessions_redis.moving_out import SessionStore
+
+    SessionStore("warms the connections up").load()
+    yield
+    ended = []
+    for session_key in random.Random(seed).sample(session_keys, len(session_keys)):
+        session = SessionStore(session_key)
+        if session.get("color"):
+            session.flush()
+            ended.append(session_key)
+    return ended
+
+
+@job
+def die_while_moving(session_key: str, site: dict[str, Any]) -> None:  # pragma: no cover
+    """Load a session. The database kills this process when it has committed it."""
+    import signal
+
+    from django.contrib.sessions.models import Session
+    from django.db import transaction
+    from django.db.models.signals import post_save
+
+    from tests.next_engines import use
+
+    def die(**kwargs: Any) -> None:
+        transaction.on_commit(lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+    use(site)
+    post_save.connect(die, sender=Session)
+    from sessions_redis.moving_out import SessionStore
+
+    SessionStore(session_key).load()
+
+
+@job
+def visit_and_sign_out(session_key: str, site: dict[str, Any]) -> list[Any]:
+    """Load a session, change it, load it again, end it, and load it again. What was loaded."""
+    from tests.next_engines import use
+
+    use(site)
+    from sessions_redis.moving_out import SessionStore
+
+    session = SessionStore(session_key)
+    before = dict(session.items())
+    session["color"] = "blue"
+    session.save()
+    session = SessionStore(session_key)
+    changed = dict(session.items())
+    session.flush()
+    return [before, changed, dict(SessionStore(session_key).items())]
+
+
 def main() -> None:
     import django
     from django.conf import settings
