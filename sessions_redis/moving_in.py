@@ -110,14 +110,7 @@ def kept(session: FormerSession, serializer: Serializer, id: str) -> dict[str, A
     The others are left out, and the log names them. A former engine that pickles can have such
     entries. ``None`` if there are some and ``FORMER_ENGINE_PARTIAL`` is ``False``.
     """
-    entries, left_out = {}, []
-    for name, value in session.entries.items():
-        try:
-            whole({name: value}, serializer)
-        except (TypeError, ValueError, OverflowError, RecursionError):
-            left_out.append(f"{name!r} ({type(value).__name__})")
-        else:
-            entries[name] = value
+    entries, left_out = divided(session.entries, serializer)
     if not left_out:
         return entries
     names, partial = ", ".join(left_out), conf.current().former_engine_partial
@@ -126,6 +119,19 @@ def kept(session: FormerSession, serializer: Serializer, id: str) -> dict[str, A
         id, "moves in without some entries" if partial else "does not move in", names,
     )  # fmt: skip
     return entries if partial else None
+
+
+def divided(entries: Mapping[str, Any], serializer: Serializer) -> tuple[dict[str, Any], list[str]]:
+    """The entries that ``SESSION_SERIALIZER`` can write, and the names and types of the others."""
+    kept, left_out = {}, []
+    for name, value in entries.items():
+        try:
+            whole({name: value}, serializer)
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            left_out.append(f"{name!r} ({type(value).__name__})")
+        else:
+            kept[name] = value
+    return kept, left_out
 
 
 def _settled(keyspace: Keyspace, key: Key, stored: Mapping[bytes, bytes]) -> StoreSteps[Stored]:

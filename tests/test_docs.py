@@ -528,6 +528,7 @@ FLOORS = (
         "former",
         "keys",
         "scope",
+        "moving_all",
         "moving_in",
         "moving_out",
         "sharing",

@@ -73,3 +73,8 @@ class Keyspace:
     def signed_out(self, user_pk: str) -> str:
         """The note that all sessions of a user were ended: none of them moves in any more."""
         return f"{self.prefix}:signed-out:{user_pk}"
+
+    @property
+    def moved_sample(self) -> str:
+        """A few of the sessions that have moved in, to compare them afterwards."""
+        return f"{self.prefix}:moved-sample"

@@ -57,6 +57,7 @@ ADOPT = _script(*_WRITING, "moved", "adopt")
 TOMBSTONE = _script("calls", "moved", "tombstone")
 SIGN_OUT = _script("calls", "moved", "sign_out")
 SETTLE = _script("calls", "settle")
+REMEMBER = _script("calls", "remember")
 
 
 def _across(*names: str) -> Script:
