@@ -8,6 +8,7 @@ there. `sharing` does this while workers of both engines run.
 """
 
 from collections.abc import Mapping
+from time import time
 from typing import Any
 
 from django.conf import settings
@@ -51,11 +52,12 @@ def loaded(
     """
     if isinstance(stored, WrongType):
         return stored
-    if stored is not None:
-        return (yield from _settled(keyspace, key, stored)) if COPIED in stored else stored
-    if key.id in unknown_keys:
+    copied = None if stored is None else stored.get(COPIED)
+    if stored is not None and copied != adoption.SHARED:
+        return (yield from _settled(keyspace, key, stored)) if copied else stored
+    if stored is None and key.id in unknown_keys:
         return None
-    if (yield from moved(keyspace, key, serializer)):
+    if (yield from moved(keyspace, key, serializer, was_shared=stored is not None)):
         stored = yield commands.load(keyspace, key.id)
         if stored is not None and not isinstance(stored, WrongType):
             return (yield from _settled(keyspace, key, stored))
@@ -67,32 +69,40 @@ def loaded(
     return stored
 
 
-def moved(keyspace: Keyspace, key: Key, serializer: Serializer) -> StoreSteps[bool]:
-    """Create the session here if the former engine has it. Whether it is here now."""
-    store = former_store()
-    session: FormerSession | None = yield CallTo(store, "load", key)
+def moved(
+    keyspace: Keyspace, key: Key, serializer: Serializer, *, was_shared: bool = False
+) -> StoreSteps[bool]:
+    """
+    Create the session here if the former engine has it. Whether it is here now.
+
+    ``was_shared``: it was here when the stores were shared. Then the former engine's copy decides,
+    once more: its workers may have written or ended the session last.
+    """
+    began = time()
+    session: FormerSession | None = yield CallTo(former_store(), "load", key)
+    if was_shared:
+        yield adoption.unshare(keyspace, key.id)
     if session is None:
         return False
     entries = kept(session, serializer, key.id)
     if entries is None:
         return False
-    became = yield from adopted(keyspace, key.id, session, entries, serializer)
+    changes = whole(entries, serializer, metadata_of(session))
+    times = adoption.Times(session.created, _saved(session, began))
+    became = yield from adoption.adopt(keyspace, key.id, session.ttl, changes, times)
     if became is Adoption.REFUSED:
-        yield Deletion(store, key)
+        yield from deleted(keyspace, key)
     return became is not Adoption.REFUSED
 
 
-def adopted(
-    keyspace: Keyspace,
-    id: str,
-    session: FormerSession,
-    entries: Mapping[str, Any],
-    serializer: Serializer,
-) -> StoreSteps[Adoption]:
-    """Create a session here with these ``entries``, unless it was ended here."""
-    changes = whole(dict(entries), serializer, metadata_of(session))
-    became = yield from adoption.adopt(keyspace, id, session.ttl, changes, session.created)
-    return became
+def _saved(session: FormerSession, began: float) -> int | None:
+    """When the former engine saved the session last, in ms. ``None`` if that cannot be seen."""
+    if session.created is not None:
+        return session.created * 1000
+    age = session.entries.get("_session_expiry") or settings.SESSION_COOKIE_AGE
+    # A request may have been slow since it began: too early a time signs out, too late a time brings
+    # back what was signed out.
+    return int((began + session.ttl - age) * 1000) if isinstance(age, int | float) else None
 
 
 def metadata_of(session: FormerSession) -> dict[bytes, bytes]:
@@ -144,7 +154,7 @@ def deleted(keyspace: Keyspace, key: Key) -> StoreSteps[None]:
     """Delete the former engine's copy of a session that was ended here."""
     if not (yield Deletion(former_store(), key)):
         # The copy stays there, so the tombstone has to stay as well.
-        yield adoption.tombstone(keyspace, key.id, settings.SESSION_COOKIE_AGE)
+        yield adoption.tombstone(keyspace, key.id, lasts=True)
 
 
 class Deletion(Call):

@@ -13,8 +13,8 @@ from typing import Any
 from sessions_redis.calls import CallTo, StoreSteps
 from sessions_redis.former import FormerSession
 from sessions_redis.keys import Key
-from sessions_redis.moving_in import Stored, former_store, kept, metadata_of, moved
-from sessions_redis.storage import commands, layouts, listings
+from sessions_redis.moving_in import Deletion, Stored, former_store, kept, metadata_of, moved
+from sessions_redis.storage import adoption, commands, layouts, listings
 from sessions_redis.storage.changes import Known
 from sessions_redis.storage.commands import WrongType
 from sessions_redis.storage.entries import COPIED, Serializer
@@ -24,7 +24,7 @@ from sessions_redis.storage.lazy_entries import entries_in
 # Seconds that a session lives which somebody made persistent here: browsers keep no cookie longer.
 LONGEST = 400 * 86_400
 
-MARKED: Mapping[bytes, bytes] = {COPIED: b"1"}
+MARKED: Mapping[bytes, bytes] = {COPIED: adoption.SHARED}
 
 
 def loaded(
@@ -79,8 +79,10 @@ def _copied(
     """Create a session there that was begun before the stores were shared."""
     left = yield listings.ttl(keyspace, key.id)
     entries = entries_in(stored, serializer, _ignore).copy()
-    if left > 0 and (yield CallTo(former_store(), "create", key, entries, min(left, LONGEST))):
-        yield from layouts.note(keyspace, key.id, MARKED)
+    if left <= 0 or not (yield CallTo(former_store(), "create", key, entries, min(left, LONGEST))):
+        return
+    if not (yield from layouts.note(keyspace, key.id, MARKED)):
+        yield Deletion(former_store(), key)  # it was ended here meanwhile
 
 
 def _ignore(name: bytes) -> None:

@@ -6,7 +6,7 @@ request that read the former engine's copy before, and was slow, cannot bring it
 """
 
 from enum import Enum
-from typing import Any
+from typing import NamedTuple
 
 from sessions_redis.storage import replies, scripts
 from sessions_redis.storage.across_slots import listing
@@ -21,9 +21,13 @@ from sessions_redis.storage.steps import Command, Steps, script_command
 # Milliseconds for which a note says what became of a session: longer than any request takes.
 KEPT = 600_000
 
-# Milliseconds for which a note says that all sessions of a user were ended. Browsers keep a cookie
-# for 400 days at most.
-SIGNED_OUT = 400 * 86_400_000
+# Milliseconds for which a note stays that keeps out what may be in the former engine for an unknown
+# time. Browsers keep a cookie for 400 days at most.
+LONGEST = 400 * 86_400_000
+
+# What the field `COPIED` says: the former engine may have a copy, which is of no use any more; or it
+# has one that its workers may have written last.
+STALE, SHARED = b"1", b"shared"
 
 
 class Adoption(Enum):
@@ -39,23 +43,40 @@ class Adoption(Enum):
     REFUSED = "refused"
 
 
+class Times(NamedTuple):
+    """When the former engine began a session (epoch seconds), and saved it last (ms), if known."""
+
+    created: int | None = None
+    saved: int | None = None
+
+
 def adopt(
-    keyspace: Keyspace, id: str, ttl: float, changes: Changes, created: int | None = None
+    keyspace: Keyspace, id: str, ttl: float, changes: Changes, times: Times = Times()
 ) -> Steps[Adoption]:
     """
     Create a session that the former engine has, unless it was here before.
 
-    ``changes`` are all of its entries. ``created``: when it began, in epoch seconds, if known. It
-    is listed, as a session that signs in is, before any request can read it here.
+    ``changes`` are all of its entries. It is listed, as a session that signs in is, before any
+    request can read it here.
     """
-    marked = changes._replace(written={**changes.written, COPIED: b"1"})
+    copied = SHARED if keyspace.is_shared else STALE
+    marked = changes._replace(written={**changes.written, COPIED: copied})
     if keyspace.is_spread:
-        return _adopt_across_slots(keyspace, id, ttl, marked, created)
-    return _adopt_in_one_slot(keyspace, id, ttl, marked, created)
+        return _adopt_across_slots(keyspace, id, ttl, marked, times)
+    return _adopt_in_one_slot(keyspace, id, ttl, marked, times)
+
+
+def _kept(keyspace: Keyspace, ttl: float) -> int | str:
+    """
+    Milliseconds for which a note says that a session moved in; ``""`` for no note.
+
+    It stays as long as the former engine's copy lives, until that one is deleted.
+    """
+    return "" if keyspace.is_shared else min(max(KEPT, milliseconds(ttl)), LONGEST)
 
 
 def _adopt_in_one_slot(
-    keyspace: Keyspace, id: str, ttl: float, changes: Changes, created: int | None
+    keyspace: Keyspace, id: str, ttl: float, changes: Changes, times: Times
 ) -> Steps[Adoption]:
     moved, user = keyspace.moved(id), changes.user
     keys = (keyspace.session(id), moved, keyspace.signed_out(user) if user else moved)
@@ -63,8 +84,8 @@ def _adopt_in_one_slot(
         scripts.ADOPT,
         (*keys, keyspace.index) if keyspace.indexed else keys,
         (
-            id, keyspace.users if keyspace.indexed else "", KEPT, int(keyspace.is_shared),
-            _text(created), *writing(ttl, changes),
+            id, keyspace.users if keyspace.indexed else "", _kept(keyspace, ttl),
+            _text(times.saved), _text(times.created), *writing(ttl, changes),
         ),
         lambda reply: _adoption(replies.text(reply)),
         awaits_replicas=True,
@@ -73,7 +94,7 @@ def _adopt_in_one_slot(
 
 
 def _adopt_across_slots(
-    keyspace: Keyspace, id: str, ttl: float, changes: Changes, created: int | None
+    keyspace: Keyspace, id: str, ttl: float, changes: Changes, times: Times
 ) -> Steps[Adoption]:
     # The session is listed before it is asked whether all of its user's sessions were ended: that
     # note is written before the sessions are looked up in the index.
@@ -81,43 +102,39 @@ def _adopt_across_slots(
     if keyspace.indexed and ttl_ms > 0:
         known = yield from listing.enlist(keyspace, id, user, ttl_ms)
     said = "refused"
-    if not (user and (yield from _is_signed_out(keyspace, id, user))):
-        said, *more = yield _put(keyspace, id, ttl, changes, created, known)
+    if not (user and (yield from _is_signed_out(keyspace, id, user, times))):
+        said, *more = yield _put(keyspace, id, ttl, changes, times, known)
     while said == "list":
         attempt += 1
         known = yield from listing.enlist(keyspace, id, user, ttl_ms, more[0], attempt)
-        said, *more = yield _put(keyspace, id, ttl, changes, created, known)
+        said, *more = yield _put(keyspace, id, ttl, changes, times, known)
     if said == "refused" and known.until:
         yield listing.delisting(keyspace, [(id, user)])
     return _adoption(said)
 
 
-def _is_signed_out(keyspace: Keyspace, id: str, user: str) -> Steps[bool]:
-    spared = yield Command(
-        ("HMGET", keyspace.signed_out(user), "spared"), _first, read_wrong_type=lambda: None
+def _is_signed_out(keyspace: Keyspace, id: str, user: str, times: Times) -> Steps[bool]:
+    keys = (keyspace.signed_out(user),)
+    is_signed_out: bool = yield script_command(
+        scripts.SIGNED_OUT, keys, (id, _text(times.saved)), replies.flag
     )
-    return spared is not None and spared != id
-
-
-def _first(reply: Any) -> str | None:
-    (value,) = replies.listing(reply, 1)
-    return None if value is None else replies.text(value)
+    return is_signed_out
 
 
 def _put(
-    keyspace: Keyspace, id: str, ttl: float, changes: Changes, created: int | None, known: Listed
+    keyspace: Keyspace, id: str, ttl: float, changes: Changes, times: Times, known: Listed
 ) -> Command[tuple[str, ...]]:
     return script_command(
         scripts.ACROSS_ADOPT,
         (keyspace.session(id), keyspace.moved(id)),
-        (*known, _text(created), KEPT, int(keyspace.is_shared), *writing(ttl, changes)),
+        (*known, _text(times.created), _kept(keyspace, ttl), *writing(ttl, changes)),
         texts,
         awaits_replicas=True,
     )
 
 
-def _text(created: int | None) -> str:
-    return "" if created is None else str(created)
+def _text(time: int | None) -> str:
+    return "" if time is None else str(time)
 
 
 def _adoption(said: str) -> Adoption:
@@ -129,24 +146,46 @@ def _adoption(said: str) -> Adoption:
 
 def settle(keyspace: Keyspace, id: str) -> Command[bool]:
     """Note that the former engine has no copy of this session any more."""
-    return script_command(scripts.SETTLE, (keyspace.session(id),), (), replies.flag)
+    keys = (keyspace.session(id), keyspace.moved(id))
+    return script_command(scripts.SETTLE, keys, (KEPT,), replies.flag)
 
 
-def tombstone(keyspace: Keyspace, id: str, kept: float = 0) -> Command[bool]:
+def unshare(keyspace: Keyspace, id: str) -> Command[bool]:
+    """
+    Delete a session here that workers of the former engine had as well, so that it moves in anew.
+
+    Its places in the indexes stay for that. Nothing happens if it has moved in by now.
+    """
+    keys = (keyspace.session(id), keyspace.moved(id))
+    return script_command(scripts.UNSHARE, keys, (), replies.flag)
+
+
+def tombstone(
+    keyspace: Keyspace, id: str, *, by_id: bool = False, lasts: bool = False
+) -> Command[bool]:
     """
     Note that this session is about to be ended, so that it never moves in again.
 
-    The note stays for ten minutes, for ``kept`` seconds if that is longer, and as long as the
-    session would live if the former engine may have a copy.
+    The note stays for ten minutes, and longer if the former engine may have a copy. ``by_id``: the
+    key is not known, so that copy cannot be deleted. ``lasts``: it could not be. Then the note
+    stays as long as a browser keeps a cookie.
     """
-    lasts = max(KEPT, milliseconds(kept))
     keys = (keyspace.session(id), keyspace.moved(id))
-    return script_command(scripts.TOMBSTONE, keys, (lasts,), replies.flag, awaits_replicas=True)
+    kept = (LONGEST if lasts else KEPT, LONGEST if by_id else "")
+    return script_command(scripts.TOMBSTONE, keys, kept, replies.flag, awaits_replicas=True)
 
 
 def sign_out(keyspace: Keyspace, user_pk: str, spared_id: str = "") -> Command[bool]:
-    """Note that all sessions of this user are ended but one: none of them moves in any more."""
+    """
+    Note that all sessions of this user are ended but one: none of them moves in any more.
+
+    If workers of the former engine still run, the user may sign in there again. So what they save
+    later moves in.
+    """
     return script_command(
-        scripts.SIGN_OUT, (keyspace.signed_out(user_pk),), (spared_id, SIGNED_OUT), replies.flag,
+        scripts.SIGN_OUT,
+        (keyspace.signed_out(user_pk),),
+        (spared_id, LONGEST, int(keyspace.is_shared)),
+        replies.flag,
         awaits_replicas=True,
-    )  # fmt: skip
+    )

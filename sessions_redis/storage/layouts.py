@@ -14,6 +14,7 @@ from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import Taken
 from sessions_redis.storage.entries import COPIED, NOTHING
 from sessions_redis.storage.keyspaces import Keyspace
+from sessions_redis.storage.listings import Ended
 from sessions_redis.storage.steps import Command, Steps
 
 T = TypeVar("T")
@@ -27,10 +28,10 @@ def _single(command: Command[T]) -> Steps[T]:
     return answer
 
 
-def _ending(keyspace: Keyspace, id: str, steps: Steps[T]) -> Steps[T]:
+def _ending(keyspace: Keyspace, id: str, steps: Steps[T], *, by_id: bool = False) -> Steps[T]:
     """End the session ``id``. If sessions move in, first note that this one must not."""
     if keyspace.moves_in:
-        yield adoption.tombstone(keyspace, id)
+        yield adoption.tombstone(keyspace, id, by_id=by_id)
     return (yield from steps)
 
 
@@ -112,16 +113,17 @@ def list_many(
 def end(keyspace: Keyspace, id: str) -> Steps[str | None]:
     """As `delete`, but not sent again after a lost reply: that would find nothing to end."""
     if keyspace.is_spread:
-        return _ending(keyspace, id, ending.delete(keyspace, id, all_shards=True))
-    command = commands.delete(keyspace, id)._replace(repeatable=False)
-    return _ending(keyspace, id, _single(command))
+        steps = ending.delete(keyspace, id, all_shards=True)
+    else:
+        steps = _single(commands.delete(keyspace, id)._replace(repeatable=False))
+    return _ending(keyspace, id, steps, by_id=True)
 
 
 def end_many(keyspace: Keyspace, ids: Sequence[str]) -> EndingSteps:
     """As `listings.end_many`, for any number of sessions. Yields each `Ended` besides the steps."""
     for start in range(0, len(ids) if keyspace.moves_in else 0, listings.END_MANY_BATCH_SIZE):
         batch = ids[start : start + listings.END_MANY_BATCH_SIZE]
-        yield [adoption.tombstone(keyspace, id) for id in batch]
+        yield [adoption.tombstone(keyspace, id, by_id=True) for id in batch]
     if keyspace.is_spread:
         yield from ending.end_many(keyspace, ids)
         return
@@ -134,6 +136,24 @@ def end_all(keyspace: Keyspace, user_pk: str, spared_id: str = "") -> EndingStep
     """Repeat `listings.end_all` until no session is left. Yields each `Ended` besides the steps."""
     if keyspace.moves_in:
         yield adoption.sign_out(keyspace, user_pk, spared_id)
+    steps = _ending_all(keyspace, user_pk, spared_id)
+    yield from _with_tombstones(keyspace, steps) if keyspace.is_shared else steps
+
+
+def _with_tombstones(keyspace: Keyspace, steps: EndingSteps) -> EndingSteps:
+    """Note what has ended: workers of the former engine may save it later, as if it were new."""
+    answer = None
+    while True:
+        try:
+            step = steps.send(answer)
+        except StopIteration:
+            return
+        answer = yield step
+        if isinstance(step, Ended) and step.sessions:
+            yield [adoption.tombstone(keyspace, id, by_id=True) for id, _ in step.sessions]
+
+
+def _ending_all(keyspace: Keyspace, user_pk: str, spared_id: str) -> EndingSteps:
     if keyspace.is_spread:
         yield from ending.end_all(keyspace, user_pk, spared_id)
         return

@@ -56,7 +56,9 @@ END_MANY = _script("calls", "forget", "end_many")
 ADOPT = _script(*_WRITING, "moved", "adopt")
 TOMBSTONE = _script("calls", "moved", "tombstone")
 SIGN_OUT = _script("calls", "moved", "sign_out")
-SETTLE = _script("calls", "settle")
+SIGNED_OUT = _script("calls", "moved", "signed_out")
+SETTLE = _script("calls", "moved", "settle")
+UNSHARE = _script("calls", "moved", "unshare")
 REMEMBER = _script("calls", "remember")
 
 

@@ -1,21 +1,18 @@
 -- Creates a session that the former engine has, unless it was here before.
 -- KEYS: session; what became of it; the note that all sessions of its user were ended (what became of
 --   it again if it has no user); and the index if one is kept
--- ARGV: id, what user indexes' names start with ('' for none), ms for which is kept what became of it,
---   '1' if a session that moved in before may do so again, when it was created ('' for now), then as
---   write.lua says
+-- ARGV: id, what user indexes' names start with ('' for none), ms for which is kept what became of it
+--   ('' for not at all: then a session that moved in before may do so again), when the former engine
+--   saved it last in ms ('' if unknown), when it was created ('' for now), then as write.lua says
 -- Returns 'adopted'; 'there' if it is here already; or 'refused' if it was ended or has expired here.
 
 local key, moved, signed_out = KEYS[1], KEYS[2], KEYS[3]
 if type(on('HGET', key, '@created')) == 'string' then return 'there' end
 if call('EXISTS', key) == 1 or tonumber(ARGV[6]) <= 0 then return 'refused' end
-if is_refused(moved, ARGV[4]) then return 'refused' end
-if signed_out ~= moved then
-  local spared = on('HGET', signed_out, 'spared')
-  if type(spared) == 'string' and spared ~= ARGV[1] then return 'refused' end
-end
-need_note(moved)
+if is_refused(moved, ARGV[3] == '') then return 'refused' end
+if signed_out ~= moved and is_signed_out(signed_out, ARGV[1], ARGV[4]) then return 'refused' end
+if ARGV[3] ~= '' then need_note(moved) end
 write(ARGV[1], nil, nil, KEYS[4] or '', ARGV[2], 6)
 if ARGV[5] ~= '' then redis.call('HSET', key, '@created', ARGV[5]) end
-note(moved, 'became', 'adopted', ARGV[3])
+if ARGV[3] ~= '' then note(moved, 'became', 'adopted', ARGV[3]) end
 return 'adopted'

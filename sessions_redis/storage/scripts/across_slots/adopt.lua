@@ -2,23 +2,23 @@
 -- before.
 -- KEYS: session; what became of it
 -- ARGV: until when the indexes list it, in ms ('' if none are kept), how many ms longer than that each
---   index does ('' if none), when it was created ('' for now), ms for which is kept what became of it,
---   '1' if a session that moved in before may do so again, then as put.lua says
+--   index does ('' if none), when it was created ('' for now), ms for which is kept what became of it
+--   ('' for not at all: then a session that moved in before may do so again), then as put.lua says
 -- Returns {'adopted'}; {'there'} if it is here already; {'refused'} if it was ended or has expired here;
 --   or {'list', the time in ms when it expires}: list it first.
 
 local key, moved = KEYS[1], KEYS[2]
 if type(on('HGET', key, '@created')) == 'string' then return {'there'} end
-if call('EXISTS', key) == 1 or is_refused(moved, ARGV[5]) then return {'refused'} end
+if call('EXISTS', key) == 1 or is_refused(moved, ARGV[4] == '') then return {'refused'} end
 local now, seconds = clock()
-local listed, at = tonumber(ARGV[1]), now + tonumber(ARGV[6])
+local listed, at = tonumber(ARGV[1]), now + tonumber(ARGV[5])
 if at <= now then return {'refused'} end
 if listed and listed < at then return {'list', string.format('%.0f', at)} end
 local more = {'@created', ARGV[3] == '' and seconds or ARGV[3]}
 if listed then more[3], more[4] = '@listed', ARGV[1] end
 if ARGV[2] ~= '' then more[#more + 1], more[#more + 2] = '@ahead', ARGV[2] end
-need_note(moved)
 local lasts = ARGV[4]
-put(nil, 6, now, seconds, more, {})
-note(moved, 'became', 'adopted', lasts)
+if lasts ~= '' then need_note(moved) end
+put(nil, 5, now, seconds, more, {})
+if lasts ~= '' then note(moved, 'became', 'adopted', lasts) end
 return {'adopted'}

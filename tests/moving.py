@@ -1,0 +1,81 @@
+"""A site whose sessions move in, for the tests of that: one for each former engine."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessions_redis.storage.commands import session_id
+from tests.clustered import Cluster
+from tests.movers import Movers
+from tests.servers import Server
+
+BACKENDS = "django.contrib.sessions.backends"
+FORMERS = [f"{BACKENDS}.{name}" for name in ("db", "cached_db", "cache", "file")]
+
+# Seconds that a session of the former engine lives in these tests.
+AGE = 5000
+
+
+def former_settings(engine: str, folder: Path, url: str, prefix: str) -> dict[str, Any]:
+    """The settings of a site with this former engine, whose cache is the Redis at ``url``."""
+    return {
+        "SESSION_REDIS": {"FORMER_ENGINE": engine},
+        "DATABASES": {
+            "default": {
+                "ENGINE": "django.db.backends.sqlite3",
+                "NAME": str(folder / "former.sqlite3"),
+                "OPTIONS": {"timeout": 60, "init_command": "PRAGMA journal_mode=WAL"},
+            }
+        },
+        "CACHES": {
+            "default": {
+                "BACKEND": "django.core.cache.backends.redis.RedisCache",
+                "LOCATION": url,
+                "KEY_PREFIX": f"{prefix}-former",
+            }
+        },
+        "SESSION_FILE_PATH": str(folder),
+        "SESSION_COOKIE_AGE": AGE,
+        "DEFAULT_AUTO_FIELD": "django.db.models.AutoField",
+    }
+
+
+class Moving:
+    """A site that moves in, its processes, and a client that looks into its Redis."""
+
+    def __init__(self, movers: Movers, raw: Any, prefix: str) -> None:
+        self.movers = movers
+        self.raw = raw
+        self.prefix = prefix
+        self.do = movers.do
+        self.begin = movers.begin
+        self.events = movers.events
+        self.failure = movers.failure
+
+    def one(self, **more: Any) -> str:
+        """The key of a new session in the former engine, with a user."""
+        key: str = self.do("begin", 1, user="7", **more)[0]
+        return key
+
+    def ttl(self, key: str) -> float:
+        """Seconds that the session lives in Redis, less than 0 if it is not there."""
+        milliseconds: int = self.raw.pttl(f"{self.prefix}:{session_id(key)}")
+        return milliseconds / 1000
+
+    def fields(self, key: str) -> dict[bytes, bytes]:
+        fields: dict[bytes, bytes] = self.raw.hgetall(f"{self.prefix}:{session_id(key)}")
+        return fields
+
+    def lives(self, key: str) -> bool:
+        return b"@created" in self.fields(key)
+
+    def copies(self, key: str) -> int:
+        """In how many stores the session lives."""
+        return self.lives(key) + (self.do("former_copy", key) is not None)
+
+    def keys(self) -> list[bytes]:
+        return list(self.raw.scan_iter(f"{self.prefix}:*", count=1000))
