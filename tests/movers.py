@@ -33,6 +33,7 @@ class Movers:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.folder = folder
+        self.settings = settings
         self.requests: list[Request] = []
         self.numbers = count()
         self.process = subprocess.Popen(
@@ -269,7 +270,7 @@ def write_alone(key: str, name: str) -> None:
 
 
 @act
-def log_in(key: str, user: str, engine: str = "sessions_redis.engine") -> str | None:
+def log_in(key: str | None, user: str, engine: str = "sessions_redis.engine") -> str | None:
     """As Django's ``login()``. Returns the new key."""
     session = store_of(key, engine)
     if session.get("_auth_user_id") not in {None, user}:
@@ -284,7 +285,10 @@ def log_in(key: str, user: str, engine: str = "sessions_redis.engine") -> str | 
 
 @act
 def log_out(key: str, engine: str = "sessions_redis.engine") -> None:
-    store_of(key, engine).flush()
+    """As Django's ``logout()``, which looks for the user first."""
+    session = store_of(key, engine)
+    session.get("_auth_user_id")
+    session.flush()
 
 
 @act

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 from sessions_redis.storage.commands import session_id
 from tests.clustered import Cluster
 from tests.movers import Movers
-from tests.servers import Server
 
 BACKENDS = "django.contrib.sessions.backends"
 FORMERS = [f"{BACKENDS}.{name}" for name in ("db", "cached_db", "cache", "file")]
@@ -61,6 +59,10 @@ class Moving:
         key: str = self.do("begin", 1, user="7", **more)[0]
         return key
 
+    @staticmethod
+    def id(key: str) -> str:
+        return session_id(key)
+
     def ttl(self, key: str) -> float:
         """Seconds that the session lives in Redis, less than 0 if it is not there."""
         milliseconds: int = self.raw.pttl(f"{self.prefix}:{session_id(key)}")
@@ -79,3 +81,41 @@ class Moving:
 
     def keys(self) -> list[bytes]:
         return list(self.raw.scan_iter(f"{self.prefix}:*", count=1000))
+
+
+# ``make moves`` tests each former engine on each kind of Redis.
+PLACES = [("server", f"{BACKENDS}.db"), ("cluster", f"{BACKENDS}.cache")]
+if os.environ.get("MOVES") == "all":
+    PLACES = [(place, former) for place in ("server", "cluster") for former in FORMERS]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), replicas=0)
+    cluster.keep_nodes()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(
+    scope="module",
+    params=PLACES,
+    ids=lambda place: "-".join(place).replace("django.contrib.sessions.backends.", ""),
+)
+def site(request, tmp_path_factory, server):
+    """A site with a former engine: its processes begin and end with this module."""
+    place, former = request.param
+    redis_server = server if place == "server" else request.getfixturevalue("cluster")
+    folder, prefix = tmp_path_factory.mktemp("site"), f"moving-{os.getpid()}-{time.monotonic_ns()}"
+    settings = former_settings(former, folder, server.url, prefix)
+    settings["SESSION_REDIS"] |= {"LOCATION": redis_server.url, "KEY_PREFIX": prefix}
+    with Movers(folder, settings) as movers, redis_server.client() as raw:
+        movers.do("prepare")
+        yield Moving(movers, raw, prefix)
+
+
+@pytest.fixture(autouse=True)
+def promise_3(site):
+    """Every key has a time to live, whatever a test did."""
+    yield
+    assert [key for key in site.keys() if site.raw.pttl(key) == -1] == []

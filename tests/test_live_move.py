@@ -1,54 +1,13 @@
 """Sessions move in while requests arrive: once, whole, and never again after they were ended."""
 
-import os
 import signal
 import time
 
 import pytest
 
 from sessions_redis.storage.commands import session_id
-from tests.clustered import Cluster
-from tests.movers import Movers
-from tests.moving import AGE, FORMERS, Moving, former_settings
-from tests.servers import Server, wait_until
-
-ALL = os.environ.get("MOVES") == "all"
-
-# On a Cluster, one former engine is enough for each run of the suite.
-PLACES = [("server", former) for former in FORMERS]
-PLACES += [("cluster", former) for former in (FORMERS if ALL else FORMERS[:1])]
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"), replicas=0)
-    cluster.keep_nodes()
-    yield cluster
-    cluster.stop()
-
-
-@pytest.fixture(
-    scope="module",
-    params=PLACES,
-    ids=lambda place: "-".join(place).replace("django.contrib.sessions.backends.", ""),
-)
-def site(request, tmp_path_factory, server):
-    """A site with a former engine: its processes begin and end with this module."""
-    place, former = request.param
-    redis_server = server if place == "server" else request.getfixturevalue("cluster")
-    folder, prefix = tmp_path_factory.mktemp("site"), f"moving-{os.getpid()}-{time.monotonic_ns()}"
-    settings = former_settings(former, folder, server.url, prefix)
-    settings["SESSION_REDIS"] |= {"LOCATION": redis_server.url, "KEY_PREFIX": prefix}
-    with Movers(folder, settings) as movers, redis_server.client() as raw:
-        movers.do("prepare")
-        yield Moving(movers, raw, prefix)
-
-
-@pytest.fixture(autouse=True)
-def promise_3(site):
-    """Every key has a time to live, whatever a test did."""
-    yield
-    assert [key for key in site.keys() if site.raw.pttl(key) == -1] == []
+from tests.moving import cluster, promise_3, site  # noqa: F401 - fixtures
+from tests.servers import wait_until
 
 
 def test_twenty_first_requests_at_once(site):
