@@ -13,6 +13,8 @@ from types import SimpleNamespace
 import pytest
 import trustme
 from redis._parsers import _AsyncRESP2Parser, _AsyncRESP3Parser, _RESP2Parser, _RESP3Parser
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from sessions_redis import clients
 from sessions_redis.clients import connections, pools
@@ -146,6 +148,35 @@ def test_a_reply_too_many(execute, redis_at, relay, loads, reading, later):
     assert double.done.wait(20)
     assert [execute(second)[b"name"] for _ in range(20)] == [SECOND] * 20
     assert execute(first)[b"name"] == FIRST
+
+
+# A list, a text, and what only RESP3 has: a mapping, a set, a message, and a text with its format.
+COUNTED = b"*$%~>="
+
+
+@pytest.mark.parametrize("length", [b"-2", b"-7"])
+def test_a_length_below_zero(execute, redis_at, relay, loads, reading, length):
+    """It is garbage, and never read as an empty list, which says that there is no session."""
+    redis_at(relay.url, retry=Retry(NoBackoff(), 0), **reading)
+    first, second = loads
+    passed = relay.pass_reply
+    for kind in COUNTED:
+        assert execute(first)[b"name"] == FIRST
+        relay.pass_reply = Instead(b"%c%b\r\n" % (kind, length))
+        with pytest.raises(SessionStoreUnavailable, match="not a reply to the command"):
+            execute(first)
+        relay.pass_reply = passed
+        assert execute(second)[b"name"] == SECOND
+
+
+class Instead:
+    """Sends something else in place of each reply."""
+
+    def __init__(self, garbage):
+        self.garbage = garbage
+
+    def __call__(self, client, reply):
+        client.sendall(self.garbage)
 
 
 def test_a_reply_too_many_over_tls(execute, redis_at, server, loads, authority):

@@ -26,6 +26,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from sessions_redis.clients.circuit import Circuit
 from sessions_redis.clients.directories import owner_of_server
+from sessions_redis.clients.parsers import strict
 from sessions_redis.clients.readiness import aping, ping
 
 # After so many seconds without traffic, a load balancer may have dropped the connection silently.
@@ -69,6 +70,9 @@ class _Checked:
     def __init__(self, *args: Any, circuit: Circuit | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.circuit = circuit or Circuit()
+
+    def set_parser(self, parser_class: Any) -> None:
+        super().set_parser(strict(parser_class))  # type: ignore[misc]  # redis-py's
 
     @abstractmethod
     def is_usable(self) -> bool:
