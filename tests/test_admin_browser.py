@@ -4,7 +4,7 @@ import re
 import socket
 import time
 from contextlib import contextmanager, suppress
-from itertools import product
+from itertools import combinations, product, starmap
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -46,6 +46,19 @@ POINTED_AT = """[...document.querySelectorAll(".sessions-histogram g")].map(bar 
   const box = bar.getBoundingClientRect();
   return bar.contains(document.elementFromPoint(box.x + box.width / 2, box.y + 3));
 })"""
+
+# Where the buttons of a session's page are, and the texts of its headings.
+BOXES = """[
+  ...document.querySelectorAll(".object-tools a, main :is(h1, h2)")
+].map(part => {
+  const range = document.createRange();
+  range.selectNodeContents(part);
+  return (part.tagName === "A" ? part : range).getBoundingClientRect().toJSON();
+})"""
+
+# The elements of the buttons whose text is cut.
+CUT = """[...document.querySelectorAll(".object-tools a, .object-tools bdi")]
+  .filter(part => part.scrollWidth > part.clientWidth).map(part => part.tagName)"""
 
 # How many lines each text of a column takes.
 LINES = """column => Object.fromEntries([...document.querySelectorAll(column)].map(cell => {
@@ -397,6 +410,28 @@ def test_every_column_is_in_sight(page, sessions, raw, prefix, tmp_path):
     assert page.evaluate(LINES, ".field-device")["HeadlessChrome on Linux"] <= 3
     assert page.evaluate(LINES, ".field-saved")["6\xa0minutes ago"] <= 2
     assert page.evaluate(FADE) == "none"
+
+
+def test_buttons_of_a_long_name(page, boss):
+    """They keep their last words, and neither cover the headings nor each other."""
+    user = User.objects.create_user("a-very-long-user-name@mail.example.com")
+    id = signed_in(user)
+    for language, width in product(("en", "de", "fr"), (390, 780, 1100, 1280)):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.set_extra_http_headers({"accept-language": language})
+        page.goto(url("change", id))
+        boxes = page.evaluate(BOXES)
+        assert len(boxes) >= 5
+        assert not any(starmap(overlap, combinations(boxes, 2))), (language, width)
+        assert page.evaluate(CUT) == ["BDI", "BDI"], (language, width)
+
+
+def overlap(one, other):
+    """Whether two boxes overlap by more than the rounding of their borders."""
+    return all(
+        min(one[start] + one[size], other[start] + other[size]) - max(one[start], other[start]) > 1
+        for start, size in (("x", "width"), ("y", "height"))
+    )
 
 
 def test_a_list_without_room_shows_that_it_scrolls(page, few_sessions):
