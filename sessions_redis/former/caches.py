@@ -9,7 +9,7 @@ from django.core.cache.backends.redis import RedisCache
 from sessions_redis.former import cache_values
 from sessions_redis.former.cache_values import CacheValues, Value
 from sessions_redis.former.decoding import age_of
-from sessions_redis.former.redis_values import ClientValues, RedisValues
+from sessions_redis.former.redis_values import ClientValues, RedisValues, ShardedValues
 from sessions_redis.former.store import FormerSession, FormerStore, Found
 from sessions_redis.keys import Key
 
@@ -70,7 +70,7 @@ def values_of(cache: Any) -> CacheValues:
         return RedisValues(cache)
     packages = {kind.__module__.partition(".")[0] for kind in type(cache).__mro__}
     if packages.intersection(CLIENT_PACKAGES):
-        return ClientValues(cache)
+        return (ShardedValues if hasattr(cache.client, "get_server_name") else ClientValues)(cache)
     kind = next((kind for base, kind in cache_values.KINDS if isinstance(cache, base)), CacheValues)
     return kind(cache)
 

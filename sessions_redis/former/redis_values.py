@@ -120,11 +120,17 @@ class ShardedValues(ClientValues):
             super().delete([store])
 
     def keys(self, prefix: str, size: int) -> Iterator[list[Key]]:
-        for server in self.cache.client._serverdict.values():
+        for server in self._servers.values():
             yield from _OfServer(self.cache, server).keys(prefix, size)
 
     def _client(self, store: Any) -> Any:
-        return self.cache.client.get_server(self._name(store))
+        return self._servers[self.cache.client.get_server_name(self._name(store))]
+
+    @property
+    def _servers(self) -> Any:
+        client = self.cache.client
+        # django-redis and django-valkey name it differently.
+        return client._serverdict if hasattr(client, "_serverdict") else client._server_dict
 
 
 class _OfServer(ClientValues):

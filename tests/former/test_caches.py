@@ -1,12 +1,23 @@
 """Django's cache engine, on each cache that Django and others have."""
 
+import pickle
+import traceback
+from hashlib import sha256
+from typing import ClassVar
+
 import pytest
 from django.contrib.sessions.backends.cache import SessionStore
 from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
+from django.core.cache.backends.locmem import LocMemCache
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 
 from sessions_redis import former
+from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.keys import Key
+from tests.former.hostile import HOSTILE
+from tests.servers import Server
 
 ENGINE = "django.contrib.sessions.backends.cache"
 
@@ -111,3 +122,263 @@ def test_delete(store, call):
     assert store.load(key) is None
     assert "color" not in SessionStore(key.session_key)
     call(store, "delete", key)
+
+
+REDIS = ("redis", "django-redis", "django-valkey")
+
+
+def raw_name(key):
+    store = SessionStore(key.session_key)
+    return store._cache.make_key(store.cache_key)
+
+
+def test_no_key_from_outside_raises(store, call, recwarn):
+    """A key may be any text. What no engine gives out is absent, and causes no warning."""
+    for text in HOSTILE:
+        key = Key(text)
+        assert call(store, "load", key) is None
+        assert call(store, "save", key, {"size": 1}, 50) is False
+        call(store, "delete", key)
+        store.delete_many([key])
+        call(store, "create", key, {"size": 1}, 50)
+        found = store.load(key)
+        assert found is None or found.entries["size"] == 1
+    assert list(recwarn) == []
+
+
+@pytest.mark.parametrize("backend", ["memory", "table", "files"], indirect=True)
+def test_an_expired_session(store, call, key):
+    """An expired session is absent, is never saved, and does not keep its key."""
+    store.create(key, {"color": "red"}, 1)
+    age(key, -3600)
+    assert call(store, "load", key) is None
+    assert call(store, "save", key, {"size": 1}, 50) is False
+    assert call(store, "create", key, {"size": 1}, 50) is True
+
+
+def age(key, seconds):
+    """Change how long the cache keeps the session."""
+    store = SessionStore(key.session_key)
+    data = store._cache.get(store.cache_key)
+    store._cache.set(store.cache_key, data, seconds)
+
+
+class Gone:
+    """A class that a later version of the site does not have."""
+
+
+def test_a_value_whose_class_is_gone(store, call, key, monkeypatch):
+    """A session that cannot be unpickled is no session, and its key stays taken."""
+    store.create(key, {"value": Gone()}, 50)
+    monkeypatch.delitem(globals(), "Gone")
+    assert call(store, "load", key) is None
+    assert call(store, "create", key, {"size": 1}, 50) is False
+
+
+def test_a_value_that_is_no_session(store, call, key):
+    """What is not a dictionary of entries is no session."""
+    session = SessionStore(key.session_key)
+    session._cache.set(session.cache_key, ["a"], 50)
+    assert call(store, "load", key) is None
+    session._cache.set(session.cache_key, {}, 50)
+    assert call(store, "load", key).entries == {}
+
+
+@pytest.mark.parametrize("backend", REDIS, indirect=True)
+def test_a_key_of_another_type(store, call, key, raw):
+    """A list where a session should be is no session."""
+    raw.rpush(raw_name(key), "value")
+    raw.expire(raw_name(key), 50)
+    assert call(store, "load", key) is None
+    assert call(store, "create", key, {"size": 1}, 50) is False
+
+
+@pytest.mark.parametrize("backend", [*REDIS, "memory", "files"], indirect=True)
+@pytest.mark.parametrize("expiry", [300, "damaged", {"a": "b"}, "2001-01-01T00:00:00+00:00"])
+def test_a_session_that_the_cache_keeps_for_ever(store, key, settings, expiry):
+    """The session then lives as long as it says itself. If that is damaged, as long as others."""
+    session = SessionStore(key.session_key)
+    session._cache.set(session.cache_key, {"_session_expiry": expiry}, None)
+    found = store.load(key)
+    if expiry == "2001-01-01T00:00:00+00:00":
+        assert found is None
+    else:
+        assert found.ttl == (300 if expiry == 300 else settings.SESSION_COOKIE_AGE)
+    store.delete(key)
+
+
+@pytest.mark.parametrize("backend", REDIS, indirect=True)
+def test_exact_lifetimes(store, key, raw):
+    """Redis keeps lifetimes to the millisecond."""
+    store.create(key, {"color": "red"}, 77.777)
+    assert 70_000 < raw.pttl(raw_name(key)) <= 77_777
+    store.save(key, {"color": "red"}, 0.5)
+    assert raw.pttl(raw_name(key)) <= 500
+
+
+@pytest.mark.parametrize("backend", REDIS, indirect=True)
+def test_all_sessions(store, raw, prefix):
+    """A list has every session, and nothing else in the cache."""
+    ids = {written(number=number).id: number for number in range(7)}
+    damaged = written()
+    raw.set(raw_name(damaged), b"damaged", ex=100)
+    caches["default"].set("other", "value", 100)
+    raw.set(raw_name(Key("django.contrib.sessions\x00")), "x", ex=100)
+    batches = list(store.batches(3))
+    assert all(len(batch) <= 3 for batch in batches)
+    found = {one.key.id: one for batch in batches for one in batch}
+    assert found.pop(damaged.id).problem == "not decodable"
+    assert {id: one.session.entries["number"] for id, one in found.items()} == ids
+    assert store.count() is None
+    store.delete_many([one.key for one in found.values()])
+    assert {one.key.id for batch in store.batches(100) for one in batch} == {damaged.id}
+
+
+@pytest.mark.parametrize("backend", REDIS, indirect=True)
+def test_a_list_of_many_sessions(store, raw):
+    """All sessions are found, however many they are."""
+    with raw.pipeline() as pipeline:
+        for number in range(1_500):
+            pipeline.set(raw_name(Key(f"session-number-{number}")), pickle.dumps({"a": 1}), ex=100)
+        pipeline.execute()
+    found = [one.key.session_key for batch in store.batches(200) for one in batch]
+    assert set(found) == {f"session-number-{number}" for number in range(1_500)}
+
+
+@pytest.mark.parametrize("backend", ["memory", "table", "files"], indirect=True)
+def test_a_cache_that_cannot_list(store):
+    """Other caches cannot be asked what they hold."""
+    with pytest.raises(ImproperlyConfigured, match="cannot list"):
+        next(store.batches(10))
+
+
+def hidden(key, prefix, version):
+    return f"{prefix}:{sha256(key.encode()).hexdigest()}"
+
+
+@pytest.mark.parametrize("backend", REDIS, indirect=True)
+def test_a_cache_that_hides_the_keys(store, settings, key):
+    """A KEY_FUNCTION may hide the keys. Then sessions move one by one only."""
+    entry = settings.CACHES["default"]
+    settings.CACHES = {"default": {**entry, "KEY_FUNCTION": f"{__name__}.hidden"}}
+    store = former.of(ENGINE)
+    assert store.create(key, {"color": "red"}, 50) is True
+    assert store.load(key).entries == {"color": "red"}
+    with pytest.raises(ImproperlyConfigured, match="KEY_FUNCTION"):
+        next(store.batches(10))
+
+
+CALLS = {
+    "load": (),
+    "create": ({"color": "red"}, 50),
+    "save": ({"color": "red"}, 50),
+    "delete": (),
+}
+
+
+@pytest.mark.parametrize("kind", [*REDIS, "ignoring django-redis", "ignoring django-valkey"])
+def test_the_cache_is_away(kind, tmp_path, cache_at, key):
+    """
+    A cache that is away is an outage, even if it is told to ignore that. No report has the key.
+    """
+    server = Server(tmp_path)
+    options = {"IGNORE_EXCEPTIONS": True} if kind.startswith("ignoring") else {}
+    cache_at(kind.removeprefix("ignoring "), server.url, **options)
+    store = former.of(ENGINE)
+    assert store.create(key, {"color": "red"}, 50) is True
+    server.stop()
+    for method, arguments in CALLS.items():
+        with pytest.raises(SessionStoreUnavailable, match=ENGINE) as caught:
+            getattr(store, method)(key, *arguments)
+        shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+        assert key.session_key not in "".join(shown.format())
+    for listing in (lambda: next(store.batches(3)), lambda: store.delete_many([key])):
+        with pytest.raises(SessionStoreUnavailable, match=ENGINE):
+            listing()
+
+
+@pytest.mark.parametrize("backend", REDIS, indirect=True)
+def test_a_cache_that_refuses(store, server, raw, key, cache_at, backend, prefix):
+    """A command that the server refuses is an outage too, and its text has no session key."""
+    raw.execute_command("ACL", "SETUSER", prefix, "on", ">secret", "~*", "+@all", "-get", "-set")
+    raw.execute_command("ACL", "SETUSER", prefix, "-del")
+    cache_at(backend, server.url.replace("://", f"://{prefix}:secret@"))
+    for method, arguments in CALLS.items():
+        with pytest.raises(SessionStoreUnavailable, match="permissions") as caught:
+            getattr(former.of(ENGINE), method)(key, *arguments)
+        assert key.session_key not in str(caught.value)
+    raw.execute_command("ACL", "DELUSER", prefix)
+
+
+@pytest.mark.filterwarnings("ignore:.*sharded client should not specify client")
+@pytest.mark.parametrize("package", ["django_redis", "django_valkey"])
+def test_a_cache_on_several_servers(package, server, cache_at, call, key, prefix):
+    """Sessions that are spread over several servers are read, and listed."""
+    backend = package.replace("_", "-")
+    locations = [server.url, server.url.replace("/0", "/1")]
+    cache_at(backend, locations, CLIENT_CLASS=f"{package}.client.ShardClient")
+    store = former.of(ENGINE)
+    keys = {}
+    for number in range(20):
+        one = Key(f"session-number-{number}")
+        keys[one.id] = number
+        assert store.create(one, {"number": number}, 50) is True
+    batches = [one for batch in store.batches(5) for one in batch]
+    assert {one.key.id: one.session.entries["number"] for one in batches} == keys
+    assert call(store, "create", key, {"color": "red"}, 50) is True
+    assert call(store, "load", key).entries == {"color": "red"}
+    assert call(store, "save", key, {"color": "blue"}, 50) is True
+    assert SessionStore(key.session_key)["color"] == "blue"
+    store.delete_many([one.key for one in batches])
+    call(store, "delete", key)
+    assert list(store.batches(5)) == []
+
+
+class SilentCache(LocMemCache):
+    """A cache that says nothing when it stores nothing, as memcached does when it is away."""
+
+    def add(self, key, value, timeout=None, version=None):
+        return False
+
+
+@pytest.mark.parametrize("backend", ["memory"], indirect=True)
+def test_a_cache_that_stores_nothing(backend, settings, key):
+    """A key is only taken if something is there."""
+    settings.CACHES = {"default": {"BACKEND": f"{__name__}.SilentCache", "LOCATION": key.id}}
+    with pytest.raises(SessionStoreUnavailable, match="stored nothing"):
+        former.of(ENGINE).create(key, {"color": "red"}, 50)
+
+
+class OwnCache(BaseCache):
+    """A cache of a site's own, of which nothing is known."""
+
+    held: ClassVar = {}
+
+    def __init__(self, location, params):
+        super().__init__(params)
+
+    def get(self, key, default=None, version=None):
+        return pickle.loads(self.held[key]) if key in self.held else default
+
+    def set(self, key, value, timeout=None, version=None):
+        self.held[key] = pickle.dumps(value)
+
+    def add(self, key, value, timeout=None, version=None):
+        return self.held.setdefault(key, pickle.dumps(value)) == pickle.dumps(value)
+
+    def delete(self, key, version=None):
+        return self.held.pop(key, None) is not None
+
+
+def test_any_other_cache(settings, key, call):
+    """A cache that is not known is used as Django uses it."""
+    settings.CACHES = {"default": {"BACKEND": f"{__name__}.OwnCache"}}
+    store = former.of(ENGINE)
+    assert call(store, "create", key, {"_session_expiry": 300}, 50) is True
+    assert call(store, "load", key).ttl == 300
+    assert call(store, "save", key, {"size": 1}, 50) is True
+    assert call(store, "create", key, {"size": 2}, 50) is False
+    OwnCache.held = dict.fromkeys(OwnCache.held, b"damaged")
+    assert call(store, "load", key) is None
+    call(store, "delete", key)
+    assert OwnCache.held == {}
