@@ -38,7 +38,7 @@ def refusal(path: str) -> str | None:
     """Why sessions cannot move between this engine and Redis; ``None`` if they can."""
     try:
         engine = import_module(path).SessionStore
-    except (AttributeError, ImportError, RuntimeError, ValueError) as error:
+    except (AttributeError, ImportError, RuntimeError, TypeError, ValueError) as error:
         return f"{path!r} is not the module of a session engine: {error}"
     if not (isinstance(engine, type) and issubclass(engine, SessionBase)):
         return f"{path!r} is not the module of a session engine."

@@ -9,9 +9,12 @@ from django.core.cache.backends.redis import RedisCache
 from sessions_redis.former import cache_values
 from sessions_redis.former.cache_values import CacheValues, Value
 from sessions_redis.former.decoding import age_of
-from sessions_redis.former.redis_values import ClientValues, RedisValues, ShardedValues
+from sessions_redis.former.redis_values import ClientValues, HerdValues, RedisValues, ShardedValues
 from sessions_redis.former.store import FormerSession, FormerStore, Found
 from sessions_redis.keys import Key
+
+# What distinguishes the clients of these packages that store values in other ways.
+CLIENTS = {"get_server_name": ShardedValues, "_herd_timeout": HerdValues}
 
 CLIENT_PACKAGES = ("django_redis", "django_valkey")
 
@@ -70,7 +73,8 @@ def values_of(cache: Any) -> CacheValues:
         return RedisValues(cache)
     packages = {kind.__module__.partition(".")[0] for kind in type(cache).__mro__}
     if packages.intersection(CLIENT_PACKAGES):
-        return (ShardedValues if hasattr(cache.client, "get_server_name") else ClientValues)(cache)
+        kinds = (kind for mark, kind in CLIENTS.items() if hasattr(cache.client, mark))
+        return next(kinds, ClientValues)(cache)
     kind = next((kind for base, kind in cache_values.KINDS if isinstance(cache, base)), CacheValues)
     return kind(cache)
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -105,6 +106,26 @@ class ClientValues(RedisValues):
 
     def _unpack(self, store: Any, packed: Any) -> Any:
         return self.cache.client.decode(packed)
+
+
+class HerdValues(ClientValues):
+    """The clients that keep a value for a while after its lifetime, with its lifetime beside it."""
+
+    def _value(self, store: Any, packed: Any, left: Any) -> Value | None:
+        value = super()._value(store, packed, left)
+        if value is None or value.ttl is None:
+            return value
+        ttl = value.ttl - self.cache.client._herd_timeout
+        return replace(value, ttl=ttl) if ttl > 0 else None
+
+    def _set(self, store: Any, content: Any, ttl: float, **condition: bool) -> bool:
+        client = self.cache.client
+        packed = client._pack(content, round(ttl))
+        return super()._set(store, packed, ttl + client._herd_timeout, **condition)
+
+    def _unpack(self, store: Any, packed: Any) -> Any:
+        content, _ = self.cache.client._unpack(super()._unpack(store, packed))
+        return content
 
 
 class ShardedValues(ClientValues):

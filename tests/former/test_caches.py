@@ -382,3 +382,32 @@ def test_any_other_cache(settings, key, call):
     assert call(store, "load", key) is None
     call(store, "delete", key)
     assert OwnCache.held == {}
+
+
+@pytest.mark.parametrize("package", ["django_redis", "django_valkey"])
+def test_a_cache_that_keeps_values_longer(package, server, cache_at, call, key, raw):
+    """The HerdClient of these packages keeps a session for another minute, in which it is gone."""
+    cache_at(package.replace("_", "-"), server.url, CLIENT_CLASS=f"{package}.client.HerdClient")
+    store = former.of(ENGINE)
+    assert 200 < store.load(written(_session_expiry=300)).ttl <= 300
+    assert call(store, "create", key, {"color": "red"}, 50) is True
+    assert SessionStore(key.session_key)["color"] == "red"
+    assert 0 < call(store, "load", key).ttl <= 50
+    assert call(store, "save", key, {"color": "blue"}, 50) is True
+    assert SessionStore(key.session_key)["color"] == "blue"
+    raw.expire(raw_name(key), 59)
+    assert call(store, "load", key) is None
+    raw.persist(raw_name(key))
+    assert call(store, "load", key).entries == {"color": "blue"}
+    call(store, "delete", key)
+
+
+def test_replicas_are_not_asked(server, cache_at, key):
+    """Sessions are read where they are written: a replica may not have them yet."""
+    nowhere = "redis://127.0.0.1:1/0"
+    for backend in REDIS:
+        cache_at(backend, [server.url, nowhere])
+        store = former.of(ENGINE)
+        assert store.create(key, {"color": "red"}, 50) is True
+        assert store.load(key).entries == {"color": "red"}
+        store.delete(key)
