@@ -19,6 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, models, router
 
 from sessions_redis.former.failures import NotStored
+from sessions_redis.former.store import seconds_until
 from sessions_redis.keys import Key
 
 # What reading a pickle raises if it is damaged, or if one of its classes is gone.
@@ -69,9 +70,6 @@ class CacheValues:
     def delete(self, stores: Sequence[Any]) -> None:
         self.cache.delete_many([store.cache_key for store in stores])
 
-    def read_many(self, stores: Sequence[Any]) -> list[Value | None]:
-        return [self.read(store) for store in stores]
-
     def keys(self, prefix: str, size: int) -> Iterator[list[Key]]:
         """The keys of all sessions, whose names begin with ``prefix``, at most ``size`` at once."""
         raise ImproperlyConfigured(
@@ -97,10 +95,11 @@ class TableValues(CacheValues):
     """Django's cache in a table."""
 
     def read(self, store: Any) -> Value | None:
-        value = super().read(store)
-        return None if value is None else Value(value.content, self._ttl(store))
+        until = self._until(store)
+        value = None if until is None else super().read(store)
+        return None if value is None else Value(value.content, seconds_until(until))
 
-    def _ttl(self, store: Any) -> float | None:
+    def _until(self, store: Any) -> Any:
         connection = connections[router.db_for_read(self.cache.cache_model_class)]
         quote = connection.ops.quote_name
         with connection.cursor() as cursor:
@@ -109,17 +108,8 @@ class TableValues(CacheValues):
                 f"WHERE {quote('cache_key')} = %s",
                 [self.cache.make_key(store.cache_key)],
             )
-            row = cursor.fetchone()
-        if row is None:
-            return None
-        expression = models.Expression(output_field=models.DateTimeField())
-        until = row[0]
-        for convert in (
-            *connection.ops.get_db_converters(expression),
-            *expression.get_db_converters(connection),
-        ):
-            until = convert(until, expression, connection)
-        return float(until.timestamp() - time.time())
+            (until,) = cursor.fetchone() or (None,)
+        return until if until is None else _converted(until, connection)
 
 
 class FileValues(CacheValues):
@@ -138,6 +128,17 @@ class FileValues(CacheValues):
         if left is not None and left <= 0:
             return None
         return Value(unpacked(_unzipped, file.read()), left)
+
+
+def _converted(until: Any, connection: Any) -> Any:
+    """The time as Django's cache reads it from the table."""
+    expression = models.Expression(output_field=models.DateTimeField())
+    for convert in (
+        *connection.ops.get_db_converters(expression),
+        *expression.get_db_converters(connection),
+    ):
+        until = convert(until, expression, connection)
+    return until
 
 
 def _unzipped(packed: bytes) -> Any:

@@ -44,7 +44,7 @@ class CacheStore(FormerStore):
 
     def _batches(self, size: int) -> Iterator[list[Found]]:
         store: Any = self.engine()
-        values = values_of(store._cache)
+        values: Any = values_of(store._cache)  # one that lists can also read many at once
         for found in values.keys(store.cache_key_prefix, size):
             keys = [key for key in found if self._may_hold(key)]
             read = values.read_many([self._store(key) for key in keys])

@@ -1,6 +1,5 @@
 """Engines that keep sessions in a table: Django's ``db`` and ``cached_db``, and their kin."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,7 +16,7 @@ from django.utils.module_loading import import_string
 from sessions_redis.former.caches import fits
 from sessions_redis.former.decoding import decoded
 from sessions_redis.former.failures import is_outage
-from sessions_redis.former.store import FormerSession, FormerStore, Found, moment
+from sessions_redis.former.store import FormerSession, FormerStore, Found, moment, seconds_until
 from sessions_redis.keys import Key
 
 COLUMNS = ("pk", "session_key", "session_data", "expire_date")
@@ -48,8 +47,7 @@ class Row:
 
     @property
     def ttl(self) -> float:
-        # A naive time is that of the site's time zone, which Django has made the process's own.
-        return self.until.timestamp() - time.time()
+        return seconds_until(self.until)
 
     @property
     def created(self) -> int | None:

@@ -15,7 +15,7 @@ from django.contrib.sessions.exceptions import InvalidSessionKey
 from django.core.exceptions import ImproperlyConfigured
 
 from sessions_redis.former.decoding import age_of, decoded
-from sessions_redis.former.store import FormerSession, FormerStore, Found
+from sessions_redis.former.store import FormerSession, FormerStore, Found, seconds_until
 from sessions_redis.keys import Key
 
 LONGEST_NAME = 255
@@ -129,7 +129,7 @@ def _require_directory(store: Any) -> None:
 def _seconds_left(store: Any, entries: Mapping[str, Any]) -> float:
     until = store._expiry_date(entries)
     if isinstance(until, datetime):
-        return until.timestamp() - time.time()
+        return seconds_until(until)
     return age_of(store, entries)
 
 

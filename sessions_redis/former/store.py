@@ -191,6 +191,15 @@ def moment(ttl: float) -> datetime:
     )
 
 
+def seconds_until(when: datetime) -> float:
+    """The seconds until a time that Django has stored, also over a change to summer time."""
+    try:
+        # Django has made the site's time zone, in which a naive time is, the process's own.
+        return when.timestamp() - time.time()
+    except (OverflowError, ValueError):  # a naive time at the end of all times, or at the beginning
+        return (when.replace(tzinfo=None) - datetime(2000, 1, 1)).total_seconds()  # noqa: DTZ001
+
+
 def _is_text(key: Key) -> bool:
     """Whether every store takes the key as text: databases take no NUL and no lone surrogates."""
     try:

@@ -402,6 +402,25 @@ def test_a_cache_that_keeps_values_longer(package, server, cache_at, call, key, 
     call(store, "delete", key)
 
 
+@pytest.mark.parametrize("use_tz", [True, False])
+@pytest.mark.parametrize("backend", ["table"], indirect=True)
+def test_times_in_a_table(store, key, settings, use_tz):
+    """The table of Django's cache has times as the site has them, also the latest of all."""
+    settings.USE_TZ, settings.TIME_ZONE = use_tz, "Europe/Berlin"
+    assert store.create(key, {"color": "red"}, 200 * 86400) is True
+    assert 200 * 86400 - 100 < store.load(key).ttl <= 200 * 86400
+    session = SessionStore(key.session_key)
+    session._cache.set(session.cache_key, {"color": "red"}, None)
+    assert store.load(key).ttl > 10**10
+
+
+def test_after_the_commit(call):
+    """A cache is in no transaction, so the callback runs at once."""
+    called = []
+    call(former.of(ENGINE), "after_commit", lambda: called.append("now"))
+    assert called == ["now"]
+
+
 def test_replicas_are_not_asked(server, cache_at, key):
     """Sessions are read where they are written: a replica may not have them yet."""
     nowhere = "redis://127.0.0.1:1/0"

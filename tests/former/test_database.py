@@ -1,6 +1,6 @@
 """Engines that keep sessions in a table."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 
 import pytest
@@ -263,3 +263,15 @@ def test_a_lifetime_beyond_all_times(store, key):
     """A database knows no time after the year 9999."""
     assert store.create(key, {"color": "red"}, 10.0**15) is True
     assert store.load(key).ttl > 10**10
+
+
+@pytest.mark.parametrize("use_tz", [True, False])
+def test_times_at_the_ends(key, settings, use_tz):
+    """A row may have the latest or the earliest of all times."""
+    settings.USE_TZ, settings.TIME_ZONE = use_tz, "Europe/Berlin"
+    store = former.of(DB)
+    store.create(key, {"color": "red"}, 50)
+    zone = UTC if use_tz else None
+    for year, day, lives in ((9999, (12, 31), True), (1, (1, 1), False)):
+        Session.objects.update(expire_date=datetime(year, *day, 12, tzinfo=zone))
+        assert (store.load(key) is not None) is lives

@@ -16,6 +16,7 @@ from sessions_redis import former
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.keys import Key
 from tests.former.test_database import CACHED_DB, DB, QSESSIONS, USER_SESSIONS
+from tests.servers import Server
 
 CALLS = {
     "load": (),
@@ -186,3 +187,28 @@ def test_a_row_that_the_table_refuses(elsewhere, key, method):
     )
     with pytest.raises((CreateError, IntegrityError)):
         getattr(store, method)(key if method == "create" else other, {"color": "blue"}, 50)
+
+
+def test_a_session_that_is_deleted_while_it_is_saved(elsewhere, key):
+    """A row that is gone when it is written is not created again."""
+    store = former.of(DB)
+    store.create(key, {"color": "red"}, 50)
+    connections["elsewhere"].cursor().execute(
+        "CREATE TRIGGER gone BEFORE UPDATE ON django_session BEGIN SELECT RAISE(IGNORE); END"
+    )
+    assert store.save(key, {"color": "blue"}, 50) is False
+
+
+def test_the_cache_in_front_is_away(elsewhere, key, settings, tmp_path):
+    """The rows are enough to read a session. A deletion also has to reach the cache."""
+    server = Server(tmp_path)
+    backend = "django.core.cache.backends.redis.RedisCache"
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": server.url}}
+    store = former.of(CACHED_DB)
+    assert store.create(key, {"color": "red"}, 50) is True
+    server.stop()
+    assert store.load(key).entries == {"color": "red"}
+    with pytest.raises(SessionStoreUnavailable):
+        store.delete(key)
+    with pytest.raises(SessionStoreUnavailable):
+        store.delete_many([key])

@@ -10,6 +10,7 @@ from django.contrib.sessions.backends.file import SessionStore
 from sessions_redis import former
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.keys import Key
+from tests.former.hostile import HOSTILE
 
 ENGINE = "django.contrib.sessions.backends.file"
 LONG_AGO = time.time() - 10**9
@@ -126,6 +127,17 @@ def test_a_file_beside_it(store, directory, call):
         assert call(store, "save", key, {}, 10) is False
         call(store, "delete", key)
     assert sorted(path.name for path in directory.parent.iterdir()) == ["secret_file", "sessions"]
+
+
+def test_no_key_from_outside_raises(store, call):
+    """A key may be any text. What no engine gives out is absent, and cannot be written."""
+    for text in HOSTILE:
+        key = Key(text)
+        assert call(store, "load", key) is None
+        assert call(store, "create", key, {"size": 1}, 50) is False
+        assert call(store, "save", key, {"size": 1}, 50) is False
+        call(store, "delete", key)
+        store.delete_many([key])
 
 
 def test_all_sessions(store, directory):
