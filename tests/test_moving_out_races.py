@@ -103,7 +103,7 @@ def test_twenty_first_requests(redis_of_sessions, site, engine):
 )
 def test_signing_out_while_others_move(settings, redis_of_sessions, site, engine):
     """Sessions that end while other processes move them are gone, in both places."""
-    made, place = sessions(60), site(engine)
+    made, place = sessions(SESSIONS), site(engine)
     jobs = [
         ("sign_out_at_random", {"session_keys": list(made), "site": place, "seed": seed})
         for seed in range(PROCESSES)
