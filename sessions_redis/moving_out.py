@@ -7,7 +7,7 @@ in Redis. If it is alive there, it is created in the next engine under the same 
 lifetime that it has left, and then deleted in Redis. docs/moving-out.md has the steps for a site.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from functools import cache, partial
@@ -25,7 +25,7 @@ from sessions_redis.json_serializer import made
 from sessions_redis.keys import Key
 from sessions_redis.scope import Scope
 from sessions_redis.storage import commands, departure, layouts
-from sessions_redis.storage.keyspaces import Keyspace
+from sessions_redis.storage.steps import Steps
 
 T = TypeVar("T")
 
@@ -120,18 +120,18 @@ class MovingOut(SessionBase):
         if departing is None:
             # Another request may have moved it. And some engines do not say that they are away.
             return (yield from _in(store, key))
-        if departing.is_shared and self._shares(keyspace):
-            # The next engine had it, so it was ended there.
+        has_been_former = conf.current().former_engine == self.next_engine
+        if has_been_former and departing.is_shared:
+            # The next engine had it, so it has ended there.
             yield from layouts.delete(keyspace, key.id)
             return None
         entries = departing.entries(made(self.serializer), partial(_report_damage, key))
-        if (yield CallTo(store, "create", key, entries, departing.ttl, **departing.visitor)):
-            return entries if (yield Finishing(store, keyspace, key)) else None
-        return (yield from _in(store, key))  # another request has moved it
-
-    def _shares(self, keyspace: Keyspace) -> bool:
-        """Whether workers of ``sessions_redis.engine`` share their sessions with NEXT_ENGINE."""
-        return keyspace.is_shared and conf.current().former_engine == self.next_engine
+        if not (yield CallTo(store, "create", key, entries, departing.ttl, **departing.visitor)):
+            return (yield from _in(store, key))  # another request has moved it
+        # A worker of `sessions_redis.engine` that shares sessions may be using it.
+        finish = departure.share if has_been_former and keyspace.is_shared else departure.finish
+        stays = yield Finishing(store, key, partial(finish, keyspace, key.id))
+        return entries if stays else None
 
     def _saving(self, must_create: bool) -> StoreSteps[None]:  # noqa: FBT001
         if self._uncommitted is not None:
@@ -300,22 +300,23 @@ class Theirs(CallTo):
 
 class Finishing(Call):
     """
-    Ends a session in Redis after the next engine has created it. Whether it may stay there.
+    Carries out ``steps`` in Redis after the next engine has created the session.
 
-    If Redis does not have it any more, it has been ended since this request read it: another
-    request had moved it, and its visitor signed out. Then it is deleted again.
+    They return whether Redis had it until then. If not, it has been ended since this request read
+    it: another request had moved it, and its visitor signed out. Then it is deleted there again.
+    The call returns whether it stays.
 
     Inside a transaction of the next engine's database, this is done after the commit: after a
     rollback, the session is still in Redis.
     """
 
-    __slots__ = ("key", "keyspace", "next", "stays")
+    __slots__ = ("key", "next", "stays", "steps")
 
-    def __init__(self, store: FormerStore, keyspace: Keyspace, key: Key) -> None:
+    def __init__(self, store: FormerStore, key: Key, steps: Callable[[], Steps[bool]]) -> None:
         super().__init__("finish")
         self.next = store
-        self.keyspace = keyspace
         self.key = key
+        self.steps = steps
         self.stays = True
 
     def of(self, store: Any) -> bool:
@@ -330,7 +331,7 @@ class Finishing(Call):
 
     def _finish(self, store: Any) -> None:
         store._uncommitted = None
-        self.stays = perform(departure.finish(self.keyspace, self.key.id))
+        self.stays = perform(self.steps())
         if not self.stays:
             self.next.delete(self.key)
 

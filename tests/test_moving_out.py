@@ -353,6 +353,90 @@ def test_twenty_first_tasks(move_to, name, signed_in, contents):
     assert contents() == {}
 
 
+# While workers of sessions_redis.engine still run, which share their sessions with the next engine
+
+
+@pytest.fixture
+def shared(move_to, settings):
+    """The site goes from one to the other, worker by worker."""
+    move_to("cache")
+    settings.SESSION_REDIS = {
+        **settings.SESSION_REDIS,
+        "FORMER_ENGINE": ENGINES["cache"],
+        "FORMER_ENGINE_SHARED": True,
+    }
+
+
+def test_workers_of_both(signed_in, shared, call):
+    """A session can change between old and new workers with each request."""
+    for number in range(3):
+        new = store(signed_in)
+        assert call(new, "get", "old", 0) == number
+        new["new"] = number
+        call(new, "save")
+        old = ours.SessionStore(signed_in)
+        assert old["new"] == number
+        old["old"] = number + 1
+        old.save()
+    assert dict(store(signed_in).items()) == {**ENTRIES, "new": 2, "old": 3}
+
+
+@pytest.mark.parametrize("is_used", [True, False])
+def test_signing_out_on_an_old_worker(signed_in, shared, call, is_used):
+    """A session that ends on an old worker is unknown to new ones."""
+    if is_used:
+        call(store(signed_in), "load")
+    ours.SessionStore(signed_in).flush()
+    assert dict(call(store(signed_in), "load")) == {}
+    assert dict(ours.SessionStore(signed_in).items()) == {}
+
+
+def test_signing_out_on_a_new_worker(signed_in, shared, call):
+    """A session that ends on a new worker is unknown to old ones."""
+    assert ours.SessionStore(signed_in)["color"] == "red"
+    call(store(signed_in), "flush")
+    assert dict(ours.SessionStore(signed_in).items()) == {}
+    assert dict(call(store(signed_in), "load")) == {}
+
+
+def test_an_old_worker_uses_the_session_while_it_moves(signed_in, shared, call):
+    """A new worker moves a session that an old one has just read. The old one can save it."""
+    old = ours.SessionStore(signed_in)
+    assert old["color"] == "red"
+    former.of(ENGINES["cache"]).delete(Key(signed_in))  # as before the old worker shared it
+    run(unshared(signed_in))
+    assert dict(call(store(signed_in), "load")) == ENTRIES
+    old["color"] = "blue"
+    old.save()
+    assert dict(call(store(signed_in), "load")) == {**ENTRIES, "color": "blue"}
+
+
+def unshared(key):
+    name = conf.current().keyspace.session(Key(key).id)
+    return Command(("HDEL", name, "@copied"), int)
+
+
+def test_a_shared_session_that_has_ended_there(signed_in, shared, call):
+    """A copy in Redis does not bring a session back that was deleted in the next engine itself."""
+    assert ours.SessionStore(signed_in)["color"] == "red"
+    former.of(ENGINES["cache"]).delete(Key(signed_in))
+    assert dict(call(store(signed_in), "load")) == {}
+    assert ours.SessionStore().exists(signed_in) is False
+
+
+def test_back_to_redis(signed_in, shared, call, settings):
+    """A site that changes its mind at once moves its sessions back, and nobody is signed out."""
+    settings.SESSION_REDIS = {**settings.SESSION_REDIS, "FORMER_ENGINE_SHARED": False}
+    for number in range(2):
+        moved = store(signed_in)
+        assert dict(call(moved, "load")) == {**ENTRIES, **({"number": 0} if number else {})}
+        assert registry.of_user(7) == []
+        back = ours.SessionStore(signed_in)
+        back["number"] = number
+        back.save()
+        assert copy_of(signed_in) is None
+
+
 # Transactions
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sessions_redis.storage import commands, keys, layouts, replies, scripts
+from sessions_redis.storage import adoption, commands, keys, layouts, replies, scripts
 from sessions_redis.storage.entries import AGENT, COPIED, IP, Serializer
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.lazy_entries import entries_in
@@ -24,8 +24,8 @@ class Departing:
 
     @property
     def is_shared(self) -> bool:
-        """Whether the former engine has, or had, a copy of the session."""
-        return COPIED in self.fields
+        """Whether the former engine had a copy that decides whether the session lives."""
+        return self.fields.get(COPIED) == adoption.SHARED
 
     @property
     def visitor(self) -> dict[str, str]:
@@ -63,3 +63,13 @@ def finish(keyspace: Keyspace, id: str) -> Steps[bool]:
     if keyspace.moves_in and ended is not None:
         yield keys.unlink(keyspace.moved(id))
     return ended is not None
+
+
+def share(keyspace: Keyspace, id: str) -> Steps[bool]:
+    """
+    Keep the session here as a copy, for workers that use both. ``False`` if it is gone.
+
+    From then on, the next engine decides whether it lives.
+    """
+    noted = yield from layouts.note(keyspace, id, {COPIED: adoption.SHARED})
+    return noted > 0
