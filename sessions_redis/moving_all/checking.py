@@ -58,11 +58,13 @@ def _kind(keyspace: Keyspace, one: Moved) -> Steps[str]:
     if fields is None or isinstance(fields, WrongType):
         return "gone"
     is_same = moves.digest_of(fields) == one.digest and _user(fields) == one.user
-    if not _was_saved(fields, one):
+    later = now + left - one.expires
+    # The time of a save is in whole seconds. One in the second of the move shows by the lifetime,
+    # which begins anew with it.
+    if not (_was_saved(fields, one) or later > TOLERANCE):
         if not is_same:
             return "different"
-        # A visit may have prolonged it without a save.
-        if now + left < one.expires - TOLERANCE:
+        if later < -TOLERANCE:
             return "lifetime"
     if keyspace.indexed:
         _, missing = yield from layouts.list_many(keyspace, [one.id], only_look=True)

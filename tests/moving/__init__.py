@@ -1,0 +1,1 @@
+"""A site whose sessions move all at once while its visitors are busy."""
