@@ -1,5 +1,5 @@
 """
-The site: ``python -m tests.moving.site PORT``.
+The site: ``python -m tests.moving_site.site PORT``.
 
 Its views answer in JSON, and say which user is signed in.
 """
@@ -26,7 +26,7 @@ urlpatterns = [path("write/<name>/<int:number>", write), path("read/<name>", rea
 
 
 def main():
-    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.moving.settings"
+    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.moving_site.settings"
     from django.core.servers import basehttp
     from django.core.wsgi import get_wsgi_application
 

@@ -1,8 +1,8 @@
 """
 Measures the move of many sessions beside a site with busy visitors.
 
-    python -m tests.moving
-    python -m tests.moving db cached_db cache file --sessions 100000 --users 200
+    python -m tests.moving_site
+    python -m tests.moving_site db cached_db cache file --sessions 100000 --users 200
 
 Prints a row for each former engine.
 """
@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.moving.sites import ENGINES, Site, memory_of
+from tests.moving_site.sites import ENGINES, Site, memory_of
 from tests.servers import Server
 
 # Sessions of each user, and seconds between what a user does.
@@ -23,7 +23,7 @@ PAUSE = 1.0
 
 
 def main():
-    parser = argparse.ArgumentParser("python -m tests.moving", description=__doc__)
+    parser = argparse.ArgumentParser("python -m tests.moving_site", description=__doc__)
     parser.add_argument("engines", nargs="*", choices=[*ENGINES, []], help="Default: all.")
     parser.add_argument("--sessions", type=int, default=100_000)
     parser.add_argument("--users", type=int, default=200, help="0: no site runs.")

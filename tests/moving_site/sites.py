@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.moving.visitors import Outcome, Visitor, Visitors
+from tests.moving_site.visitors import Outcome, Visitor, Visitors
 from tests.servers import free_port, is_free, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
@@ -58,13 +58,13 @@ class Site:
         self.environment = {
             **os.environ,
             "MOVING": json.dumps(differing),
-            "DJANGO_SETTINGS_MODULE": "tests.moving.settings",
+            "DJANGO_SETTINGS_MODULE": "tests.moving_site.settings",
         }
 
     def prepare(self, count: int, users: int, each: int) -> list[Visitor]:
         """Create ``count`` sessions. Each of ``users`` users has ``each`` of them."""
         arguments = [str(count), str(users), str(each)]
-        keys = json.loads(self._run("-m", "tests.moving.preparing", *arguments))
+        keys = json.loads(self._run("-m", "tests.moving_site.preparing", *arguments))
         return [Visitor(user, its) for user, its in enumerate(keys, 1)]
 
     def _run(self, *arguments: str) -> str:
@@ -87,7 +87,7 @@ class Site:
         port = free_port()
         with (self.folder / "site.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.moving.site", str(port)],
+                [sys.executable, "-m", "tests.moving_site.site", str(port)],
                 cwd=ROOT, env=self.environment, stdout=log, stderr=log,
             )  # fmt: skip
         try:

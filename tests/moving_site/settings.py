@@ -19,7 +19,7 @@ MIDDLEWARE = [
     "sessions_redis.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
 ]
-ROOT_URLCONF = "tests.moving.site"
+ROOT_URLCONF = "tests.moving_site.site"
 DATABASES = {"default": differing["database"]}
 CACHES = {"default": differing["cache"]}
 SILENCED_SYSTEM_CHECKS = ["sessions_redis.W022"]  # the cache is in the same Redis

@@ -1,5 +1,5 @@
 """
-Creates sessions with the former engine: ``python -m tests.moving.preparing COUNT USERS EACH``.
+Creates sessions with the former engine: ``python -m tests.moving_site.preparing COUNT USERS EACH``.
 
 Prints the keys of each user's sessions, in JSON. The other sessions belong to nobody who visits.
 """
