@@ -11,9 +11,9 @@ from typing import Any
 
 from redis.exceptions import InvalidResponse
 
-# How a line begins if it has a length below zero: that of a list or a text, and in RESP3 of a
-# mapping, a set, a message, a text with its format, or an error.
-BELOW_ZERO = (b"*-", b"$-", b"%-", b"~-", b">-", b"=-", b"!-")
+# The first byte of what has a length: a list or a text, and in RESP3 a mapping, a set, a message, a
+# text with its format, and an error.
+COUNTED = b"*$%~>=!"
 
 # A missing list or text. Only RESP2 has them.
 MISSING = (b"*-1", b"$-1")
@@ -39,7 +39,7 @@ class _SyncStrict:
 
         def readline(**options: Any) -> bytes:
             line: bytes = read(**options)
-            if line.startswith(BELOW_ZERO) and line not in allowed:
+            if line[1:2] == b"-" and line[:1] in COUNTED and line not in allowed:
                 raise InvalidResponse(_REFUSED)
             return line
 
@@ -51,7 +51,7 @@ class _AsyncStrict:
 
     async def _readline(self) -> bytes:
         line: bytes = await super()._readline()  # type: ignore[misc]  # redis-py's
-        if line.startswith(BELOW_ZERO) and line not in self._allowed:
+        if line[1:2] == b"-" and line[:1] in COUNTED and line not in self._allowed:
             raise InvalidResponse(_REFUSED)
         return line
 
