@@ -234,7 +234,7 @@ def test_all_sessions(store, raw, prefix):
     assert {one.key.id for batch in store.batches(100) for one in batch} == {damaged.id}
 
 
-@pytest.mark.parametrize("backend", REDIS, indirect=True)
+@pytest.mark.parametrize("backend", ["redis"], indirect=True)
 def test_a_list_of_many_sessions(store, raw):
     """All sessions are found, however many they are."""
     with raw.pipeline() as pipeline:
