@@ -8,9 +8,9 @@ from django.core.cache.backends.redis import RedisCache
 
 from sessions_redis.former import cache_values
 from sessions_redis.former.cache_values import CacheValues, Value
-from sessions_redis.former.decoding import age_of
+from sessions_redis.former.decoding import session_by_itself
 from sessions_redis.former.redis_values import ClientValues, HerdValues, RedisValues, ShardedValues
-from sessions_redis.former.store import FormerSession, FormerStore, Found
+from sessions_redis.former.store import FormerSession, FormerStore, Found, found
 from sessions_redis.keys import Key
 
 # What distinguishes the clients of these packages that store values in other ways.
@@ -45,8 +45,8 @@ class CacheStore(FormerStore):
     def _batches(self, size: int) -> Iterator[list[Found]]:
         store: Any = self.engine()
         values: Any = values_of(store._cache)  # one that lists can also read many at once
-        for found in values.keys(store.cache_key_prefix, size):
-            keys = [key for key in found if self._may_hold(key)]
+        for keys_there in values.keys(store.cache_key_prefix, size):
+            keys = [key for key in keys_there if self._may_hold(key)]
             read = values.read_many([self._store(key) for key in keys])
             yield [
                 self._found(key, value)
@@ -57,12 +57,11 @@ class CacheStore(FormerStore):
     def _found(self, key: Key, value: Value) -> Found:
         if not isinstance(value.content, Mapping):
             return Found(key, None, "not decodable")
-        ttl = value.ttl
-        if ttl is None:
-            ttl = age_of(self.engine(), value.content)
-        if ttl <= 0:
-            return Found(key, None, "expired")
-        return Found(key, FormerSession(value.content, ttl))
+        if value.ttl is None:
+            session = session_by_itself(self.engine(), value.content)
+        else:
+            session = FormerSession(value.content, value.ttl)
+        return found(key, session)
 
     def _may_hold(self, key: Key) -> bool:
         return super()._may_hold(key) and fits(self._store(key))

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
+from django.core.cache.backends.dummy import DummyCache
 from django.db import IntegrityError, router, transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
@@ -16,7 +17,14 @@ from django.utils.module_loading import import_string
 from sessions_redis.former.caches import fits
 from sessions_redis.former.decoding import decoded
 from sessions_redis.former.failures import is_outage
-from sessions_redis.former.store import FormerSession, FormerStore, Found, moment, seconds_until
+from sessions_redis.former.store import (
+    FormerSession,
+    FormerStore,
+    Found,
+    found,
+    moment,
+    seconds_until,
+)
 from sessions_redis.keys import Key
 
 COLUMNS = ("pk", "session_key", "session_data", "expire_date")
@@ -95,8 +103,14 @@ class DatabaseStore(FormerStore):
         return bool(deleted) and self._insert(key, session)
 
     def _insert(self, key: Key, session: FormerSession) -> bool:
+        store = self._store_with(key, session)
+        if hasattr(store, "_cache"):
+            # The engine's next load fills the cache. Filled now, it would outlive a rollback. An
+            # older copy in it would win over the row.
+            store._cache.delete(store.cache_key)
+            store._cache = DummyCache("", {})
         try:
-            self._store_with(key, session).save(must_create=True)
+            store.save(must_create=True)
         except (CreateError, IntegrityError):
             if self._rows(key).exists() or self._is_user_gone(session):
                 return False
@@ -167,14 +181,15 @@ class DatabaseStore(FormerStore):
         return list(starmap(Row, objects.values_list(*COLUMNS, *self.columns)))
 
     def _found(self, row: Row) -> Found:
-        key, ttl = Key(row.session_key), row.ttl
-        if ttl <= 0:
+        key = Key(row.session_key)
+        if row.ttl <= 0:
             return Found(key, None, "expired")
         entries = decoded(self.engine(), row.text)
         if entries is None:
             return Found(key, None, "not decodable")
-        session = FormerSession(entries, ttl, row.created, row.ip or "", row.agent or "")
-        return Found(key, session)
+        return found(
+            key, FormerSession(entries, row.ttl, row.created, row.ip or "", row.agent or "")
+        )
 
     def _may_hold(self, key: Key) -> bool:
         longest = self.model._meta.get_field("session_key").max_length

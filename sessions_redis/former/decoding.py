@@ -1,10 +1,13 @@
 """Decodes sessions of other engines, and tells a damaged session from an empty one."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
 from django.core import signing
+
+from sessions_redis.former.store import FormerSession
 
 
 def decoded(store: SessionBase, text: str) -> Mapping[str, Any] | None:
@@ -26,10 +29,17 @@ def _is_empty(store: SessionBase, text: str) -> bool:
     return True
 
 
-def age_of(store: Any, entries: Mapping[str, Any]) -> float:
-    """The seconds that the session has by what it says itself, if its store cannot say it."""
+def session_by_itself(store: Any, entries: Mapping[str, Any]) -> FormerSession:
+    """
+    The session with the lifetime that it says itself, because its store cannot say what is left.
+
+    Its ``ttl`` may be 0 or less.
+    """
     store._session_cache = dict(entries)
     try:
-        return float(store.get_expiry_age())
+        ttl = float(store.get_expiry_age())
     except (TypeError, ValueError, OverflowError):  # its entry about the lifetime is damaged
-        return float(store.get_session_cookie_age())
+        return FormerSession(entries, float(store.get_session_cookie_age()), is_exact=False)
+    # Text is the time at which it ends. Anything else counts from when it was saved.
+    is_exact = isinstance(entries.get("_session_expiry"), str | datetime)
+    return FormerSession(entries, ttl, is_exact=is_exact)

@@ -14,8 +14,8 @@ from typing import Any
 from django.contrib.sessions.exceptions import InvalidSessionKey
 from django.core.exceptions import ImproperlyConfigured
 
-from sessions_redis.former.decoding import age_of, decoded
-from sessions_redis.former.store import FormerSession, FormerStore, Found, seconds_until
+from sessions_redis.former.decoding import decoded, session_by_itself
+from sessions_redis.former.store import FormerSession, FormerStore, Found, found, seconds_until
 from sessions_redis.keys import Key
 
 LONGEST_NAME = 255
@@ -31,12 +31,12 @@ class FileStore(FormerStore):
     """
 
     def _load(self, key: Key) -> FormerSession | None:
-        found = self._read(key)
-        return None if found is None else found.session
+        read = self._read(key)
+        return None if read is None else read.session
 
     def _create(self, key: Key, session: FormerSession) -> bool:
-        found = self._read(key)
-        if found is not None and found.problem == "expired":
+        read = self._read(key)
+        if read is not None and read.problem == "expired":
             self._delete(key)
         store = self._store(key)
         with _written(store, session) as file:
@@ -65,7 +65,7 @@ class FileStore(FormerStore):
         with os.scandir(self._anonymous().storage_path) as entries:
             keys = filter(None, map(self._key_of, entries))
             while batch := list(islice(keys, size)):
-                yield [found for key in batch if (found := self._read(key)) is not None]
+                yield [one for key in batch if (one := self._read(key)) is not None]
 
     def _count(self) -> int:
         with os.scandir(self._anonymous().storage_path) as entries:
@@ -86,13 +86,11 @@ class FileStore(FormerStore):
             entries = decoded(store, text) if text else None
             if entries is None:
                 return Found(key, None, "not decodable")
-            ttl = _seconds_left(store, entries)
+            session = _session(store, entries)
         except FileNotFoundError:
             _require_directory(store)
             return None
-        if ttl <= 0:
-            return Found(key, None, "expired")
-        return Found(key, FormerSession(entries, ttl))
+        return found(key, session)
 
     def _may_hold(self, key: Key) -> bool:
         if not super()._may_hold(key):
@@ -126,11 +124,11 @@ def _require_directory(store: Any) -> None:
         raise FileNotFoundError(errno.ENOENT, "The directory of the sessions is missing")
 
 
-def _seconds_left(store: Any, entries: Mapping[str, Any]) -> float:
+def _session(store: Any, entries: Mapping[str, Any]) -> FormerSession:
     until = store._expiry_date(entries)
     if isinstance(until, datetime):
-        return seconds_until(until)
-    return age_of(store, entries)
+        return FormerSession(entries, seconds_until(until))
+    return session_by_itself(store, entries)
 
 
 @contextmanager

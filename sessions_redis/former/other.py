@@ -6,9 +6,9 @@ from typing import Any
 from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.core.exceptions import ImproperlyConfigured
 
-from sessions_redis.former.decoding import age_of
+from sessions_redis.former.decoding import session_by_itself
 from sessions_redis.former.failures import is_outage
-from sessions_redis.former.store import FormerSession, FormerStore, Found
+from sessions_redis.former.store import FormerSession, FormerStore, Found, found
 from sessions_redis.keys import Key
 
 
@@ -25,8 +25,7 @@ class OtherStore(FormerStore):
         is_gone = store.session_key != key.session_key or not isinstance(entries, Mapping)
         if is_gone or not (entries or store.exists(key.session_key)):
             return None
-        ttl = age_of(store, entries)
-        return FormerSession(entries, ttl) if ttl > 0 else None
+        return found(key, session_by_itself(store, entries)).session
 
     def _create(self, key: Key, session: FormerSession) -> bool:
         store = self._store_with(key, session)

@@ -7,9 +7,9 @@ from typing import Any
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS
 
 from sessions_redis.former.cache_values import Value
-from sessions_redis.former.decoding import age_of, decoded
+from sessions_redis.former.decoding import decoded, session_by_itself
 from sessions_redis.former.redis_values import RedisValues, scanned, text_of
-from sessions_redis.former.store import FormerSession, FormerStore, Found
+from sessions_redis.former.store import FormerSession, FormerStore, Found, found
 from sessions_redis.keys import KEY_LENGTH, Key
 
 
@@ -67,8 +67,10 @@ class RedisSessionsStore(FormerStore):
         prefix = import_module("redis_sessions.settings").SESSION_REDIS_PREFIX
         before = f"{prefix}:" if prefix else ""
         server: Any = self.engine().server  # type: ignore[attr-defined]  # of their class
-        for found in scanned(server, before, "", size, _type="string"):
-            keys = [key for key in found if self._may_hold(key) and (before or _is_likely(key))]
+        for keys_there in scanned(server, before, "", size, _type="string"):
+            keys = [
+                key for key in keys_there if self._may_hold(key) and (before or _is_likely(key))
+            ]
             stores = [self._store(key) for key in keys]
             yield [
                 self._found(key, store, value)
@@ -81,10 +83,9 @@ class RedisSessionsStore(FormerStore):
     def _found(self, key: Key, store: Any, value: Value) -> Found:
         if value.content is None:
             return Found(key, None, "not decodable")
-        ttl = age_of(store, value.content) if value.ttl is None else value.ttl
-        if ttl <= 0:
-            return Found(key, None, "expired")
-        return Found(key, FormerSession(value.content, ttl))
+        if value.ttl is None:
+            return found(key, session_by_itself(store, value.content))
+        return found(key, FormerSession(value.content, value.ttl))
 
 
 def _is_likely(key: Key) -> bool:

@@ -26,6 +26,8 @@ class FormerSession:
 
     ``ttl``: the seconds that it has left, more than 0. ``created``: in epoch seconds, ``None`` if
     the store does not know it. ``ip`` and ``agent``: empty if the store does not know them.
+    ``is_exact``: ``False`` if the store does not know how much of the lifetime is left. Then
+    ``ttl`` is the whole lifetime, as if the session had been saved just now.
     """
 
     entries: Mapping[str, Any]
@@ -33,6 +35,7 @@ class FormerSession:
     created: int | None = None
     ip: str = ""
     agent: str = ""
+    is_exact: bool = True
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,6 +45,11 @@ class Found:
     key: Key
     session: FormerSession | None
     problem: Problem = ""
+
+
+def found(key: Key, session: FormerSession) -> Found:
+    """The session, unless it has expired."""
+    return Found(key, session) if session.ttl > 0 else Found(key, None, "expired")
 
 
 class FormerStore(ABC):

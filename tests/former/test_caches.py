@@ -75,6 +75,7 @@ def test_a_session_of_the_engine(store, call):
     key = written(color="red", when={1, 2}, _session_expiry=300)
     found = call(store, "load", key)
     assert found.entries == {"color": "red", "when": {1, 2}, "_session_expiry": 300}
+    assert found.is_exact is True
     assert 200 < found.ttl <= 300
 
 
@@ -204,6 +205,7 @@ def test_a_session_that_the_cache_keeps_for_ever(store, key, settings, expiry):
         assert found is None
     else:
         assert found.ttl == (300 if expiry == 300 else settings.SESSION_COOKIE_AGE)
+        assert found.is_exact is False
     store.delete(key)
 
 
@@ -376,6 +378,7 @@ def test_any_other_cache(settings, key, call):
     store = former.of(ENGINE)
     assert call(store, "create", key, {"_session_expiry": 300}, 50) is True
     assert call(store, "load", key).ttl == 300
+    assert call(store, "load", key).is_exact is False
     assert call(store, "save", key, {"size": 1}, 50) is True
     assert call(store, "create", key, {"size": 2}, 50) is False
     OwnCache.held = dict.fromkeys(OwnCache.held, b"damaged")

@@ -130,6 +130,19 @@ def test_a_deletion_that_is_rolled_back(store, key, elsewhere):
     assert store.load(key).entries["color"] == "red"
 
 
+@pytest.mark.parametrize("store", [CACHED_DB, QSESSIONS[1]], indirect=True)
+def test_a_creation_that_is_rolled_back(store, key, elsewhere):
+    """After a rollback, the engine's cache has no session either, and no older copy of one."""
+    engine = store.engine(key.session_key)
+    engine._cache.set(engine.cache_key, {"color": "old"}, 50)
+    with transaction.atomic(using="elsewhere"):
+        assert store.create(key, {"color": "red"}, 50) is True
+        transaction.set_rollback(True, using="elsewhere")
+    assert store.engine(key.session_key).get("color") is None
+    assert store.create(key, {"color": "red"}, 50) is True
+    assert store.engine(key.session_key).get("color") == "red"
+
+
 def test_many_create_the_same_session(store, key, elsewhere):
     """Of threads that create the same session at once, one creates it."""
 
@@ -212,3 +225,5 @@ def test_the_cache_in_front_is_away(elsewhere, key, settings, tmp_path):
         store.delete(key)
     with pytest.raises(SessionStoreUnavailable):
         store.delete_many([key])
+    with pytest.raises(SessionStoreUnavailable):
+        store.create(Key("another-session-key"), {"color": "red"}, 50)

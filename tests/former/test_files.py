@@ -3,9 +3,11 @@
 import os
 import shutil
 import time
+from datetime import timedelta
 
 import pytest
 from django.contrib.sessions.backends.file import SessionStore
+from django.utils import timezone
 
 from sessions_redis import former
 from sessions_redis.exceptions import SessionStoreUnavailable
@@ -52,7 +54,13 @@ def test_a_session_of_the_engine(store, call, settings):
 
 def test_the_lifetime_that_the_session_says(store, settings):
     """An entry of the session says how long it lives, as Django computes it."""
-    assert store.load(written(_session_expiry=300)).ttl == 300
+    found = store.load(written(_session_expiry=300))
+    assert found.ttl == 300
+    assert found.is_exact is False
+    until = (timezone.now() + timedelta(seconds=500)).isoformat()
+    found = store.load(written(_session_expiry=until))
+    assert 400 < found.ttl <= 500
+    assert found.is_exact is True
 
 
 def test_no_such_session(store, call, key):
