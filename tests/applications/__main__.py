@@ -9,25 +9,32 @@ import argparse
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
-from tests.applications.catalog import APPLICATIONS, Application
-from tests.applications.homes import Home, prepared
+from tests.applications.catalog import APPLICATIONS, Application, Suite
+from tests.applications.homes import Home, NotThereError, prepared
 from tests.applications.results import Comparison, Result, table
-from tests.applications.runs import ENGINES, Run
+from tests.applications.runs import ENGINES, Engine, Run
 
-BY_NAME = {one.name: one for one in APPLICATIONS}
+NAMES = list(dict.fromkeys(one.package for one in APPLICATIONS))
 
 
 def main() -> None:
     options = _options()
     folder = Path(tempfile.mkdtemp(prefix="sites-"))
     clones = dict(words.split("=", 1) for words in options.clone_from)
-    comparisons = []
-    for name in options.applications or BY_NAME:
-        home = prepared(BY_NAME[name], options.django, clones)
-        comparisons += _compared(BY_NAME[name], home, folder / name, options)
-    print(f"\n{table(comparisons)}\n")
+    comparisons: list[Comparison] = []
+    left_out: list[str] = []
+    for application in APPLICATIONS:
+        if application.package in (options.applications or NAMES):
+            try:
+                home = prepared(application, options.django, clones)
+            except NotThereError as error:
+                left_out.append(f"{application.package} {application.version} is left out: {error}")
+            else:
+                comparisons += _compared(application, home, folder, options)
+    print(f"\n{table(comparisons)}\n", *left_out, sep="\n")
     if faults := [fault for one in comparisons for fault in one.faults()]:
         sys.exit("\n".join([*faults, f"The logs are in {folder}."]))
     print("No test fails on this engine alone.")
@@ -38,22 +45,28 @@ def _compared(
 ) -> list[Comparison]:
     """Each suite under each engine, ``options.jobs`` of them at a time."""
     engines = [one for one in ENGINES if one.name in options.engine]
+    suites = [
+        replace(suite, tests=tuple(options.select)) if options.select else suite
+        for suite in application.suites
+    ]
+    name = f"{application.package} {application.version}"
     runs = [
-        Run(suite, engine, home.python, home.source, _made(folder / f"{number}-{engine.name}"))
-        for number, suite in enumerate(application.suites)
+        Run(suite, engine, home.python, home.source, _made(folder, name, suite, engine))
+        for suite in suites
         for engine in engines
     ]
     with ThreadPoolExecutor(options.jobs) as pool:
-        results = list(pool.map(_said, [application.name] * len(runs), runs))
+        results = list(pool.map(_said, [name] * len(runs), runs))
     django = home.says("import django; print(django.__version__)")
     return [
         Comparison(
-            *(application.name, application.version, suite.name, django),
+            *(application.package, application.version, suite.name, django),
             results=[
                 result for run, result in zip(runs, results, strict=True) if run.suite is suite
             ],
+            explained=dict(suite.explained),
         )
-        for suite in application.suites
+        for suite in suites
     ]
 
 
@@ -65,9 +78,10 @@ def _said(name: str, run: Run) -> Result:
     return result
 
 
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    return folder
+def _made(folder: Path, name: str, suite: Suite, engine: Engine) -> Path:
+    made = folder / "-".join(f"{name} {suite.name} {engine.name}".split())
+    made.mkdir()
+    return made
 
 
 def _options() -> argparse.Namespace:
@@ -78,10 +92,11 @@ def _options() -> argparse.Namespace:
     )
     names = [one.name for one in ENGINES]
     parser.add_argument(
-        "applications", nargs="*", metavar="application", help=f"{', '.join(BY_NAME)}."
+        "applications", nargs="*", metavar="application", help=f"{', '.join(NAMES)}."
     )
     parser.add_argument("--engine", nargs="+", choices=names, default=names)
     parser.add_argument("--django", help='a requirement, such as "django~=6.0.4"')
+    parser.add_argument("--select", nargs="+", help="folders of tests, in place of all")
     parser.add_argument("--jobs", type=int, default=2, help="how many runs at a time")
     parser.add_argument(
         "--clone-from",
@@ -91,8 +106,8 @@ def _options() -> argparse.Namespace:
         help="another repository for tests that the package index does not have",
     )
     options = parser.parse_args()
-    if unknown := set(options.applications) - set(BY_NAME):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}. Known: {', '.join(BY_NAME)}.")
+    if unknown := set(options.applications) - set(NAMES):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}. Known: {', '.join(NAMES)}.")
     return options
 
 

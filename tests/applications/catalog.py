@@ -16,18 +16,21 @@ class Suite:
     """
     One run of an application's tests.
 
-    ``name``: empty if the application has only one. ``settings``: their settings module. Empty if
-    their tests call ``settings.configure()``. ``paths``: folders of the source that have to be on
-    the Python path. ``environment``: further variables. ``folder``: where the command runs.
+    ``settings``: their settings module. Empty if their tests call ``settings.configure()``.
+    ``tests``: the folders, files or modules with the tests. ``name``: empty if the application has
+    only one suite. ``paths``: folders of the source that have to be on the Python path.
+    ``options``: of the runner. ``environment``: further variables. ``explained``: tests that fail
+    on this engine alone, each with the reason. docs/applications.md has the reasons, too.
     """
 
     settings: str
-    arguments: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
     name: str = ""
     runner: Runner = Runner.PYTEST
     paths: tuple[str, ...] = (".",)
+    options: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
-    folder: str = "."
+    explained: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,17 +51,6 @@ class Application:
     repository: str = ""
     tag: str = ""
     django: str = "django>=5.2.14"
-
-    @property
-    def name(self) -> str:
-        return self.package
-
-    @property
-    def requirement(self) -> str:
-        return f"{self.package}{self.extras}=={self.version}"
-
-    def requirements(self) -> list[str]:
-        return [self.requirement, self.django, *self.needs]
 
 
 PYTEST = ("pytest>=8.2", "pytest-django>=4.11")
@@ -112,7 +104,7 @@ APPLICATIONS = (
         "django-axes",
         "8.3.1",
         needs=("pytest==9.0.2", "pytest-django==4.11.1", "pytest-cov==7.0.0", "django-ipware>=3"),
-        suites=(Suite("tests.settings", ("--no-cov", "tests")),),
+        suites=(Suite("tests.settings", ("tests",), options=("--no-cov",)),),
     ),
     Application(
         "social-auth-app-django",
@@ -126,7 +118,19 @@ APPLICATIONS = (
             *("django-csp", "django-template-partials", "html5lib", "jinja2", "pygments"),
             *("selenium", "sqlparse", "whitenoise", "daphne"),
         ),
-        suites=(Suite("tests.settings", ("tests",), runner=Runner.DJANGO),),
+        suites=(
+            Suite(
+                "tests.settings",
+                ("tests",),
+                runner=Runner.DJANGO,
+                explained=(
+                    (
+                        "tests.panels.test_staticfiles.StaticFilesPanelTestCase.test_default_case",
+                        "It lists the applications that have static files. This package has some.",
+                    ),
+                ),
+            ),
+        ),
     ),
     Application(
         "django-two-factor-auth",
@@ -148,10 +152,17 @@ APPLICATIONS = (
     ),
     Application(
         "django-hijack",
-        "3.7.9",
+        "3.7.8",
         needs=(*PYTEST, "pytest-cov"),
         repository="https://github.com/django-hijack/django-hijack",
-        tag="3.7.9",
-        suites=(Suite("tests.test_app.settings", ("--no-cov", "tests")),),
+        tag="3.7.8",
+        suites=(Suite("tests.test_app.settings", ("tests",), options=("--no-cov",)),),
+    ),
+    # The last version whose source archive has its tests.
+    Application(
+        "django-hijack",
+        "3.5.4",
+        needs=(*PYTEST, "pytest-cov"),
+        suites=(Suite("hijack.tests.test_app.settings", ("hijack",), options=("--no-cov",)),),
     ),
 )

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tarfile
 import venv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.applications.catalog import Application
@@ -28,32 +28,41 @@ class Home:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
+class NotThereError(Exception):
+    """The repository with the tests of an application cannot be cloned."""
+
+
 def prepared(application: Application, django: str | None, clones: dict[str, str]) -> Home:
     """
     Install the application with what its tests need, and get its source.
 
     ``django``: a requirement in place of the one in the catalog. ``clones``: by application, the
-    repository to clone in place of the one in the catalog.
+    repository to clone in place of the one in the catalog. Raises ``NotThereError``.
     """
-    requirements = [*application.requirements(), *([django] if django else [])]
-    folder = KEPT / f"{application.name}-{_digest([sys.version, *requirements])}"
+    repository = application.repository and clones.get(application.package, application.repository)
+    further = [django or application.django, *application.needs]
+    folder = KEPT / _name(application, [sys.version, repository, *further])
     home = Home(folder / "venv" / "bin" / "python", folder / "source")
     if not (folder / "ready").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         venv.create(folder / "venv", with_pip=True)
-        _pip(home.python, "install", *requirements, "--editable", str(ROOT))
-        if application.repository:
-            repository = clones.get(application.name, application.repository)
+        if repository:
             _clone(repository, application.tag, home.source)
+            # Some projects make a module with their version when they are built.
+            itself = f"{application.package}{application.extras} @ {home.source.as_uri()}"
         else:
             _unpack(application, home, folder)
+            itself = f"{application.package}{application.extras}=={application.version}"
+        _pip(home.python, "install", itself, *further, "--editable", str(ROOT))
         (folder / "ready").touch()
     return home
 
 
-def _digest(words: list[str]) -> str:
-    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:8]
+def _name(application: Application, versions: list[str]) -> str:
+    """Another one if anything that is installed changes."""
+    words = "\n".join([repr(replace(application, suites=())), *versions])
+    return f"{application.package}-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
 
 
 def _pip(python: Path, *arguments: str) -> None:
@@ -62,11 +71,9 @@ def _pip(python: Path, *arguments: str) -> None:
 
 
 def _clone(repository: str, tag: str, target: Path) -> None:
-    subprocess.run(
-        ["git", "-c", "advice.detachedHead=false", "clone", "--quiet", "--branch", tag]
-        + [repository, str(target)],
-        check=True,
-    )
+    options = ["--quiet", "--config", "advice.detachedHead=false", "--branch", tag]
+    if subprocess.run(["git", "clone", *options, repository, target], check=False).returncode:
+        raise NotThereError(f"{repository} cannot be cloned. --clone-from names another one.")
 
 
 def _unpack(application: Application, home: Home, folder: Path) -> None:

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.applications.catalog import Runner, Suite
@@ -16,6 +16,9 @@ INSIDE = Path(__file__).parent / "inside"
 
 # What Django's test client, pytest and pip of the calling process would pass on.
 NOT_PASSED_ON = ("DJANGO_", "PYTEST_", "PYTHON", "COV_", "REDIS_URL", "VIRTUAL_ENV")
+
+# What the engine sends, in the statistics of the server: to read a session, and all else.
+SENT = {"cmdstat_hgetall", "cmdstat_evalsha"}
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,15 @@ class Engine:
         return self.path.startswith("sessions_redis")
 
 
+# Of its own, since some suites set the other one up to keep nothing.
+CACHE = {"sessions": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
 OURS = "sessions_redis.engine"
 
+CACHE_ENGINE = Engine("cache", "django.contrib.sessions.backends.cache")
 ENGINES = (
     Engine("file", "django.contrib.sessions.backends.file"),
-    Engine("cache", "django.contrib.sessions.backends.cache"),
+    CACHE_ENGINE,
     Engine("ours", OURS),
     Engine("ours and middleware", OURS, "sessions_redis.middleware.SessionMiddleware"),
 )
@@ -50,7 +57,6 @@ class Run:
     python: Path
     source: Path
     folder: Path
-    settings: dict[str, object] = field(default_factory=dict)
 
     @property
     def outcomes(self) -> Path:
@@ -62,14 +68,15 @@ class Run:
 
     def result(self) -> Result:
         """Run the suite. A suite that ends without saying what became of its tests is an error."""
-        shutil.copytree(self.source, self.folder / "source", symlinks=True)
+        not_git = shutil.ignore_patterns(".git")
+        shutil.copytree(self.source, self.folder / "source", symlinks=True, ignore=not_git)
         server = Server(self.folder)
         try:
             begin = time.monotonic()
             with self.log.open("wb") as log:
                 subprocess.run(
                     self._command(),
-                    cwd=self.folder / "source" / self.suite.folder,
+                    cwd=self.folder / "source",
                     env=self._environment(server.url),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -80,7 +87,7 @@ class Run:
             assert self.outcomes.exists(), f"{self.log}:\n{self.log.read_text()[-4000:]}"
             with server.client() as client:
                 calls = client.info("commandstats")
-                forever = sum(client.ttl(key) == -1 for key in client.scan_iter(count=1000))
+                left = client.dbsize()
         finally:
             server.stop()
         return Result(
@@ -88,16 +95,17 @@ class Run:
             is_ours=self.engine.is_ours,
             outcomes=read(self.outcomes),
             seconds=seconds,
-            commands=sum(of["calls"] for name, of in calls.items() if name not in ITS_OWN),
-            forever=forever,
+            commands=sum(of["calls"] for name, of in calls.items() if name in SENT),
+            left=left,
         )
 
     def _command(self) -> list[str]:
+        asked = [*self.suite.options, *self.suite.tests]
         if self.suite.runner is Runner.PYTEST:
             plugin = ["-p", "recorded_outcomes", "-p", "no:cacheprovider"]
-            return [str(self.python), "-m", "pytest", *plugin, *self.suite.arguments]
+            return [str(self.python), "-m", "pytest", *plugin, *asked]
         runner = ["--testrunner", "recorded_outcomes.Runner", "--noinput"]
-        return [str(self.python), "-m", "django", "test", *runner, *self.suite.arguments]
+        return [str(self.python), "-m", "django", "test", *runner, *asked]
 
     def _environment(self, url: str) -> dict[str, str]:
         kept = {
@@ -117,17 +125,19 @@ class Run:
     def _given(self, url: str) -> dict[str, object]:
         """What swapped_settings and recorded_outcomes are told."""
         (files := self.folder / "sessions").mkdir()
-        settings = {"SESSION_ENGINE": self.engine.path, "SESSION_FILE_PATH": str(files)}
+        settings: dict[str, object] = {
+            "SESSION_ENGINE": self.engine.path,
+            "SESSION_FILE_PATH": str(files),
+        }
+        if self.engine is CACHE_ENGINE:
+            settings["SESSION_CACHE_ALIAS"] = "sessions"
         if self.engine.is_ours:
             settings["SESSION_REDIS"] = {"LOCATION": url}
         return {
             "module": self.suite.settings,
-            "settings": settings | self.settings,
+            "settings": settings,
             "app": "sessions_redis" if self.engine.is_ours else "",
             "middleware": self.engine.middleware,
+            "caches": CACHE if self.engine is CACHE_ENGINE else {},
             "outcomes": str(self.outcomes),
         }
-
-
-# Commands of the harness, and those with which a connection begins.
-ITS_OWN = {f"cmdstat_{name}" for name in ("ping", "info", "client|setinfo", "hello", "scan", "ttl")}

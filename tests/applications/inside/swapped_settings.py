@@ -9,6 +9,8 @@ import importlib
 import json
 import os
 
+from django.conf import global_settings
+
 RUN = json.loads(os.environ["SITES_RUN"])
 
 DJANGOS = "django.contrib.sessions.middleware.SessionMiddleware"
@@ -17,6 +19,8 @@ DJANGOS = "django.contrib.sessions.middleware.SessionMiddleware"
 def swapped(theirs: dict) -> dict:
     """Their settings with those of the run, and what the run replaces or adds in lists."""
     settings = theirs | RUN["settings"]
+    if caches := RUN["caches"]:
+        settings["CACHES"] = settings.get("CACHES", global_settings.CACHES) | caches
     if app := RUN["app"]:
         apps = settings["INSTALLED_APPS"]
         settings["INSTALLED_APPS"] = type(apps)([*apps, app])
