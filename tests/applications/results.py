@@ -1,4 +1,4 @@
-"""What the tests of an application gave under each engine, and what only this engine fails."""
+"""What the tests of an application gave under each engine, and what fails on this one alone."""
 
 import json
 from collections import Counter
@@ -49,11 +49,12 @@ class Comparison:
     explained: Mapping[str, str] = field(default_factory=dict)
 
     def allowed(self) -> set[str]:
-        """The tests that Django's engines fail, too."""
-        return set().union(*(one.failures() for one in self.results if not one.is_ours))
+        """The tests that fail under each of Django's engines, too."""
+        theirs = [one.failures() for one in self.results if not one.is_ours]
+        return set.intersection(*theirs) if theirs else set()
 
     def ours_alone(self) -> dict[str, set[str]]:
-        """By engine of ours: the tests that fail there, and under none of Django's engines."""
+        """By engine of ours: the tests that fail there, and that one of Django's engines passes."""
         allowed = self.allowed()
         return {one.engine: one.failures() - allowed for one in self.results if one.is_ours}
 
