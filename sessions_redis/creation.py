@@ -114,7 +114,7 @@ class CreatingStore(StoreBase):
                 return False
             self._record_written(key.id, changes)
         if keyspace.is_shared:
-            yield from sharing.created(keyspace, key, self._entries, age)
+            yield from sharing.created(key, self._entries, age)
         if keyspace.moves_in and predecessor:
             yield from moving_in.deleted(keyspace, predecessor.key)
         return True

@@ -8,19 +8,21 @@ there. `sharing` does this while workers of both engines run.
 """
 
 from collections.abc import Mapping
-from time import time
+from contextlib import suppress
+from functools import partial
+from time import monotonic, time
 from typing import Any
 
 from django.conf import settings
 
 from sessions_redis import conf, former, logs
-from sessions_redis.calls import Call, CallTo, StoreSteps
+from sessions_redis.calls import Call, CallTo, Store, StoreSteps
 from sessions_redis.clients import arun, run
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.former import FormerSession, FormerStore
 from sessions_redis.keys import Key
 from sessions_redis.storage import adoption, commands
-from sessions_redis.storage.adoption import Adoption
+from sessions_redis.storage.adoption import Adoption, Times
 from sessions_redis.storage.changes import whole
 from sessions_redis.storage.commands import WrongType
 from sessions_redis.storage.entries import AGENT, COPIED, IP, Serializer
@@ -30,6 +32,9 @@ from sessions_redis.unknown_keys import UnknownKeys
 
 # What `commands.load` answers.
 Stored = Mapping[bytes, bytes] | WrongType | None
+
+# Seconds for which a process deletes nothing in the former engine after that was away.
+PAUSE = 30
 
 log = logs.named("sessions_redis")
 
@@ -80,29 +85,30 @@ def moved(
     """
     began = time()
     session: FormerSession | None = yield CallTo(former_store(), "load", key)
-    if was_shared:
-        yield adoption.unshare(keyspace, key.id)
-    if session is None:
+    entries = None if session is None else kept(session, serializer, key.id)
+    if session is None or entries is None:
+        if was_shared:
+            yield adoption.unshare(keyspace, key.id)
         return False
-    entries = kept(session, serializer, key.id)
-    if entries is None:
-        return False
-    changes = whole(entries, serializer, metadata_of(session))
-    times = adoption.Times(session.created, _saved(session, began))
+    changes, times = whole(entries, serializer, metadata_of(session)), times_of(session, began)
     became = yield from adoption.adopt(keyspace, key.id, session.ttl, changes, times)
     if became is Adoption.REFUSED:
         yield from deleted(keyspace, key)
     return became is not Adoption.REFUSED
 
 
-def _saved(session: FormerSession, began: float) -> int | None:
-    """When the former engine saved the session last, in ms. ``None`` if that cannot be seen."""
+def times_of(session: FormerSession, began: float) -> Times:
+    """
+    When the session was begun and saved. ``began``: when it was about to be read, as of `time`.
+
+    The process may have been slow since then, so the session was saved at the time that this
+    returns, or later. A time that is too late would bring back what was ended.
+    """
     if session.created is not None:
-        return session.created * 1000
+        return Times(session.created, session.created * 1000)
     age = session.entries.get("_session_expiry") or settings.SESSION_COOKIE_AGE
-    # A request may have been slow since it began: too early a time signs out, too late a time brings
-    # back what was signed out.
-    return int((began + session.ttl - age) * 1000) if isinstance(age, int | float) else None
+    is_known = isinstance(age, int | float)
+    return Times(saved=int((began + session.ttl - age) * 1000) if is_known else None)
 
 
 def metadata_of(session: FormerSession) -> dict[bytes, bytes]:
@@ -162,23 +168,36 @@ class Deletion(Call):
     Deletes the former engine's copy of a session, and returns whether it is gone.
 
     If the former engine is away, the log says so and the request goes on: the session is safe here.
+    For a while, no other request of the process tries it then: each might wait until it times out.
     """
 
     __slots__ = ("former", "key")
+
+    # The time, as of `monotonic`, until which no request tries it.
+    paused_until = 0.0
 
     def __init__(self, former: FormerStore, key: Key) -> None:
         super().__init__("delete")
         self.former = former
         self.key = key
 
-    def of(self, store: object) -> bool:
+    @classmethod
+    def is_paused(cls) -> bool:
+        # Workers of the former engine must not go on with a session that was ended here.
+        return monotonic() < Deletion.paused_until and not conf.current().former_engine_shared
+
+    def of(self, store: Store) -> bool:
+        if self.is_paused():
+            return False
         try:
             self.former.delete(self.key)
         except SessionStoreUnavailable as error:
             return self._failed(error)
         return True
 
-    async def aof(self, store: object) -> bool:
+    async def aof(self, store: Store) -> bool:
+        if self.is_paused():
+            return False
         try:
             await self.former.adelete(self.key)
         except SessionStoreUnavailable as error:
@@ -186,6 +205,7 @@ class Deletion(Call):
         return True
 
     def _failed(self, error: SessionStoreUnavailable) -> bool:
+        Deletion.paused_until = monotonic() + PAUSE
         log.warning("Session %s could not be deleted in FORMER_ENGINE. %s", self.key.id, error)
         return False
 
@@ -204,18 +224,16 @@ class Settling(Deletion):
         super().__init__(former, key)
         self.keyspace = keyspace
 
-    def of(self, store: object) -> bool:
-        self.former.after_commit(self._settle)
+    def of(self, store: Store) -> bool:
+        self.former.after_commit(partial(self._settle, store))
         return True
 
-    def _settle(self) -> None:
-        if super().of(None):
-            try:
+    def _settle(self, store: Store) -> None:
+        if super().of(store):
+            with suppress(SessionStoreUnavailable):  # the next request does it
                 run(self._note)
-            except SessionStoreUnavailable as error:
-                self._failed(error)
 
-    async def aof(self, store: object) -> bool:
+    async def aof(self, store: Store) -> bool:
         if await super().aof(store):
             await arun(self._note)
         return True

@@ -89,7 +89,7 @@ def _ignore(name: bytes) -> None:
     """A damaged field stays here. It is reported when the session is loaded."""
 
 
-def created(keyspace: Keyspace, key: Key, entries: dict[Any, Any], age: float) -> StoreSteps[None]:
+def created(key: Key, entries: dict[Any, Any], age: float) -> StoreSteps[None]:
     """Create a session there that was created here a moment ago, under a key nobody knows yet."""
     if age > 0:
         yield CallTo(former_store(), "create", key, entries.copy(), age)

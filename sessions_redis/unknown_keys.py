@@ -1,5 +1,6 @@
 """Session keys that were looked up in the former engine in vain, for a short time."""
 
+from collections import OrderedDict
 from threading import Lock
 from time import monotonic
 
@@ -22,7 +23,7 @@ class UnknownKeys:
     def __init__(self, most: int = MOST, seconds: float = REMEMBERED) -> None:
         self._most = most
         self._seconds = seconds
-        self._until: dict[str, float] = {}
+        self._until: OrderedDict[str, float] = OrderedDict()
         self._lock = Lock()
 
     def __contains__(self, id: str) -> bool:
@@ -33,10 +34,10 @@ class UnknownKeys:
 
     def add(self, id: str) -> None:
         with self._lock:
-            self._until.pop(id, None)  # the latest is the last
             self._until[id] = monotonic() + self._seconds
+            self._until.move_to_end(id)
             if len(self._until) > self._most:
-                del self._until[next(iter(self._until))]
+                self._until.popitem(last=False)
 
     def clear(self) -> None:
         with self._lock:

@@ -1,14 +1,10 @@
 """A site whose sessions move in, for the tests of that: one for each former engine."""
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from sessions_redis.storage.commands import session_id
-from tests.clustered import Cluster
 from tests.movers import Movers
 
 BACKENDS = "django.contrib.sessions.backends"
@@ -79,7 +75,7 @@ class Moving:
         """In how many stores the session lives."""
         return self.lives(key) + (self.do("former_copy", key) is not None)
 
-    def keys(self) -> list[bytes]:
+    def redis_keys(self) -> list[bytes]:
         return list(self.raw.scan_iter(f"{self.prefix}:*", count=1000))
 
 
@@ -87,35 +83,3 @@ class Moving:
 PLACES = [("server", f"{BACKENDS}.db"), ("cluster", f"{BACKENDS}.cache")]
 if os.environ.get("MOVES") == "all":
     PLACES = [(place, former) for place in ("server", "cluster") for former in FORMERS]
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"), replicas=0)
-    cluster.keep_nodes()
-    yield cluster
-    cluster.stop()
-
-
-@pytest.fixture(
-    scope="module",
-    params=PLACES,
-    ids=lambda place: "-".join(place).replace("django.contrib.sessions.backends.", ""),
-)
-def site(request, tmp_path_factory, server):
-    """A site with a former engine: its processes begin and end with this module."""
-    place, former = request.param
-    redis_server = server if place == "server" else request.getfixturevalue("cluster")
-    folder, prefix = tmp_path_factory.mktemp("site"), f"moving-{os.getpid()}-{time.monotonic_ns()}"
-    settings = former_settings(former, folder, server.url, prefix)
-    settings["SESSION_REDIS"] |= {"LOCATION": redis_server.url, "KEY_PREFIX": prefix}
-    with Movers(folder, settings) as movers, redis_server.client() as raw:
-        movers.do("prepare")
-        yield Moving(movers, raw, prefix)
-
-
-@pytest.fixture(autouse=True)
-def promise_3(site):
-    """Every key has a time to live, whatever a test did."""
-    yield
-    assert [key for key in site.keys() if site.raw.pttl(key) == -1] == []

@@ -25,8 +25,8 @@ KEPT = 600_000
 # time. Browsers keep a cookie for 400 days at most.
 LONGEST = 400 * 86_400_000
 
-# What the field `COPIED` says: the former engine may have a copy, which is of no use any more; or it
-# has one that its workers may have written last.
+# What the field `COPIED` says: the former engine may have a copy that is of no use any more, or one
+# that its workers may have written last.
 STALE, SHARED = b"1", b"shared"
 
 
@@ -50,11 +50,17 @@ class Times(NamedTuple):
     saved: int | None = None
 
 
+UNKNOWN = Times()
+
+
 def adopt(
-    keyspace: Keyspace, id: str, ttl: float, changes: Changes, times: Times = Times()
+    keyspace: Keyspace, id: str, ttl: float, changes: Changes, times: Times = UNKNOWN
 ) -> Steps[Adoption]:
     """
     Create a session that the former engine has, unless it was here before.
+
+    If it is here because the stores were shared, the former engine's copy takes its place, once:
+    workers of that engine may have written it last.
 
     ``changes`` are all of its entries. It is listed, as a session that signs in is, before any
     request can read it here.
@@ -152,9 +158,9 @@ def settle(keyspace: Keyspace, id: str) -> Command[bool]:
 
 def unshare(keyspace: Keyspace, id: str) -> Command[bool]:
     """
-    Delete a session here that workers of the former engine had as well, so that it moves in anew.
+    Delete a session that was shared with workers of the former engine, and that is gone there.
 
-    Its places in the indexes stay for that. Nothing happens if it has moved in by now.
+    If it has moved in meanwhile, it stays. If not, readers of the indexes remove it there.
     """
     keys = (keyspace.session(id), keyspace.moved(id))
     return script_command(scripts.UNSHARE, keys, (), replies.flag)

@@ -7,6 +7,16 @@ local function is_refused(moved, may_again)
   return type(became) == 'string' and not (may_again and became == 'adopted')
 end
 
+-- Whether a session that is here was shared with workers of the former engine, which may have written
+-- or ended it last. `lasts`: '' if such workers still run. A session that is about to be ended, or whose
+-- process was killed at that, is not: the former engine's copy may not move in any more.
+local function is_outdated(key, copied, moved, lasts)
+  if lasts == '' or copied ~= 'shared' then return false end
+  if not is_refused(moved, true) then return true end
+  call('HSET', key, '@copied', '1')
+  return false
+end
+
 -- Whether a user's session must not move in, because all sessions of the user were ended. `saved`:
 -- when the former engine saved it last, in ms; '' if unknown. The note has a time only if workers of
 -- the former engine still ran: what they saved later was begun later, or a tombstone is there.

@@ -4,12 +4,14 @@
 -- ARGV: until when the indexes list it, in ms ('' if none are kept), how many ms longer than that each
 --   index does ('' if none), when it was created ('' for now), ms for which is kept what became of it
 --   ('' for not at all: then a session that moved in before may do so again), then as put.lua says
--- Returns {'adopted'}; {'there'} if it is here already; {'refused'} if it was ended or has expired here;
+-- Returns {'adopted'}; {'there'} if it is here already, unless the former engine's copy decides;
+--   {'refused'} if it was ended or has expired here;
 --   or {'list', the time in ms when it expires}: list it first.
 
 local key, moved = KEYS[1], KEYS[2]
-if type(on('HGET', key, '@created')) == 'string' then return {'there'} end
-if call('EXISTS', key) == 1 or is_refused(moved, ARGV[4] == '') then return {'refused'} end
+local found = on('HMGET', key, '@created', '@copied')
+if found[1] and not is_outdated(key, found[2], moved, ARGV[4]) then return {'there'} end
+if not found[1] and call('EXISTS', key) == 1 or is_refused(moved, ARGV[4] == '') then return {'refused'} end
 local now, seconds = clock()
 local listed, at = tonumber(ARGV[1]), now + tonumber(ARGV[5])
 if at <= now then return {'refused'} end
@@ -19,6 +21,7 @@ if listed then more[3], more[4] = '@listed', ARGV[1] end
 if ARGV[2] ~= '' then more[#more + 1], more[#more + 2] = '@ahead', ARGV[2] end
 local lasts = ARGV[4]
 if lasts ~= '' then need_note(moved) end
+if found[1] then call('DEL', key) end
 put(nil, 5, now, seconds, more, {})
 if lasts ~= '' then note(moved, 'became', 'adopted', lasts) end
 return {'adopted'}

@@ -1,11 +1,9 @@
-"""Workers of the former engine and of this one serve the same users, and then only this one does."""
+"""Workers of the former engine and of this one serve the same users, later only the latter do."""
 
 import random
 import signal
 
 import pytest
-
-from tests.moving import cluster, promise_3, site  # noqa: F401 - fixtures
 
 SHARED = {"FORMER_ENGINE_SHARED": True}
 USER = {"color": "red", "_auth_user_id": "7"}

@@ -6,7 +6,6 @@ import time
 import pytest
 
 from sessions_redis.storage.commands import session_id
-from tests.moving import cluster, promise_3, site  # noqa: F401 - fixtures
 from tests.servers import wait_until
 
 
