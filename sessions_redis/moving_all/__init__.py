@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 from sessions_redis.clients import perform, run_all
@@ -18,9 +18,9 @@ from sessions_redis.former import FormerStore, Found
 from sessions_redis.keys import Key
 from sessions_redis.moving_all.counts import Counts
 from sessions_redis.moving_all.pace import Pace
-from sessions_redis.moving_in import divided, metadata_of
+from sessions_redis.moving_in import divided, metadata_of, times_of
 from sessions_redis.storage import adoption, listings, moves
-from sessions_redis.storage.adoption import Adoption
+from sessions_redis.storage.adoption import Adoption, Times
 from sessions_redis.storage.changes import Changes, whole
 from sessions_redis.storage.entries import Serializer
 from sessions_redis.storage.keyspaces import Keyspace
@@ -42,7 +42,7 @@ class Ready:
     key: Key
     changes: Changes
     until: float
-    created: int | None
+    times: Times
 
     @property
     def left(self) -> float:
@@ -84,18 +84,20 @@ class Move:
         Raises `SessionStoreUnavailable` if Redis or the former engine is away. The sessions of
         earlier batches have moved then, and those of this batch may have.
         """
+        began = time()
         for found in self._former.batches(size):
-            for piece in _pieces(self._ready(found)):
+            for piece in _pieces(self._ready(found, began)):
                 self._look(piece) if self.only_look else self._move(piece)
             yield len(found)
             pace.wait(len(found))
+            began = time()
 
-    def _ready(self, found: Sequence[Found]) -> list[Ready]:
+    def _ready(self, found: Sequence[Found], began: float) -> list[Ready]:
         now = monotonic()
-        ready = (self._examined(one, now) for one in found)
+        ready = (self._examined(one, now, began) for one in found)
         return [one for one in ready if one is not None]
 
-    def _examined(self, found: Found, now: float) -> Ready | None:
+    def _examined(self, found: Found, now: float, began: float) -> Ready | None:
         session, id = found.session, found.key.id
         if session is None or session.ttl <= 0:
             self.counts.add(found.problem or "expired", id)
@@ -109,7 +111,7 @@ class Move:
             if not self._moves_partly:
                 return None
             changes = whole(entries, self._serializer, metadata_of(session))
-        return Ready(found.key, changes, now + session.ttl, session.created)
+        return Ready(found.key, changes, now + session.ttl, times_of(session, began))
 
     def _look(self, piece: Sequence[Ready]) -> None:
         looks = [moves.prospect(self._keyspace, one.key.id, _user(one)) for one in piece]
@@ -119,8 +121,7 @@ class Move:
     def _move(self, piece: Sequence[Ready]) -> None:
         keyspace = self._keyspace
         adopted = [
-            adoption.adopt(keyspace, one.key.id, one.left, one.changes, one.created)
-            for one in piece
+            adoption.adopt(keyspace, one.key.id, one.left, one.changes, one.times) for one in piece
         ]
         answers: list[Any] = perform(together([_now(), *adopted]))
         now: float = answers[0]
