@@ -26,6 +26,7 @@ from sessions_redis.storage.steps import Command
 from tests.next_engines import ENGINES, MOVING_OUT, HeldCache
 from tests.servers import free_port
 from tests.spread import spread  # noqa: F401 - fixture
+from tests.test_secrets import assert_no_secret
 
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 
@@ -515,6 +516,19 @@ def test_a_session_ends_while_it_is_saved(next_engine, call, signed_in):
     with pytest.raises(UpdateError):
         call(session, "save")
     assert copy_of(signed_in) is None
+
+
+def test_error_reports_contain_no_session_key(move_to, call, signed_in, settings):
+    """While Redis is away, no variable of a frame that Django's error reports print has the key."""
+    move_to("cache")
+    settings.SESSION_REDIS = {**settings.SESSION_REDIS, "LOCATION": away()}
+    for method in ("delete", "exists"):
+        with pytest.raises(SessionStoreUnavailable) as raised:
+            call(store(), method, signed_in)
+        assert_no_secret(raised.value, signed_in)
+    with pytest.raises(SessionStoreUnavailable) as raised:
+        call(store(signed_in), "load")
+    assert_no_secret(raised.value, signed_in)
 
 
 def test_a_damaged_entry_stays_behind(next_engine, call, signed_in, raw, caplog):
