@@ -1,14 +1,14 @@
 """All sessions of a former engine move in at once."""
 
 import time
-from datetime import timedelta
+from itertools import count
 
 import pytest
+from django.conf import settings
 from django.contrib.sessions.backends.cache import SessionStore as CachedSessions
 from django.contrib.sessions.backends.db import SessionStore as FormerSessions
 from django.contrib.sessions.models import Session
 from django.db import transaction
-from django.utils import timezone
 
 from sessions_redis import conf, former, moving_in, registry
 from sessions_redis.clients import run
@@ -22,9 +22,9 @@ from sessions_redis.moving_all.pace import Pace
 from sessions_redis.storage import adoption, moves
 from sessions_redis.storage.adoption import Adoption
 from sessions_redis.storage.commands import session_id
-from tests.clustered import Cluster
 from tests.listed import expect_listed
 from tests.servers import free_port
+from tests.spread import spread  # noqa: F401 - fixture
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -36,6 +36,7 @@ CACHED = "django.contrib.sessions.backends.cache"
 def moves_in(settings, session_redis):
     """Sessions move in from Django's database engine."""
     settings.SESSION_REDIS = {**session_redis, "FORMER_ENGINE": FORMER}
+    settings.FORMER_KEYS = (f"{n:032d}" for n in count())
     moving_in.unknown_keys.clear()
 
 
@@ -45,14 +46,10 @@ def shared(settings):
 
 
 def create(seconds=10_000, **entries):
-    """Create a session of the former engine. Returns its key."""
-    session = FormerSessions()
-    session.update(entries)
-    session.create()
-    Session.objects.filter(pk=session.session_key).update(
-        expire_date=timezone.now() + timedelta(seconds=seconds)
-    )
-    return session.session_key
+    """Create a session of the former engine. Returns its key, the same in each run of a test."""
+    key = next(settings.FORMER_KEYS)
+    assert former.of(FORMER).create(Key(key), entries, seconds)
+    return key
 
 
 def moved(size=500, **options):
@@ -65,7 +62,8 @@ def moved(size=500, **options):
 
 def new_move(**options):
     serializer = made(SessionStore().serializer)
-    return Move(moving_in.former_store(), conf.current().keyspace, serializer, **options)
+    store = former.of(conf.current().former_engine or FORMER)
+    return Move(store, conf.current().keyspace, serializer, **options)
 
 
 def numbers(counts):
@@ -243,6 +241,25 @@ def test_shared(shared, raw, prefix):
     assert SessionStore(key)["color"] == "red"
 
 
+def test_after_sharing(settings, shared, contents):
+    """When the engines share no more, what old workers wrote last moves, and log-outs hold."""
+    written, ended, untouched = create(color="red"), create(), create(color="red")
+    assert numbers(moved()) == {"adopted": 3}
+    session = FormerSessions(written)
+    session["color"] = "blue"
+    session.save()
+    FormerSessions(ended).delete()
+    settings.SESSION_REDIS = {**settings.SESSION_REDIS, "FORMER_ENGINE_SHARED": False}
+    before = contents()
+    assert numbers(moved(only_look=True)) == {"adopted": 2}
+    assert contents() == before
+    assert numbers(moved()) == {"adopted": 2}
+    assert keys_there() == set()
+    assert SessionStore(written)["color"] == "blue"
+    assert SessionStore(untouched)["color"] == "red"
+    assert SessionStore(ended).load() == {}
+
+
 def test_inside_a_transaction(raw, prefix):
     """A rollback leaves the sessions where they are. They are in Redis as well, and marked."""
     key = create(color="red")
@@ -294,36 +311,25 @@ def test_a_session_that_expires_while_it_waits():
     key = create(10_000)
     move = new_move()
     found = next(former.of(FORMER).batches(10))
-    (ready,) = move._ready(found)
-    late = type(ready)(ready.key, ready.changes, time.monotonic() - 1, None)
+    (ready,) = move._ready(found, time.time())
+    late = type(ready)(ready.key, ready.changes, time.monotonic() - 1, ready.times)
     move._move([late])
     assert numbers(move.counts) == {"refused": 1}
     assert SessionStore(key).load() == {}
 
 
-def test_in_a_cluster(settings, cluster):
-    """In a Cluster, where a session's indexes are in other slots, all moves as well."""
-    settings.SESSION_REDIS = {
-        **settings.SESSION_REDIS,
-        "LOCATION": f"redis+cluster://127.0.0.1:{cluster.servers[0].port}",
-        "INDEX_SHARDS": 4,
-    }
+def test_across_slots(spread):  # noqa: F811
+    """All move as well if a session's indexes are in other slots, as in a Cluster."""
+    keyspace = spread.use(4)
     keys = [create(color="red", _auth_user_id=str(n % 3)) for n in range(20)]
     create(_auth_user_id="9")
-    registry.end_all_of("9")
+    run(adoption.sign_out(keyspace, "9"))
     assert numbers(moved(only_look=True)) == {"adopted": 20, "refused": 1}
     assert numbers(moved(7)) == {"adopted": 20, "refused": 1}
     assert all(SessionStore(key)["color"] == "red" for key in keys)
     assert (registry.count(), len(registry.of_user("1"))) == (20, 7)
     assert compared() == {"same": 20}
     assert keys_there() == set()
-
-
-@pytest.fixture
-def cluster(tmp_path):
-    cluster = Cluster(tmp_path)
-    yield cluster
-    cluster.stop()
 
 
 # Afterwards
@@ -407,7 +413,7 @@ def test_no_sample(raw, prefix):
 
 
 def test_the_pace(monkeypatch):
-    """It waits until so many sessions per second is kept, and catches up with one second at most."""
+    """It keeps the number per second, and catches up with one second at most."""
     now, waited = 1000.0, []
     monkeypatch.setattr(pace, "monotonic", lambda: now)
     monkeypatch.setattr(pace, "sleep", waited.append)

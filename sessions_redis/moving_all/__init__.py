@@ -84,8 +84,8 @@ class Move:
         Raises `SessionStoreUnavailable` if Redis or the former engine is away. The sessions of
         earlier batches have moved then, and those of this batch may have.
         """
-        began = time()
-        for found in self._former.batches(size):
+        batches, began = self._former.batches(size), time()
+        for found in batches:
             for piece in _pieces(self._ready(found, began)):
                 self._look(piece) if self.only_look else self._move(piece)
             yield len(found)
@@ -114,7 +114,9 @@ class Move:
         return Ready(found.key, changes, now + session.ttl, times_of(session, began))
 
     def _look(self, piece: Sequence[Ready]) -> None:
-        looks = [moves.prospect(self._keyspace, one.key.id, _user(one)) for one in piece]
+        looks = [
+            moves.prospect(self._keyspace, one.key.id, _user(one), one.times.saved) for one in piece
+        ]
         for one, became in zip(piece, perform(together(looks)), strict=True):
             self.counts.add(became.value, one.key.id)
 

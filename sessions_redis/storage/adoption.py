@@ -108,7 +108,7 @@ def _adopt_across_slots(
     if keyspace.indexed and ttl_ms > 0:
         known = yield from listing.enlist(keyspace, id, user, ttl_ms)
     said = "refused"
-    if not (user and (yield from _is_signed_out(keyspace, id, user, times))):
+    if not (user and (yield is_signed_out(keyspace, id, user, times.saved))):
         said, *more = yield _put(keyspace, id, ttl, changes, times, known)
     while said == "list":
         attempt += 1
@@ -119,12 +119,10 @@ def _adopt_across_slots(
     return _adoption(said)
 
 
-def _is_signed_out(keyspace: Keyspace, id: str, user: str, times: Times) -> Steps[bool]:
+def is_signed_out(keyspace: Keyspace, id: str, user: str, saved: int | None) -> Command[bool]:
+    """Whether a session does not move in because all sessions of its user were ended."""
     keys = (keyspace.signed_out(user),)
-    is_signed_out: bool = yield script_command(
-        scripts.SIGNED_OUT, keys, (id, _text(times.saved)), replies.flag
-    )
-    return is_signed_out
+    return script_command(scripts.SIGNED_OUT, keys, (id, _text(saved)), replies.flag)
 
 
 def _put(

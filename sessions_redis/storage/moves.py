@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from sessions_redis.storage import replies, scripts
+from sessions_redis.storage import adoption, replies, scripts
 from sessions_redis.storage.adoption import Adoption
-from sessions_redis.storage.entries import CREATED, is_metadata
+from sessions_redis.storage.entries import COPIED, CREATED, is_metadata
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.replies import WrongShape
 from sessions_redis.storage.steps import Argument, Command, Steps, script_command
@@ -48,30 +48,32 @@ def digest_of(fields: Mapping[bytes, bytes]) -> str:
     return sha256(b"".join(parts)).hexdigest()[:32]
 
 
-def prospect(keyspace: Keyspace, id: str, user: str) -> Steps[Adoption]:
-    """What `adoption.adopt` would answer now. This writes nothing."""
-    is_here, became, spared = yield [
-        Command(("HEXISTS", keyspace.session(id), CREATED), replies.flag, read_wrong_type=_no),
-        _field(keyspace.moved(id), "became"),
-        _field(keyspace.signed_out(user) if user else keyspace.moved(id), "spared"),
+def prospect(keyspace: Keyspace, id: str, user: str, saved: int | None) -> Steps[Adoption]:
+    """
+    What `adoption.adopt` would answer now. This writes nothing.
+
+    ``saved``: when the former engine saved the session last, in ms, if known.
+    """
+    signed_out = [adoption.is_signed_out(keyspace, id, user, saved)] if user else []
+    (created, copied), (became,), *is_signed_out = yield [
+        _texts(keyspace.session(id), CREATED, COPIED),
+        _texts(keyspace.moved(id), b"became"),
+        *signed_out,
     ]
-    if is_here:
+    may_again = became == "adopted" and keyspace.is_shared
+    is_over = became is not None and not may_again
+    is_outdated = copied == adoption.SHARED.decode() and not keyspace.is_shared and not is_over
+    if created is not None and not is_outdated:
         return Adoption.THERE
-    is_over = became is not None and not (keyspace.is_shared and became == "adopted")
-    is_refused = is_over or (spared is not None and spared != id)
-    return Adoption.REFUSED if is_refused else Adoption.ADOPTED
+    return Adoption.REFUSED if is_over or any(is_signed_out) else Adoption.ADOPTED
 
 
-def _no() -> bool:
-    return False
+def _texts(key: str, *names: bytes) -> Command[list[str | None]]:
+    def read(reply: Any) -> list[str | None]:
+        found = replies.listing(reply, len(names))
+        return [None if value is None else replies.text(value) for value in found]
 
-
-def _field(key: str, name: str) -> Command[str | None]:
-    def read(reply: Any) -> str | None:
-        (value,) = replies.listing(reply, 1)
-        return None if value is None else replies.text(value)
-
-    return Command(("HMGET", key, name), read, read_wrong_type=lambda: None)
+    return Command(("HMGET", key, *names), read, read_wrong_type=lambda: [None] * len(names))
 
 
 def remember(keyspace: Keyspace, sessions: Iterable[Moved]) -> Command[bool]:
