@@ -66,10 +66,10 @@ def test_the_table_is_what_the_package_declares():
 
 
 def test_each_version_is_tested_with_and_without_hiredis():
-    """The corners of each redis-py have both parsers."""
+    """The corners of each major version of redis-py have both parsers."""
     found = {redis for there in in_matrix().values() for redis in there}
-    plain = {redis for redis in found if "without" not in redis}
-    assert found - plain == {f"{redis} without hiredis" for redis in plain}
+    plain = {redis[0] for redis in found if "without" not in redis}
+    assert plain == {redis[0] for redis in found if "without" in redis} == {"6", "7", "8"}
 
 
 def test_the_oldest_versions_are_the_same_everywhere():

@@ -34,8 +34,9 @@ ADDRESS = ("host", "port", "path", "db", "client_name")
 # So many commands of an exchange are named. Sentry shows as many of a pipeline.
 MOST_NAMED = 10
 
-# redis-py 7.2 and later count and time commands, in the method that tools replace.
-_metrics: Any = find_spec("redis.observability") and import_module("redis.observability")
+# redis-py 7.2 and later count and time commands, in the method that tools replace. Before 7.4, only
+# this submodule has the function that says whether they do.
+_metrics: Any = find_spec("redis.observability") and import_module("redis.observability.providers")
 
 
 def is_watched(kind: type) -> bool:
