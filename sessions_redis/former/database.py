@@ -115,6 +115,9 @@ class DatabaseStore(FormerStore):
             if self._rows(key).exists() or self._is_user_gone(session):
                 return False
             raise
+        if transaction.get_connection(self._using).in_atomic_block:
+            # After a rollback, cached_db would have a session in its cache that is in no row.
+            self._delete_from_cache([key])
         return True
 
     def _save(self, key: Key, session: FormerSession) -> bool:
