@@ -14,6 +14,7 @@ from functools import cache, partial
 from typing import Any, TypeVar
 
 from django.contrib.sessions.backends.base import SessionBase
+from django.core.signals import setting_changed
 
 from sessions_redis import conf, former, logs, next_engines
 from sessions_redis.calls import PASSED_ON, Call, CallTo, Outcome, StoreSteps, twin
@@ -58,6 +59,15 @@ def store_of(path: str) -> type["MovingOut"]:
     theirs = next_engines.store_of(path)
     names = {"__module__": __name__, "__qualname__": theirs.__qualname__, "next_engine": path}
     return type(theirs.__name__, (MovingOut, theirs), names)
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    # An engine may keep settings in its class, as Django's `file` keeps its directory.
+    if setting.startswith("SESSION_"):
+        store_of.cache_clear()
+
+
+setting_changed.connect(_forget)
 
 
 class MovingOut(SessionBase):

@@ -442,16 +442,20 @@ def test_back_to_redis(signed_in, shared, call, settings):
 
 
 @in_no_transaction
-def test_a_rollback(move_to, signed_in):
+@pytest.mark.parametrize("name", ["db", "cached_db"])
+def test_a_rollback(move_to, name, signed_in):
     """If the transaction in which a session moves is rolled back, the session stays in Redis."""
-    move_to("db")
+    move_to(name)
     with transaction.atomic():
         assert dict(store(signed_in).load()) == ENTRIES
         transaction.set_rollback(True)
     assert copy_of(signed_in) is None
     assert ours.SessionStore(signed_in)["color"] == "red"
-    assert dict(store(signed_in).load()) == ENTRIES
+    moved = store(signed_in)
+    assert dict(moved.load()) == ENTRIES
     assert ours.SessionStore().exists(signed_in) is False
+    moved["color"] = "blue"
+    moved.save()
 
 
 @in_no_transaction
@@ -580,6 +584,16 @@ def test_the_class(next_engine):
     assert made().key_salt == theirs().key_salt
     with pytest.raises(AttributeError, match="has no attribute 'Session'"):
         moving_out.Session  # noqa: B018
+
+
+def test_the_class_follows_the_settings(move_to, settings, tmp_path, monkeypatch):
+    """Django's `file` engine keeps its directory in its class."""
+    move_to("file")
+    monkeypatch.delattr(file.SessionStore, "_storage_path")
+    for name in ("first", "second"):
+        settings.SESSION_FILE_PATH = str(tmp_path / name)
+        (tmp_path / name).mkdir()
+        assert moving_out.SessionStore().storage_path == settings.SESSION_FILE_PATH
 
 
 def test_sessions_of_tenants(move_to, call, settings):
