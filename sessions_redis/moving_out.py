@@ -7,28 +7,22 @@ in Redis. If it is alive there, it is created in the next engine under the same 
 lifetime that it has left, and then deleted in Redis. docs/moving-out.md has the steps for a site.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from contextvars import ContextVar
+from collections.abc import Mapping
 from functools import cache, partial
-from typing import Any, TypeVar
+from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.signals import setting_changed
 
 from sessions_redis import conf, former, logs, next_engines
-from sessions_redis.calls import PASSED_ON, Call, CallTo, Outcome, StoreSteps, twin
-from sessions_redis.clients import acarry_out, carry_out, perform
+from sessions_redis.calls import Call, CallTo, StoreSteps
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.former import FormerSession, FormerStore
-from sessions_redis.former.failures import Failures
+from sessions_redis.handover import Finishing, Theirs, aperform, perform, running
 from sessions_redis.json_serializer import made
 from sessions_redis.keys import Key
 from sessions_redis.scope import Scope
 from sessions_redis.storage import commands, departure, layouts
-from sessions_redis.storage.steps import Steps
-
-T = TypeVar("T")
 
 # The site's store: `store_of` the engine that NEXT_ENGINE names now.
 SessionStore: type["MovingOut"]
@@ -37,10 +31,6 @@ SessionStore: type["MovingOut"]
 LOOKS = 3
 
 log = logs.named("sessions_redis")
-
-# The name of the next engine's asynchronous method that is running, as Call has it. Some engines
-# call the plain method there, which is then the next engine's own.
-_running: ContextVar[str] = ContextVar("running", default="")
 
 
 def __getattr__(name: str) -> Any:
@@ -118,10 +108,10 @@ class MovingOut(SessionBase):
 
         Raises `SessionStoreUnavailable` if one of both cannot say whether it has the session.
         """
-        return super().load() if _running.get() == "load" else self._perform(self._loading())
+        return super().load() if running.get() == "load" else perform(self, self._loading())
 
     async def aload(self) -> Any:
-        return await self._aperform(self._loading())
+        return await aperform(self, self._loading())
 
     def _moved(self, key: Key) -> StoreSteps[Mapping[str, Any] | None]:
         """Move the session if it is in Redis. ``None`` if the next engine does not have it then."""
@@ -150,13 +140,13 @@ class MovingOut(SessionBase):
         yield self._theirs("save", must_create)
 
     def save(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002 - Django's signature
-        if _running.get() == "save":
+        if running.get() == "save":
             super().save(must_create)
         else:
-            self._perform(self._saving(must_create))
+            perform(self, self._saving(must_create))
 
     async def asave(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002
-        await self._aperform(self._saving(must_create))
+        await aperform(self, self._saving(must_create))
 
     def _deleting(self, key: Key | None) -> StoreSteps[None]:
         key = key or self._own_key
@@ -171,17 +161,17 @@ class MovingOut(SessionBase):
 
         If Redis is away, it is deleted nowhere: what is left of it in Redis could come back.
         """
-        if _running.get() == "delete":
+        if running.get() == "delete":
             super().delete(session_key)
             return
         steps = self._deleting(_key_of(session_key))
         del session_key  # error reports print the variables of this frame
-        self._perform(steps)
+        perform(self, steps)
 
     async def adelete(self, session_key: str | None = None) -> None:
         steps = self._deleting(_key_of(session_key))
         del session_key
-        await self._aperform(steps)
+        await aperform(self, steps)
 
     def _existing(self, key: Key | None) -> StoreSteps[bool]:
         if key is None:
@@ -193,16 +183,16 @@ class MovingOut(SessionBase):
         return here
 
     def exists(self, session_key: str | None) -> bool:
-        if _running.get() == "exists":
+        if running.get() == "exists":
             return super().exists(session_key)  # type: ignore[arg-type]
         steps = self._existing(_key_of(session_key))
         del session_key
-        return self._perform(steps)
+        return perform(self, steps)
 
     async def aexists(self, session_key: str | None) -> bool:
         steps = self._existing(_key_of(session_key))
         del session_key
-        return await self._aperform(steps)
+        return await aperform(self, steps)
 
     # A new session begins without Redis: SessionBase would ask exists() whether its key is taken.
 
@@ -245,35 +235,7 @@ class MovingOut(SessionBase):
     async def ainspect(self) -> None:
         return self.inspect()
 
-    # How steps are carried out
-
-    def _perform(self, steps: StoreSteps[T]) -> T:
-        try:
-            asked = next(steps)
-            while True:
-                if isinstance(asked, Call):
-                    asked = _outcome(asked, self).resume(steps)
-                else:
-                    asked = steps.send(carry_out(asked))
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        finally:
-            steps.close()
-
-    async def _aperform(self, steps: StoreSteps[T]) -> T:
-        try:
-            asked = next(steps)
-            while True:
-                if isinstance(asked, Call):
-                    asked = (await _aoutcome(asked, self)).resume(steps)
-                else:
-                    asked = steps.send(await acarry_out(asked))
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        finally:
-            steps.close()
+    # How this calls the next engine
 
     def _theirs(self, name: str, *args: Any) -> Call:
         return Theirs(super(), name, *args)
@@ -283,86 +245,9 @@ class MovingOut(SessionBase):
         return _key_of(self.session_key)
 
 
-class Theirs(CallTo):
-    """
-    A call of the next engine's own method. A `Key` among the arguments is passed as text.
-
-    Loading raises `SessionStoreUnavailable` if it fails because the engine's store is away.
-    """
-
-    __slots__ = ()
-
-    def of(self, store: Any) -> Any:
-        with self._failures(store):
-            return getattr(self.target, self.name)(*map(_text, self.args))
-
-    async def aof(self, store: Any) -> Any:
-        before = _running.set(self.name)
-        try:
-            with self._failures(store):
-                return await getattr(self.target, twin(self.name))(*map(_text, self.args))
-        finally:
-            _running.reset(before)
-
-    def _failures(self, store: Any) -> AbstractContextManager[None]:
-        return Failures(store.next_engine) if self.name == "load" else nullcontext()
-
-
-class Finishing(Call):
-    """
-    Carries out ``steps`` in Redis after the next engine has created the session.
-
-    They return whether Redis had it until then. If not, it has been ended since this request read
-    it: another request had moved it, and its visitor signed out. Then it is deleted there again.
-    The call returns whether it stays.
-
-    Inside a transaction of the next engine's database, this is done after the commit: after a
-    rollback, the session is still in Redis.
-    """
-
-    __slots__ = ("key", "next", "stays", "steps")
-
-    def __init__(self, store: FormerStore, key: Key, steps: Callable[[], Steps[bool]]) -> None:
-        super().__init__("finish")
-        self.next = store
-        self.key = key
-        self.steps = steps
-        self.stays = True
-
-    def of(self, store: Any) -> bool:
-        store._uncommitted = self.key
-        self.next.after_commit(partial(self._finish, store))
-        return self.stays
-
-    async def aof(self, store: Any) -> bool:
-        store._uncommitted = self.key
-        await self.next.aafter_commit(partial(self._finish, store))
-        return self.stays
-
-    def _finish(self, store: Any) -> None:
-        store._uncommitted = None
-        self.stays = perform(self.steps())
-        if not self.stays:
-            self.next.delete(self.key)
-
-
 def _in(store: FormerStore, key: Key) -> StoreSteps[Mapping[str, Any] | None]:
     session: FormerSession | None = yield CallTo(store, "load", key)
     return None if session is None else session.entries
-
-
-def _outcome(call: Call, store: MovingOut) -> Outcome:
-    try:
-        return Outcome(call.of(store))  # type: ignore[arg-type]
-    except PASSED_ON as error:
-        return Outcome(error=error)
-
-
-async def _aoutcome(call: Call, store: MovingOut) -> Outcome:
-    try:
-        return Outcome(await call.aof(store))  # type: ignore[arg-type]
-    except PASSED_ON as error:
-        return Outcome(error=error)
 
 
 def _report_damage(key: Key, name: bytes) -> None:
@@ -371,7 +256,3 @@ def _report_damage(key: Key, name: bytes) -> None:
 
 def _key_of(session_key: str | None) -> Key | None:
     return Key(session_key) if session_key else None
-
-
-def _text(argument: Any) -> Any:
-    return argument.session_key if isinstance(argument, Key) else argument

@@ -526,6 +526,7 @@ FLOORS = (
         "calls",
         "creation",
         "former",
+        "handover",
         "keys",
         "scope",
         "moving_all",

@@ -1,15 +1,17 @@
 """Sessions move from Redis to another engine, as requests bring their keys."""
 
 import asyncio
+import sys
 import threading
 import time
 from importlib import import_module
+from types import ModuleType
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
-from django.contrib.sessions.backends import file
-from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.backends import cache, file
+from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.db import transaction
 from django.http import HttpResponse
 from django.test import AsyncClient, Client
@@ -35,8 +37,8 @@ LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 def move_to(settings, session_redis, tmp_path, monkeypatch, prefix):
     """Lets the site move sessions out to the engine with this name."""
 
-    def use(name, cache=LOCMEM, location=prefix):
-        settings.CACHES = {"default": {"BACKEND": cache, "LOCATION": location}}
+    def use(name, backend=LOCMEM, location=prefix):
+        settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": location}}
         monkeypatch.setattr(file.SessionStore, "_storage_path", str(tmp_path), raising=False)
         settings.SESSION_REDIS = {**settings.SESSION_REDIS, "NEXT_ENGINE": ENGINES[name]}
         settings.SESSION_ENGINE = MOVING_OUT
@@ -59,6 +61,15 @@ def next_engine(request, move_to):
     """Each engine that sessions move to: the module."""
     move_to(request.param)
     return import_module(ENGINES[request.param])
+
+
+# Where a rule does not depend on the engine.
+two_engines = pytest.mark.parametrize(
+    "next_engine", [pytest.param("db", marks=in_no_transaction), "cache"], indirect=True
+)
+other_engines = pytest.mark.parametrize(
+    "next_engine", [pytest.param("cached_db", marks=in_no_transaction), "file"], indirect=True
+)
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -164,6 +175,7 @@ def test_an_unknown_key(next_engine, call, contents):
     assert copy_of("unknown0" * 4) is None
 
 
+@other_engines
 def test_existence(next_engine, call, signed_in):
     """A session exists before and after it moves."""
     assert call(store(), "exists", signed_in) is True
@@ -200,6 +212,7 @@ def test_a_session_that_was_left_in_both_places(next_engine, call, signed_in):
     assert ours.SessionStore().exists(signed_in) is False
 
 
+@other_engines
 def test_a_new_key(next_engine, call, signed_in, contents):
     """Signing in gives a moved session a new key. The old one is unknown in both places."""
     session = store(signed_in)
@@ -228,6 +241,7 @@ def away():
     return f"redis://127.0.0.1:{free_port()}/0"
 
 
+@other_engines
 def test_redis_is_away(next_engine, call, signed_in, settings):
     """
     While Redis is away, a session that the next engine does not have is not taken for unknown, and
@@ -512,6 +526,7 @@ def test_an_old_row_there(move_to, call, signed_in, contents):
     assert contents() == {}
 
 
+@other_engines
 def test_a_session_ends_while_it_is_saved(next_engine, call, signed_in):
     """Saving a session that was ended meanwhile raises UpdateError, as in the next engine."""
     session = store(signed_in)
@@ -535,6 +550,7 @@ def test_error_reports_contain_no_session_key(move_to, call, signed_in, settings
     assert_no_secret(raised.value, signed_in)
 
 
+@other_engines
 def test_a_damaged_entry_stays_behind(next_engine, call, signed_in, raw, caplog):
     """An entry that cannot be read does not move. The others do, and the log names it."""
     raw.hset(conf.current().keyspace.session(Key(signed_in).id), "cart", b"\xff")
@@ -543,6 +559,7 @@ def test_a_damaged_entry_stays_behind(next_engine, call, signed_in, raw, caplog)
     assert signed_in not in caplog.text
 
 
+@other_engines
 def test_another_key_with_the_name_of_a_session(next_engine, call, signed_in, raw):
     """A key of another type is not a session."""
     name = conf.current().keyspace.session(Key(signed_in).id)
@@ -554,6 +571,7 @@ def test_another_key_with_the_name_of_a_session(next_engine, call, signed_in, ra
 # The rest of the engine's methods
 
 
+@other_engines
 def test_a_scope(next_engine, signed_in):
     """Code that uses scopes goes on as before."""
     session = ours.SessionStore(signed_in)
@@ -566,6 +584,7 @@ def test_a_scope(next_engine, signed_in):
     assert asyncio.run(store(signed_in).scope("shop").aget("cart")) == "plums"
 
 
+@other_engines
 def test_increment(next_engine, call, signed_in):
     """Code that counts goes on, though two requests at once may count once."""
     session = store(signed_in)
@@ -594,6 +613,78 @@ def test_the_class_follows_the_settings(move_to, settings, tmp_path, monkeypatch
         settings.SESSION_FILE_PATH = str(tmp_path / name)
         (tmp_path / name).mkdir()
         assert moving_out.SessionStore().storage_path == settings.SESSION_FILE_PATH
+
+
+class Beginning(cache.SessionStore):
+    """Begins a session in place of an unknown one, as old engines do."""
+
+    def load(self):
+        entries = super().load()
+        if self.session_key is None:
+            self.create()
+        return entries
+
+    async def aload(self):
+        return self.load()
+
+
+class Forgetful(cache.SessionStore):
+    """Loads no session, as if its cache were away, and can tell nobody."""
+
+    def load(self):
+        self._session_key = None
+        return {}
+
+    async def aload(self):
+        return self.load()
+
+
+@pytest.fixture
+def move_to_own(move_to, settings, monkeypatch):
+    """Lets the site move sessions to a store of its own."""
+
+    def use(store):
+        move_to("cache")
+        module = ModuleType("engine_of_a_test")
+        module.SessionStore = store
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        settings.SESSION_REDIS = {**settings.SESSION_REDIS, "NEXT_ENGINE": module.__name__}
+
+    return use
+
+
+def test_an_engine_that_begins_another_session(move_to_own, call, signed_in):
+    """The session that such an engine begins does not replace the one that moves, and ends."""
+    move_to_own(Beginning)
+    begun = []
+    monitored = store(signed_in)
+    keep = monitored._get_new_session_key
+    monitored._get_new_session_key = lambda: begun.append(keep()) or begun[-1]
+    assert dict(call(monitored, "load")) == ENTRIES
+    assert monitored.session_key == signed_in
+    assert [copy_of(key) for key in begun] == [None]
+
+    unknown = store("unknown0" * 4)
+    assert dict(call(unknown, "load")) == {}
+    assert unknown.session_key not in {None, "unknown0" * 4}
+
+
+def test_an_engine_that_does_not_load_what_it_has(move_to_own, call, signed_in):
+    """A session is not taken for unknown if the next engine has it, and does not load it."""
+    move_to_own(Forgetful)
+    session = store(signed_in)
+    with pytest.raises(SessionStoreUnavailable, match="has a session that it does not load"):
+        call(session, "load")
+    assert session.session_key == signed_in
+
+
+@other_engines
+def test_a_key_that_is_taken(next_engine, call, signed_in):
+    """Creating a session under a key that the next engine has raises its CreateError."""
+    session = store(signed_in)
+    call(session, "load")
+    with pytest.raises(CreateError):
+        call(session, "save", True)
 
 
 def test_sessions_of_tenants(move_to, call, settings):
@@ -674,6 +765,7 @@ async def awaited(answer):
     return await answer
 
 
+@two_engines
 def test_a_visitor_comes_back(cookie, next_engine, world, settings):
     """A visitor who has signed in on Redis is signed in, and still is on the next engine alone."""
     for where in ("read", "write", "aread", "read"):
@@ -685,6 +777,7 @@ def test_a_visitor_comes_back(cookie, next_engine, world, settings):
     assert visit(world, "/read", cookie).content == b"ada"
 
 
+@two_engines
 def test_a_visitor_comes_back_while_redis_is_away(cookie, next_engine, world, settings, middleware):
     """The visitor gets an error, keeps the cookie, and is signed in when Redis is back."""
     here = settings.SESSION_REDIS
@@ -697,6 +790,7 @@ def test_a_visitor_comes_back_while_redis_is_away(cookie, next_engine, world, se
     assert visit(world, "/read", cookie).content == b"ada"
 
 
+@two_engines
 def test_a_visitor_who_has_moved_does_not_need_redis(cookie, next_engine, world, settings):
     """While Redis is away, the site works for everybody who has moved."""
     visit(world, "/read", cookie)
