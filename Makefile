@@ -14,7 +14,7 @@ WHICH := -c 'import sys; print(sys.hexversion, sys.base_prefix)' 2>/dev/null
 HAVE := $(shell $(BIN)/python $(WHICH))
 WANT := $(if $(filter command environment,$(origin PYTHON)),$(shell $(PYTHON) $(WHICH)),$(HAVE))
 
-.PHONY: run test coverage lint messages bench weather sites
+.PHONY: run test coverage lint messages bench moving weather sites
 
 run: $(INSTALLED)
 	$(BIN)/python manage.py migrate --verbosity 0
@@ -49,6 +49,10 @@ messages: $(INSTALLED)
 # Compares engines, on REDIS_URL or on a server of its own: ARGS="--quick", ARGS="memory scale".
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# Moves 100,000 sessions of each former engine while 200 visitors are busy: ARGS="db --sessions 10000".
+moving: $(INSTALLED)
+	$(BIN)/python -m tests.moving_site $(ARGS)
 
 # Bad weather for real sites: Redis restarts, hangs, fills up. ARGS="restart hang", ARGS="--help".
 weather: $(VENV)/.installed-weather

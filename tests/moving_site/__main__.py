@@ -14,12 +14,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.moving_site.sites import ENGINES, Site, memory_of
+from tests.moving_site.sites import ENGINES, Site, used_by
 from tests.servers import Server
 
-# Sessions of each user, and seconds between what a user does.
+# Sessions of each user, seconds between what a user does, and how often it is with a new session.
 EACH = 20
 PAUSE = 1.0
+NEWS = 0.05
 
 
 def main():
@@ -49,7 +50,7 @@ def measure(folder, engine, server, options):
     if not visitors:
         print(row(engine, options, *moved(site, more)), flush=True)
     else:
-        with site.visited(visitors, PAUSE) as outcome:
+        with site.visited(visitors, PAUSE, NEWS) as outcome:
             time.sleep(2)
             before = outcome.answers
             said = moved(site, more)
@@ -67,7 +68,7 @@ def moved(site, more):
     began = time.monotonic()
     process = site.migrate(*more)
     said = process.stdout.read()
-    status, usage = memory_of(process)
+    status, usage = used_by(process)
     print(said, file=sys.stderr)
     if status:
         sys.exit(f"The command failed with {status}.")

@@ -98,10 +98,10 @@ class Site:
             process.wait()
 
     @contextmanager
-    def visited(self, visitors: list[Visitor], pause: float) -> Iterator[Outcome]:
+    def visited(self, visitors: list[Visitor], pause: float, news: float) -> Iterator[Outcome]:
         """Serve, while the visitors are busy. What they saw is complete at the end."""
         with self.serving() as port:
-            busy = Visitors(port, visitors, pause)
+            busy = Visitors(port, visitors, pause, news)
             failures: list[BaseException] = []
 
             def visit() -> None:
@@ -122,7 +122,7 @@ class Site:
                 raise failures[0]
 
 
-def memory_of(process: "subprocess.Popen[str]") -> tuple[int, resource.struct_rusage]:
+def used_by(process: "subprocess.Popen[str]") -> tuple[int, resource.struct_rusage]:
     """Wait for a process. Its exit status, and what it used."""
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

@@ -37,10 +37,14 @@ class Outcome:
 
 
 class Visitors:
-    """``pause``: seconds between what a visitor does, on average."""
+    """
+    ``pause``: seconds between what a visitor does, on average. ``news``: how often, from 0 to 1, it
+    is with a session that the visitor has not used before.
+    """
 
-    def __init__(self, port: int, visitors: list[Visitor], pause: float) -> None:
+    def __init__(self, port: int, visitors: list[Visitor], pause: float, news: float) -> None:
         self.port = port
+        self.news = news
         self.visitors = visitors
         self.pause = pause
         self.outcome = Outcome()
@@ -58,7 +62,7 @@ class Visitors:
             while not self.is_over:
                 await asyncio.sleep(chance.uniform(0, 2 * self.pause))
                 known = len(visitor.keys) - len(waiting)
-                is_new = waiting and chance.random() < 0.5
+                is_new = waiting and chance.random() < self.news
                 place = known if is_new else chance.randrange(known)
                 if is_new:
                     waiting.pop(0)
