@@ -41,7 +41,8 @@ class Site:
         sqlite = {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": str(folder / "db.sqlite3"),
-            "OPTIONS": {"timeout": 60},
+            # Otherwise, readers keep writers out for as long as there are always some.
+            "OPTIONS": {"timeout": 60, "init_command": "PRAGMA journal_mode=WAL"},
         }
         differing = {
             "engine": ENGINES[engine],
