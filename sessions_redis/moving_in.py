@@ -225,7 +225,12 @@ class Settling(Deletion):
         self.keyspace = keyspace
 
     def of(self, store: Store) -> bool:
-        self.former.after_commit(partial(self._settle, store))
+        if self.is_paused():
+            return False
+        try:
+            self.former.after_commit(partial(self._settle, store))
+        except SessionStoreUnavailable as error:
+            return self._failed(error)
         return True
 
     def _settle(self, store: Store) -> None:
@@ -235,7 +240,8 @@ class Settling(Deletion):
 
     async def aof(self, store: Store) -> bool:
         if await super().aof(store):
-            await arun(self._note)
+            with suppress(SessionStoreUnavailable):
+                await arun(self._note)
         return True
 
     @property

@@ -56,7 +56,8 @@ class Movers:
         Begin a request. It does what the function ``act`` of this module does.
 
         ``at``: the number of the event at which the process gets ``by``, a signal. ``settings``:
-        those that differ for it. ``native``: whether it runs in an event loop.
+        those of ``SESSION_REDIS`` that differ for it; ``site``: other settings. ``native``: whether
+        it runs in an event loop.
         """
         number = next(self.numbers)
         line = json.dumps({"number": number, "act": act, "arguments": arguments, **options})
@@ -342,6 +343,43 @@ def id_of(key: str) -> str:
 
 
 @act
+def visit(*keys: str) -> list[list[Any]]:
+    """The status, the body and the cookies that requests of visitors with these keys get."""
+    from django.test import Client
+
+    return [answered(visitor(Client, key).get("/read")) for key in keys]
+
+
+async def avisit(*keys: str) -> list[list[Any]]:
+    """The same under ASGI."""
+    from django.test import AsyncClient
+
+    return [answered(await visitor(AsyncClient, key).get("/aread")) for key in keys]
+
+
+def visitor(kind: Any, key: str) -> Any:
+    from django.conf import settings
+
+    browser = kind(raise_request_exception=False)
+    browser.cookies[settings.SESSION_COOKIE_NAME] = key
+    return browser
+
+
+def answered(response: Any) -> list[Any]:
+    is_fine = response.status_code == 200
+    return [response.status_code, response.content.decode() if is_fine else "", [*response.cookies]]
+
+
+@act
+def unknown(*keys: str) -> None:
+    """Requests of a client that invents keys."""
+    for key in keys:
+        session = store_of(key)
+        assert session.get("color") is None
+        assert session.session_key is None
+
+
+@act
 def roll_back(key: str, name: str, *arguments: Any) -> None:
     """As a request with ``ATOMIC_REQUESTS`` whose view does something and then fails."""
     from django.db import transaction
@@ -351,8 +389,10 @@ def roll_back(key: str, name: str, *arguments: Any) -> None:
         transaction.set_rollback(True)
 
 
-async def awaited(name: str, key: str, *arguments: Any, **entries: Any) -> Any:
+async def awaited(name: str, key: str, *keys: str, **entries: Any) -> Any:
     """The same with the methods that asynchronous views call."""
+    if name == "visit":
+        return await avisit(key, *keys)
     session = store_of(key)
     if name == "read":
         entries = dict(await session.aitems())
@@ -409,14 +449,20 @@ def serve(
     by: int = signal.SIGKILL,
     settings: Mapping[str, Any] | None = None,
     native: bool = False,
+    site: Mapping[str, Any] | None = None,
     **entries: Any,
 ) -> None:
     from django.conf import settings as own
+    from django.db import connections
 
     from sessions_redis import conf
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     own.SESSION_REDIS = {**own.SESSION_REDIS, **(settings or {})}
+    for name, value in (site or {}).items():
+        setattr(own, name, value)
+    vars(connections).clear()  # the process that forks has read the settings
+    connections.__init__()
     conf._read.cache_clear()
     events = Events(at, by)
     events.watch()

@@ -6,6 +6,7 @@ from typing import Any
 
 from sessions_redis.storage.commands import session_id
 from tests.movers import Movers
+from tests.servers import wait_until
 
 BACKENDS = "django.contrib.sessions.backends"
 FORMERS = [f"{BACKENDS}.{name}" for name in ("db", "cached_db", "cache", "file")]
@@ -32,6 +33,9 @@ def former_settings(engine: str, folder: Path, url: str, prefix: str) -> dict[st
                 "KEY_PREFIX": f"{prefix}-former",
             }
         },
+        "ALLOWED_HOSTS": ["testserver"],
+        "MIDDLEWARE": ["sessions_redis.middleware.SessionMiddleware"],
+        "ROOT_URLCONF": "tests.live_move.views",
         "SESSION_FILE_PATH": str(folder),
         "SESSION_COOKIE_AGE": AGE,
         "DEFAULT_AUTO_FIELD": "django.db.models.AutoField",
@@ -67,6 +71,20 @@ class Moving:
     def fields(self, key: str) -> dict[bytes, bytes]:
         fields: dict[bytes, bytes] = self.raw.hgetall(f"{self.prefix}:{session_id(key)}")
         return fields
+
+    @property
+    def former(self) -> str:
+        engine: str = self.movers.settings["SESSION_REDIS"]["FORMER_ENGINE"]
+        return engine
+
+    def wait_gone(self, key: str) -> None:
+        wait_until(lambda: not self.lives(key), "the session is gone")
+
+    def moved_lasts(self, key: str) -> float:
+        """For how many seconds Redis keeps what became of the session."""
+        name = next(n for n in self.redis_keys() if b":moved:" in n and self.id(key).encode() in n)
+        milliseconds: int = self.raw.pttl(name)
+        return milliseconds / 1000
 
     def lives(self, key: str) -> bool:
         return b"@created" in self.fields(key)

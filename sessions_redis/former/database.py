@@ -87,9 +87,10 @@ class DatabaseStore(FormerStore):
         Also never call it if the site manages transactions itself, without ``atomic()``: nobody
         says then when it commits.
         """
-        connection = transaction.get_connection(self._using)
-        if connection.in_atomic_block or connection.get_autocommit():
-            transaction.on_commit(callback, using=self._using)
+        with self._failures():  # it may have to connect
+            connection = transaction.get_connection(self._using)
+            if connection.in_atomic_block or connection.get_autocommit():
+                transaction.on_commit(callback, using=self._using)
 
     def _load(self, key: Key) -> FormerSession | None:
         row = self._row(key)

@@ -6,7 +6,6 @@ import time
 import pytest
 
 from sessions_redis.storage.commands import session_id
-from tests.servers import wait_until
 
 
 def test_twenty_first_requests_at_once(site):
@@ -60,7 +59,7 @@ def test_a_slow_request_brings_nothing_back(site, way, native):
     site.do("read", key)
     name, *arguments = ENDINGS[way]
     site.do(name, *[a.format(key=key, user=user) if isinstance(a, str) else a for a in arguments])
-    wait_until(lambda: not site.lives(key), "the session is gone")
+    site.wait_gone(key)
     slow.resume()
     assert slow.value() is None
     assert not site.lives(key)
