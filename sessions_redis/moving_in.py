@@ -107,7 +107,7 @@ def times_of(session: FormerSession, began: float) -> Times:
     if session.created is not None:
         return Times(session.created, session.created * 1000)
     age = session.entries.get("_session_expiry") or settings.SESSION_COOKIE_AGE
-    is_known = isinstance(age, int | float)
+    is_known = session.is_exact and isinstance(age, int | float)
     return Times(saved=int((began + session.ttl - age) * 1000) if is_known else None)
 
 
