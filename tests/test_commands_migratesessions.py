@@ -8,7 +8,6 @@ from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 
 from sessions_redis import former, registry
-from sessions_redis.engine import SessionStore
 from sessions_redis.management import progress
 from sessions_redis.storage.commands import session_id
 from tests.servers import free_port
@@ -49,7 +48,7 @@ def test_says_nothing():
 
 
 def test_what_did_not_move(settings):
-    """Damaged sessions are named by their IDs, never by their keys, and expired ones are counted."""
+    """Damaged sessions are named by their IDs, never by their keys. Expired ones are counted."""
     create()
     create(-5)
     damaged = create()
@@ -75,7 +74,7 @@ def test_many_ids():
 
 
 @pytest.mark.parametrize("moves_partly", [True, False])
-def test_entries_that_cannot_be_written(settings, pickled, moves_partly):
+def test_entries_that_cannot_be_written(settings, pickled, moves_partly):  # noqa: F811
     """Entries that SESSION_SERIALIZER cannot write are named, with their type."""
     settings.SESSION_REDIS = {**settings.SESSION_REDIS, "FORMER_ENGINE_PARTIAL": moves_partly}
     said = without_time(run(COMMAND))

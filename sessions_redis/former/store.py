@@ -139,7 +139,9 @@ class FormerStore(ABC):
     def after_commit(self, callback: Callable[[], None]) -> None:
         """
         Call ``callback`` now. If the store's database is in a transaction, call it after the
-        commit, and never after a rollback. Raises `SessionStoreUnavailable` if the database is away.
+        commit, and never after a rollback.
+
+        Raises `SessionStoreUnavailable` if the database is away.
         """
         callback()
 
