@@ -100,6 +100,7 @@ CORNERS = [
             *sorted(glob("tests/test_middleware*.py")),
             "tests/test_admin_permissions.py",
             "tests/test_monitoring.py",
+            "tests/test_monitoring_promises.py",
             "tests/test_handshake.py",
         ],
     ),
