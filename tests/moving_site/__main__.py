@@ -9,6 +9,7 @@ Prints a row for each former engine.
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -32,7 +33,8 @@ def main():
     parser.add_argument("--rate", default="")
     options = parser.parse_args()
     print(
-        "engine     sessions  seconds  per s  CPU s  RSS MB  answers  signed out  lost  otherwise"
+        "engine     sessions  seconds  per s  CPU s: move  Redis   site  RSS MB  answers  "
+        "signed out  lost  otherwise"
     )
     for engine in options.engines or ENGINES:
         with tempfile.TemporaryDirectory() as folder:
@@ -48,12 +50,12 @@ def measure(folder, engine, server, options):
     visitors = site.prepare(options.sessions, options.users, EACH)
     more = ["--rate", options.rate] if options.rate else []
     if not visitors:
-        print(row(engine, options, *moved(site, more)), flush=True)
+        print(row(engine, options, *moved(site, more, server.process)), flush=True)
     else:
         with site.visited(visitors, PAUSE, NEWS) as outcome:
             time.sleep(2)
             before = outcome.answers
-            said = moved(site, more)
+            said = moved(site, more, server.process, site.process)
             during = outcome.answers - before
         print(row(engine, options, *said), end="")
         print(
@@ -64,23 +66,30 @@ def measure(folder, engine, server, options):
     print(process.communicate()[0], file=sys.stderr)
 
 
-def moved(site, more):
-    began = time.monotonic()
+def moved(site, more, *others):
+    """Move all. The seconds that it took, and the CPU seconds: those of ``others``, too."""
+    began, before = time.monotonic(), list(map(cpu_of, others))
     process = site.migrate(*more)
     said = process.stdout.read()
     status, usage = used_by(process)
     print(said, file=sys.stderr)
     if status:
         sys.exit(f"The command failed with {status}.")
-    return time.monotonic() - began, usage
+    seconds = time.monotonic() - began
+    used = [cpu_of(other) - cpu for other, cpu in zip(others, before, strict=True)]
+    return seconds, usage.ru_maxrss, [usage.ru_utime + usage.ru_stime, *used, 0.0]
 
 
-def row(engine, options, seconds, usage):
-    cpu = usage.ru_utime + usage.ru_stime
+def cpu_of(process):
+    after_name = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def row(engine, options, seconds, memory, used):
     speed = options.sessions / seconds
     return (
-        f"{engine:9} {options.sessions:9,} {seconds:8.1f} {speed:6,.0f} {cpu:6.1f} "
-        f"{usage.ru_maxrss / 1024:7.1f}"
+        f"{engine:9} {options.sessions:9,} {seconds:8.1f} {speed:6,.0f} {used[0]:12.1f} "
+        f"{used[1]:6.1f} {used[2]:6.1f} {memory / 1024:7.1f}"
     )
 
 

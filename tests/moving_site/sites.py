@@ -87,7 +87,7 @@ class Site:
         """Serve. Yields the port."""
         port = free_port()
         with (self.folder / "site.log").open("wb") as log:
-            process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.moving_site.site", str(port)],
                 cwd=ROOT, env=self.environment, stdout=log, stderr=log,
             )  # fmt: skip
@@ -95,8 +95,8 @@ class Site:
             wait_until(lambda: not is_free(port), "the site answers")
             yield port
         finally:
-            process.terminate()
-            process.wait()
+            self.process.terminate()
+            self.process.wait()
 
     @contextmanager
     def visited(self, visitors: list[Visitor], pause: float, news: float) -> Iterator[Outcome]:

@@ -177,6 +177,6 @@ def _so_far(move: Move) -> str:
     if move.only_look:
         return f"Nothing was written. So far:\n{counts}"
     return (
-        f"So far:\n{counts}\nThe last {BATCH} or so may have moved as well. No session was lost. "
+        f"So far:\n{counts}\nSome of the next batch may have moved as well. No session was lost. "
         "Run the command again: it goes on with those that are left."
     )
