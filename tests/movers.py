@@ -83,6 +83,11 @@ class Movers:
         return events
 
 
+def steps_of(events: list[str]) -> list[int]:
+    """The numbers of the events after each of which a process may be stopped or killed."""
+    return [number for number, event in enumerate(events) if event.startswith("after")]
+
+
 @dataclass
 class Request:
     """A request that a process is doing."""

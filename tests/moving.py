@@ -14,6 +14,11 @@ FORMERS = [f"{BACKENDS}.{name}" for name in ("db", "cached_db", "cache", "file")
 # Seconds that a session of the former engine lives in these tests.
 AGE = 5000
 
+# ``make moves`` tests each former engine on each kind of Redis.
+PLACES = [("server", FORMERS[0])]
+if os.environ.get("MOVES") == "all":
+    PLACES = [(place, former) for place in ("server", "cluster") for former in FORMERS]
+
 
 def former_settings(engine: str, folder: Path, url: str, prefix: str) -> dict[str, Any]:
     """The settings of a site with this former engine, whose cache is the Redis at ``url``."""
@@ -95,9 +100,3 @@ class Moving:
 
     def redis_keys(self) -> list[bytes]:
         return list(self.raw.scan_iter(f"{self.prefix}:*", count=1000))
-
-
-# ``make moves`` tests each former engine on each kind of Redis.
-PLACES = [("server", f"{BACKENDS}.db"), ("cluster", f"{BACKENDS}.cache")]
-if os.environ.get("MOVES") == "all":
-    PLACES = [(place, former) for place in ("server", "cluster") for former in FORMERS]

@@ -5,6 +5,8 @@ import signal
 
 import pytest
 
+from tests.movers import steps_of
+
 SHARED = {"FORMER_ENGINE_SHARED": True}
 USER = {"color": "red", "_auth_user_id": "7"}
 
@@ -75,7 +77,7 @@ def test_killed_at_any_point_after_sharing(site, old, new):
         return key
 
     events = site.events("write", one(), size="L")
-    for at in range(len(events)):
+    for at in steps_of(events):
         key = one()
         assert not site.begin("write", key, at=at, size="L").is_finished
         entries = site.do("read", key)
@@ -88,7 +90,7 @@ def test_killed_at_any_point_after_sharing(site, old, new):
 def test_killed_at_any_point_while_sharing(site, old, new, action):
     """Nobody is signed out, by either engine."""
     events = site.events(action, site.one(), settings=SHARED)
-    for at in range(len(events)):
+    for at in steps_of(events):
         key = site.one()
         assert not site.begin(action, key, at=at, settings=SHARED).is_finished
         assert old("read", key) == USER
@@ -101,7 +103,7 @@ def test_killed_at_any_point_while_sharing(site, old, new, action):
 def test_killed_while_ending(site, old, new, action):
     """The session is ended or not, in both stores."""
     events = site.events(action, site.one(), settings=SHARED)
-    for at in range(len(events)):
+    for at in steps_of(events):
         key = site.one()
         assert not site.begin(action, key, at=at, settings=SHARED).is_finished
         before = new("read", key)
@@ -114,8 +116,7 @@ def test_killed_while_ending(site, old, new, action):
 def test_a_slow_request_while_sharing(site, old, new, way):
     """It does not bring back what was ended meanwhile."""
     events = site.events("write", site.one(), settings=SHARED)
-    places = [at for at, event in enumerate(events) if event.startswith("after")]
-    for at in places:
+    for at in steps_of(events):
         key = site.one()
         slow = site.begin("write", key, at=at, by=signal.SIGSTOP, settings=SHARED)
         slow.wait_stopped()
@@ -129,8 +130,7 @@ def test_a_slow_request_while_sharing(site, old, new, way):
 def test_a_slow_request_and_an_old_worker(site, old, new):
     """A slow request does not bring back what an old worker has ended."""
     events = site.events("write", site.one(), settings=SHARED)
-    places = [at for at, event in enumerate(events) if event.startswith("after")]
-    for at in places:
+    for at in steps_of(events):
         key = site.one()
         slow = site.begin("write", key, at=at, by=signal.SIGSTOP, settings=SHARED)
         slow.wait_stopped()
