@@ -16,7 +16,7 @@ INSTALLED_APPS = [
     "sessions_redis",
 ]
 MIDDLEWARE = [
-    "sessions_redis.middleware.SessionMiddleware",
+    os.environ.get("TESTED_SITE_MIDDLEWARE", "sessions_redis.middleware.SessionMiddleware"),
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
@@ -35,6 +35,6 @@ TEMPLATES = [
 ]
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-SESSION_ENGINE = "sessions_redis.engine"
+SESSION_ENGINE = os.environ.get("TESTED_SITE_ENGINE", "sessions_redis.engine")
 SESSION_REDIS = json.loads(os.environ["TESTED_SITE_REDIS"])
 MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
