@@ -8,6 +8,7 @@ import asyncio
 from io import StringIO
 
 import pytest
+from django.contrib.sessions.backends import db
 from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
 from redis.exceptions import NoPermissionError
@@ -15,6 +16,7 @@ from redis.exceptions import NoPermissionError
 from sessions_redis import registry
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.storage.commands import session_id
 from tests.documents import rows, section, text_of
 from tests.servers import Server
 
@@ -147,3 +149,26 @@ def test_the_policy_of_the_server(own, admin):
     assert found() == []
     allow(admin, *added_for("check --deploy"))
     assert len(found()) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("shared", [False, True])
+def test_moving_in(own, settings, shared):
+    """The documented commands are enough for sessions that move in from another engine."""
+    former = {"FORMER_ENGINE": db.__name__, "FORMER_ENGINE_SHARED": shared}
+    settings.SESSION_REDIS = {**settings.SESSION_REDIS, **former}
+    keys = []
+    for _ in range(3):
+        session = db.SessionStore()
+        session["_auth_user_id"] = "7"
+        session.create()
+        keys.append(session.session_key)
+    session = SessionStore(keys[0])
+    session["color"] = "red"
+    session.save()
+    session.cycle_key()
+    assert SessionStore(session.session_key)["color"] == "red"
+    assert registry.end(session_id(session.session_key))
+    assert registry.end_all_of("7", keys[1]) == 0
+    assert [SessionStore(key).load() for key in (keys[0], keys[2])] == [{}, {}]
+    assert SessionStore(keys[1])["_auth_user_id"] == "7"
