@@ -20,6 +20,9 @@ from sessions_redis.keys import Key
 
 LONGEST_NAME = 255
 
+# What a file system answers that has no hard links.
+WITHOUT_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS}
+
 
 class FileStore(FormerStore):
     """
@@ -40,11 +43,7 @@ class FileStore(FormerStore):
             self._delete(key)
         store = self._store(key)
         with _written(store, session) as file:
-            try:
-                os.link(file, store._key_to_file())
-            except FileExistsError:
-                return False
-        return True
+            return _is_placed(file, store)
 
     def _save(self, key: Key, session: FormerSession) -> bool:
         if self._load(key) is None:
@@ -129,6 +128,22 @@ def _session(store: Any, entries: Mapping[str, Any]) -> FormerSession:
     if isinstance(until, datetime):
         return FormerSession(entries, seconds_until(until))
     return session_by_itself(store, entries)
+
+
+def _is_placed(file: str, store: Any) -> bool:
+    """Give a written file the session's name, unless that is taken. Whether that was done."""
+    try:
+        try:
+            os.link(file, store._key_to_file())
+        except OSError as error:
+            if error.errno not in WITHOUT_LINKS:
+                raise
+            # As the engine does it: for an instant, others find an empty file.
+            os.close(os.open(store._key_to_file(), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            os.replace(file, store._key_to_file())
+    except FileExistsError:
+        return False
+    return True
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import pickle
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import ClassVar
 
@@ -29,6 +30,8 @@ BACKENDS = {
     "table": "django.core.cache.backends.db.DatabaseCache",
     "files": "django.core.cache.backends.filebased.FileBasedCache",
 }
+
+REDIS = ("redis", "django-redis", "django-valkey")
 
 pytestmark = pytest.mark.django_db
 
@@ -100,6 +103,17 @@ def test_create(store, call, key):
     assert SessionStore(key.session_key)["color"] == "red"
 
 
+@pytest.mark.parametrize("backend", [*REDIS, "memory"], indirect=True)
+def test_many_create_the_same_session(store, key):
+    """Of threads that create the same session at once, one creates it."""
+    with ThreadPoolExecutor(8) as threads:
+        created = list(
+            threads.map(lambda number: store.create(key, {"number": number}, 50), range(40))
+        )
+    assert created.count(True) == 1
+    assert store.load(key).entries == {"number": created.index(True)}
+
+
 def test_save(store, call):
     """Saving replaces entries and lifetime."""
     key = written(color="red")
@@ -123,9 +137,6 @@ def test_delete(store, call):
     assert store.load(key) is None
     assert "color" not in SessionStore(key.session_key)
     call(store, "delete", key)
-
-
-REDIS = ("redis", "django-redis", "django-valkey")
 
 
 def raw_name(key):

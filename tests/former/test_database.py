@@ -18,6 +18,7 @@ DB = "django.contrib.sessions.backends.db"
 CACHED_DB = "django.contrib.sessions.backends.cached_db"
 QSESSIONS = ("qsessions.backends.db", "qsessions.backends.cached_db")
 USER_SESSIONS = "user_sessions.backends.db"
+PLAIN_JSON = "tests.former.engines.plain_json"
 WITHOUT_CASE = "tests.former.engines.without_case"
 ALL = (DB, CACHED_DB, *QSESSIONS, USER_SESSIONS)
 
@@ -152,13 +153,12 @@ def test_an_empty_session():
     assert former.of(DB).load(key).entries == {}
 
 
-def test_an_engine_that_decodes_by_itself(settings):
+def test_an_engine_that_decodes_by_itself():
     """An engine with a decode() of its own says itself what is in a row."""
-    key = Key(written(DB, color="red").session_key)
+    key = Key(written(PLAIN_JSON, color="red").session_key)
+    assert former.of(PLAIN_JSON).load(key).entries == {"color": "red"}
     Session.objects.update(session_data="{}")
-    assert former.of("tests.former.engines.plain_json").load(key).entries == {}
-    Session.objects.update(session_data='{"color": "red"}')
-    assert former.of("tests.former.engines.plain_json").load(key).entries == {"color": "red"}
+    assert former.of(PLAIN_JSON).load(key).entries == {}
 
 
 def test_all_sessions(path, store):

@@ -1,8 +1,11 @@
 """Django's file engine."""
 
+import errno
 import os
 import shutil
 import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -76,6 +79,47 @@ def test_create(store, call, key, directory):
     assert call(store, "create", key, {"color": "blue"}, 60) is False
     assert SessionStore(key.session_key)["color"] == "red"
     assert len(list(directory.iterdir())) == 1
+
+
+def test_many_create_the_same_session(store, key, directory):
+    """Of threads that create the same session at once, one does, and none reads half of it."""
+
+    def create(number):
+        created = store.create(key, {"number": number}, 50)
+        return created, SessionStore(key.session_key).get("number")
+
+    with ThreadPoolExecutor(8) as threads:
+        done = list(threads.map(create, range(40)))
+    winners = [number for number, (created, _) in enumerate(done) if created]
+    assert len(winners) == 1
+    assert {number for _, number in done} == set(winners)
+    assert len(list(directory.iterdir())) == 1
+
+
+def test_a_file_system_without_links(store, key, directory, monkeypatch):
+    """Some file systems have no hard links. A session is created there as the engine does it."""
+
+    def refuse(source, target):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM), source, None, target)
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert store.create(key, {"color": "red"}, 50) is True
+    assert store.create(key, {"color": "blue"}, 50) is False
+    assert store.load(key).entries == {"color": "red"}
+    assert len(list(directory.iterdir())) == 1
+
+
+def test_a_full_disk(store, key, directory, monkeypatch):
+    """An error of the file system is an outage, and the key is in no part of it."""
+
+    def refuse(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), source, None, target)
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(SessionStoreUnavailable, match="No space") as caught:
+        store.create(key, {"color": "red"}, 50)
+    assert key.session_key not in "".join(traceback.format_exception(caught.value))
+    assert list(directory.iterdir()) == []
 
 
 def test_save(store, call, directory):

@@ -52,6 +52,8 @@ def test_loading_never_creates(store, key):
     """Some engines begin a new session where they find none. That does not happen here."""
     assert store.load(key) is None
     assert in_memory.SESSIONS == {}
+    in_memory.SessionStore(key.session_key).load()
+    assert len(in_memory.SESSIONS) == 1
 
 
 def test_no_key_from_outside_raises(store, call):

@@ -9,7 +9,4 @@ from django.contrib.sessions.base_session import AbstractBaseSession
 class SessionStore(db.SessionStore):
     @classmethod
     def get_model_class(cls) -> Any:
-        class Session(AbstractBaseSession):
-            pass
-
-        return Session
+        return type("Session", (AbstractBaseSession,), {"__module__": __name__})

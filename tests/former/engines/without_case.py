@@ -11,10 +11,6 @@ class Session(AbstractBaseSession):
     class Meta(AbstractBaseSession.Meta):
         app_label = "former_engines"
 
-    @classmethod
-    def get_session_store_class(cls) -> type[db.SessionStore]:
-        return SessionStore
-
 
 class SessionStore(db.SessionStore):
     @classmethod
