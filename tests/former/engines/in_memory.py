@@ -24,14 +24,15 @@ class SessionStore(SessionBase):
     def save(self, must_create: bool = False) -> None:
         if must_create and self.session_key in SESSIONS:
             raise CreateError
-        if self.get("is refused"):
+        entries = self._get_session(no_load=must_create)
+        if entries.get("is refused"):
             raise UpdateError
-        if self.get("is away"):
+        if entries.get("is away"):
             try:
                 raise ConnectionError("not there")
             except OSError as error:
                 raise (CreateError if must_create else UpdateError) from error
-        SESSIONS[self.session_key] = self.encode(self._get_session(no_load=must_create))
+        SESSIONS[self.session_key] = self.encode(entries)
 
     def delete(self, session_key: str | None = None) -> None:
         SESSIONS.pop(session_key or self.session_key, None)
