@@ -87,10 +87,11 @@ class DatabaseStore(FormerStore):
         Also never call it if the site manages transactions itself, without ``atomic()``: nobody
         says then when it commits.
         """
-        with self._failures():  # it may have to connect
-            connection = transaction.get_connection(self._using)
-            if connection.in_atomic_block or connection.get_autocommit():
-                transaction.on_commit(callback, using=self._using)
+        connection = transaction.get_connection(self._using)
+        if connection.in_atomic_block:
+            connection.on_commit(callback)
+        elif connection.connection is None or connection.autocommit:  # asked without connecting
+            callback()
 
     def _load(self, key: Key) -> FormerSession | None:
         row = self._row(key)

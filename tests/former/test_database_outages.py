@@ -92,6 +92,9 @@ def test_the_database_cannot_be_opened(store, key, elsewhere, call):
             call(store, method, key, *arguments)
         shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
         assert key.session_key not in "".join(shown.format())
+    called = []
+    call(store, "after_commit", lambda: called.append("without a connection"))
+    assert called == ["without a connection"]
     for listing in (store.count, lambda: next(store.batches(3)), lambda: store.delete_many([key])):
         with pytest.raises(SessionStoreUnavailable, match="unable to open"):
             listing()
