@@ -48,6 +48,7 @@ def _compared(
     suites = [
         replace(suite, tests=tuple(options.select)) if options.select else suite
         for suite in application.suites
+        if suite.name in (options.suite or [suite.name])
     ]
     name = f"{application.package} {application.version}"
     runs = [
@@ -96,6 +97,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--engine", nargs="+", choices=names, default=names)
     parser.add_argument("--django", help='a requirement, such as "django~=6.0.4"')
+    parser.add_argument("--suite", nargs="+", help='such as "regular"')
     parser.add_argument("--select", nargs="+", help="folders of tests, in place of all")
     parser.add_argument("--jobs", type=int, default=2, help="how many runs at a time")
     parser.add_argument(
