@@ -105,7 +105,6 @@ def show(commands: Commands, pool: Any, carry_out: Callable[[], list[Any]]) -> l
         return _found(outcome.get())
 
     client: Any = copy(_client(_Client, _Nowhere, _address(pool)))
-    del pool  # error reports print it, and before redis-py 7.4 its text has the password
     client.call_back = call_back
     client.execute_command(*words(commands))
     return carry_out() if outcome.is_open() else outcome.get()
@@ -126,7 +125,6 @@ async def ashow(
         return _found(outcome.get())
 
     client: Any = copy(_client(_AsyncClient, _AsyncNowhere, _address(pool)))
-    del pool
     client.call_back = call_back
     await client.execute_command(*words(commands))
     return await carry_out() if outcome.is_open() else outcome.get()

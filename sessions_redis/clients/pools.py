@@ -64,6 +64,21 @@ BACKOFF = {"base": 0.01, "cap": 0.1}
 RETRIED = (RedisConnectionError, RedisTimeoutError)
 
 
+class _Discreet:
+    """A pool for error reports to print. In redis-py 7.0 to 7.3, its text has the password."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+class _Pool(_Discreet, redis.BlockingConnectionPool):
+    pass
+
+
+class _AsyncPool(_Discreet, redis.asyncio.BlockingConnectionPool):
+    pass
+
+
 class _RedisPyNames(NamedTuple):
     """redis-py's names for the same things: in its synchronous or its asynchronous part."""
 
@@ -75,11 +90,9 @@ class _RedisPyNames(NamedTuple):
     fake_client: str
 
 
-SYNC = _RedisPyNames(
-    redis.BlockingConnectionPool, ServicePool, Retry, sign_in, sign_in_to_replica, "FakeRedis"
-)
+SYNC = _RedisPyNames(_Pool, ServicePool, Retry, sign_in, sign_in_to_replica, "FakeRedis")
 ASYNC = _RedisPyNames(
-    redis.asyncio.BlockingConnectionPool,
+    _AsyncPool,
     AsyncServicePool,
     AsyncRetry,
     asign_in,
