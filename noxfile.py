@@ -95,7 +95,7 @@ CORNERS = [
         python="3.12",
         django="django~=6.0.5",
         redis="redis~=7.2.0",
-        why="its rules for the session cookie, and the first redis-py that can count commands",
+        why="its rules for the session cookie, and a redis-py between the others",
         tests=[
             *sorted(glob("tests/test_middleware*.py")),
             "tests/test_admin_permissions.py",
