@@ -3,7 +3,8 @@ The matrix: the versions of Python, Django and redis-py that are tested together
 
 ``nox -l`` lists the corners, and ``nox -s NAME`` runs one. `docs/install.md` shows the same corners
 to users, and a test compares the two. All corners of one Python share an environment in ``.nox``,
-because installing everything anew takes longer than most of their tests.
+because installing everything anew takes longer than most of their tests. pip keeps a version there
+that a corner allows, so a corner says exactly which line of versions it means.
 """
 
 import sys
@@ -172,7 +173,7 @@ CORNERS = [
     Corner(
         python="3.13",
         django="django~=5.2.14",
-        redis="redis~=7.0",
+        redis="redis~=7.4.0",
         hiredis=NONE,
         why="an older Django with a newer redis-py, and its own parser",
         tests=CORE,
