@@ -84,7 +84,7 @@ def in_cache(store, sessions):
 def in_files(store, sessions):
     for key, entries, left in sessions:
         one = store(key)
-        one.update(entries)
+        one._session_cache = dict(entries)  # to load a key that is not there yet would drop it
         one.set_expiry(left)
         one.save(must_create=True)
 
