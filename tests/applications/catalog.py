@@ -40,7 +40,9 @@ class Application:
 
     ``version``: of the package, and of the source archive that has the tests. ``needs``: what the
     tests need besides. ``repository``: where the tests are if the source archive lacks them, with
-    ``tag`` as that version's name there.
+    ``tag`` as that version's name there. ``is_built_there``: the package is built from that
+    repository. Otherwise, the one in the package index is installed, and only the tests are from
+    the repository.
     """
 
     package: str
@@ -50,6 +52,7 @@ class Application:
     needs: tuple[str, ...] = ()
     repository: str = ""
     tag: str = ""
+    is_built_there: bool = True
     django: str = "django>=5.2.14"
 
 
@@ -169,5 +172,68 @@ APPLICATIONS = (
         "3.5.4",
         needs=(*PYTEST, "pytest-cov"),
         suites=(Suite("hijack.tests.test_app.settings", ("hijack",), options=("--no-cov",)),),
+    ),
+    Application(
+        "django-oscar",
+        "4.2",
+        extras="[sorl-thumbnail,easy-thumbnails]",
+        needs=(
+            *("pytest>=8.2", "pytest-django>=4.9.0,<5.0", "django-webtest>=1.9,<1.10"),
+            *("WebTest>=3.0.0,<4.0.0", "Whoosh>=2.7,<2.8", "freezegun>=1.5.1,<2.0.0"),
+            *("pycountry", "pytz", "whitenoise>=6.7.0,<6.12", "setuptools<81"),
+        ),
+        repository="https://github.com/django-oscar/django-oscar",
+        tag="4.2",
+        is_built_there=False,  # that takes npm
+        suites=(
+            Suite(
+                "tests.settings",
+                (
+                    *("tests/functional", "tests/unit/basket", "tests/unit/checkout"),
+                    *("tests/unit/customer", "tests/unit/dashboard", "tests/integration/basket"),
+                    *("tests/integration/checkout", "tests/integration/customer"),
+                    *("tests/integration/dashboard", "tests/integration/voucher"),
+                    *("tests/integration/test_auth.py", "tests/integration/test_wishlist.py"),
+                ),
+                options=("--nomigrations", "--deprecation=none"),
+                environment=(
+                    ("DATABASE_ENGINE", "django.db.backends.sqlite3"),
+                    ("DATABASE_NAME", ":memory:"),
+                ),
+            ),
+        ),
+    ),
+    Application(
+        "wagtail",
+        "8.0.1",
+        needs=("freezegun>=0.3.8", "Jinja2>=3.0,<3.2", "responses>=0.25,<1", "tblib>=3.0,<4.0"),
+        suites=(
+            Suite(
+                "wagtail.test.settings",
+                (
+                    "wagtail.admin.tests.test_account_management",
+                    "wagtail.admin.tests.test_password_reset",
+                    "wagtail.admin.tests.test_privacy",
+                    "wagtail.api.v3.tests.test_auth",
+                    "wagtail.documents.tests.test_collection_privacy",
+                    "wagtail.tests.test_page_privacy",
+                ),
+                name="signing in, passwords of pages",
+                runner=Runner.DJANGO,
+            ),
+            Suite(
+                "wagtail.test.settings",
+                (
+                    "wagtail.admin.tests.pages.test_create_page",
+                    "wagtail.admin.tests.pages.test_edit_page.TestPublishUnpublishPublish",
+                    "wagtail.admin.tests.pages.test_preview",
+                    "wagtail.admin.tests.pages.test_revisions",
+                    "wagtail.admin.tests.pages.test_unpublish_page",
+                    "wagtail.admin.tests.pages.test_view_draft",
+                ),
+                name="drafts, previews, publishing",
+                runner=Runner.DJANGO,
+            ),
+        ),
     ),
 )

@@ -47,13 +47,14 @@ def prepared(application: Application, django: str | None, clones: dict[str, str
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         venv.create(folder / "venv", with_pip=True)
+        itself = f"{application.package}{application.extras}=={application.version}"
         if repository:
             _clone(repository, application.tag, home.source)
-            # Some projects make a module with their version when they are built.
-            itself = f"{application.package}{application.extras} @ {home.source.as_uri()}"
+            if application.is_built_there:
+                # Some projects make a module with their version when they are built.
+                itself = f"{application.package}{application.extras} @ {home.source.as_uri()}"
         else:
             _unpack(application, home, folder)
-            itself = f"{application.package}{application.extras}=={application.version}"
         _pip(home.python, "install", itself, *further, "--editable", str(ROOT))
         (folder / "ready").touch()
     return home
