@@ -43,15 +43,27 @@ def loaded(
     else:
         session: FormerSession | None = yield CallTo(former_store(), "load", key)
         if session is None and COPIED in stored:
-            # A worker of the former engine has ended it, or it has expired there.
-            yield from layouts.delete(keyspace, key.id)
-            return None
-        if session is None:
+            if (yield from _ended_there(keyspace, key)):
+                return None
+        elif session is None:
             yield from _copied(keyspace, key, stored, serializer)
         elif not (yield from _taken_over(keyspace, key, stored, session, serializer)):
             return stored
     stored = yield commands.load(keyspace, key.id)
     return stored
+
+
+def _ended_there(keyspace: Keyspace, key: Key) -> StoreSteps[bool]:
+    """
+    End a session here that the former engine had, and has no more: it was ended or expired there.
+
+    Not if another worker, which does not share any more, has moved it in meanwhile.
+    """
+    stored = yield commands.load(keyspace, key.id)
+    if not isinstance(stored, Mapping) or stored.get(COPIED) != adoption.SHARED:
+        return False
+    yield from layouts.delete(keyspace, key.id)
+    return True
 
 
 def _taken_over(
@@ -99,5 +111,4 @@ def saved(keyspace: Keyspace, key: Key, entries: dict[Any, Any], age: float) -> 
     """Save all entries there. ``False`` if the session was ended there: then it ends here, too."""
     if age <= 0 or (yield CallTo(former_store(), "save", key, entries.copy(), age)):
         return True
-    yield from layouts.delete(keyspace, key.id)
-    return False
+    return not (yield from _ended_there(keyspace, key))

@@ -1,5 +1,7 @@
 """Workers of the former engine and of this one serve the same sessions."""
 
+from contextlib import contextmanager
+
 import pytest
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.backends.db import SessionStore as FormerSessions
@@ -7,6 +9,7 @@ from django.utils import timezone
 
 from sessions_redis import registry
 from sessions_redis.engine import SessionStore
+from sessions_redis.former.database import DatabaseStore
 from sessions_redis.storage.commands import session_id
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -154,3 +157,47 @@ def test_lifetimes_are_the_same(old, raw, prefix):
     row = FormerSessions.get_model_class().objects.get(pk=key)
     assert 4000 < (row.expire_date - timezone.now()).total_seconds() <= 5000
     assert 4000 < raw.ttl(f"{prefix}:{session_id(key)}") <= 5000
+
+
+@pytest.fixture
+def alone(settings):
+    """Runs code as a worker that does not share any more, while others still do."""
+    shared = settings.SESSION_REDIS
+
+    @contextmanager
+    def switched():
+        settings.SESSION_REDIS = {**shared, "FORMER_ENGINE_SHARED": False}
+        yield
+        settings.SESSION_REDIS = shared
+
+    return switched
+
+
+def test_moves_in_for_another_worker_while_it_loads(old, alone, monkeypatch):
+    """A worker that shares finds a session that another one has moved in since it looked here."""
+    key = old(color="red")
+    SessionStore(key).load()
+    load = DatabaseStore.load
+
+    def late(self, one):
+        monkeypatch.undo()
+        with alone():
+            SessionStore(key).load()
+        return load(self, one)
+
+    monkeypatch.setattr(DatabaseStore, "load", late)
+    assert SessionStore(key)["color"] == "red"
+    assert SessionStore(key)["color"] == "red"
+
+
+def test_moves_in_for_another_worker_before_a_save(old, alone):
+    """A worker that shares saves a session that another one has moved in since it was loaded."""
+    key = old(color="red")
+    session = SessionStore(key)
+    session["size"] = 1
+    with alone():
+        SessionStore(key).load()
+    session.save()
+    assert dict(SessionStore(key).items()) == {"color": "red", "size": 1}
+    with alone():
+        assert dict(SessionStore(key).items()) == {"color": "red", "size": 1}
