@@ -8,11 +8,11 @@ import sys
 import tarfile
 import zipfile
 from email.message import Message
+from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 
-from tests.documents import ROOT
-from tests.servers import required, unavailable
+from tests.documents import ROOT, text_of
 
 
 def environment() -> dict[str, str]:
@@ -38,12 +38,25 @@ def run(*command: str, cwd: Path, **variables: str) -> str:
     return done.stdout + done.stderr
 
 
+IGNORED = text_of(".gitignore").split()
+
+
 def tracked(folder: str = ".") -> set[str]:
-    """The files below ``folder`` that git tracks, or that it would add."""
-    assert (ROOT / ".git").exists() or unavailable("this folder is not a checkout of git")
-    listed = [required("git"), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.check_output([*listed, folder], cwd=ROOT, text=True).split("\0")
-    return {name for name in names if name and (ROOT / name).is_file()}
+    """The files below ``folder``, without what ``.gitignore`` names. Git need not be there."""
+    found: set[str] = set()
+    for parent, folders, files in os.walk(ROOT / folder):
+        place = Path(parent).relative_to(ROOT)
+        folders[:] = [name for name in folders if name != ".git" and not is_ignored(place / name)]
+        found |= {str(place / name) for name in files if not is_ignored(place / name)}
+    return found - {".git"}  # which is a file in a work tree
+
+
+def is_ignored(path: Path) -> bool:
+    for pattern in IGNORED:
+        name = pattern.strip("/")
+        if fnmatch(str(path) if "/" in name or pattern[0] == "/" else path.name, name):
+            return True
+    return False
 
 
 class Distributions:
