@@ -188,6 +188,12 @@ def test_a_fault(change, fault):
     assert list(compared(THEIRS, replace(MINE, **change)).faults()) == [f"theirs, ours: {fault}"]
 
 
+def test_a_suite_that_stores_no_session():
+    """It does not have to send commands."""
+    idle = replace(MINE, commands=0)
+    assert list(replace(compared(THEIRS, idle), stores=False).faults()) == []
+
+
 def test_an_explained_failure():
     """It is not a fault. If the test passes, the explanation is too old, and that is a fault."""
     failed = replace(MINE, outcomes={"a": "failed", "b": "failed"})

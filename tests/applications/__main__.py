@@ -66,6 +66,7 @@ def _compared(
                 result for run, result in zip(runs, results, strict=True) if run.suite is suite
             ],
             explained=dict(suite.explained),
+            stores=suite.stores,
         )
         for suite in suites
     ]

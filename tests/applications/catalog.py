@@ -21,6 +21,7 @@ class Suite:
     only one suite. ``paths``: folders of the source that have to be on the Python path.
     ``options``: of the runner. ``environment``: further variables. ``explained``: tests that fail
     on this engine alone, each with the reason. docs/applications.md has the reasons, too.
+    ``stores``: whether the tests store any session.
     """
 
     settings: str
@@ -31,6 +32,7 @@ class Suite:
     options: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     explained: tuple[tuple[str, str], ...] = ()
+    stores: bool = True
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ APPLICATIONS = (
                 "tests.settings",
                 ("tests",),
                 runner=Runner.DJANGO,
+                stores=False,
                 explained=(
                     (
                         "tests.panels.test_staticfiles.StaticFilesPanelTestCase.test_default_case",
