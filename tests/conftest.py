@@ -4,6 +4,9 @@ import uuid
 
 import hypothesis
 import pytest
+from django.core import signals
+from django.core.cache import close_caches
+from django_valkey.base import close_async_caches
 
 from sessions_redis import clients
 from sessions_redis.clients import connections, pools
@@ -31,6 +34,17 @@ def server(tmp_path_factory):
 def distributions(tmp_path_factory):
     """The wheel and the sdist, built of this checkout."""
     return Distributions(tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def caches_are_closed_as_by_django():
+    """
+    Once it is imported, django-valkey closes caches by a coroutine at the end of each request.
+
+    Django cannot run that in a thread whose event loop is running, as that of Playwright.
+    """
+    signals.request_finished.disconnect(close_async_caches)
+    signals.request_finished.connect(close_caches)
 
 
 @pytest.fixture

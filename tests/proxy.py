@@ -101,6 +101,8 @@ class Proxy:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._listener.fileno() < 0:  # a test has ended it before
+            return
         # Wakes the thread that accepts connections. After its end, there are no new ones.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._threads[0].join()

@@ -171,7 +171,7 @@ taken = threading.Event()
 
 
 def hold():
-    with ours._lock, ours.leases_for([])._lock:
+    with ours.leases_for([])._lock:
         taken.set()
         threading.Event().wait()
 

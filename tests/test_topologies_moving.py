@@ -15,7 +15,7 @@ from tests.topologies import (  # noqa: F401 - fixtures
 
 pytestmark = [pytest.mark.topology, pytest.mark.django_db(transaction=True)]
 
-server = on("memory", "slot", "cluster", with_all=("tls", "sentinel", "cluster-tag"))
+server = on("cluster", with_all=("memory", "slot", "tls", "sentinel", "cluster-tag"))
 
 CHOSEN = {
     test_moving_in: (
