@@ -79,7 +79,16 @@ CORNERS = [
             f"--ignore=tests/{name}.py"
             for name in (
                 "test_contract_django",
+                "test_applications",
+                "test_docs",
+                "test_masking",
+                "test_masking_names",
+                "test_masking_patterns",
                 "test_package",
+                "test_pictures",
+                "test_readme",
+                "test_translations",
+                "test_types",
                 "test_install",
                 "test_versions",
                 "test_clients_embedded",
