@@ -1,4 +1,4 @@
-"""The engine that ``SESSION_REDIS["NEXT_ENGINE"]`` names, and why an engine cannot be it."""
+"""The engine that ``SESSION_REDIS["NEXT_ENGINE"]`` names, and why some engines are refused."""
 
 from importlib import import_module
 

@@ -238,7 +238,7 @@ def begin(number: int, user: str | None = None, age: int | None = None, **more: 
 
 @act
 def read(key: str, engine: str = "sessions_redis.engine") -> dict[str, Any] | None:
-    """What a request finds in a session; ``None`` if there is no such session."""
+    """The entries that a request finds in a session. ``None`` if the session is unknown."""
     session = store_of(key, engine)
     entries = dict(session.items())
     return None if session.session_key is None else entries

@@ -103,7 +103,7 @@ class Proxy:
     ) -> None:
         if self._listener.fileno() < 0:  # a test has ended it before
             return
-        # Wakes the thread that accepts connections. After its end, there are no new ones.
+        # This ends the thread that accepts connections, so no new ones are made.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._threads[0].join()
         for open_socket in self._sockets:

@@ -23,7 +23,7 @@ class Recipe:
         steps = section(INSTALL, "## Install")
         (self.install,), self.checks = (commands(block) for block in blocks(steps, "console"))
         self.settings, self.urls = blocks(steps, "python")
-        # Of a site that has sessions: who is signed in, on the command line.
+        # The commands that show who is signed in. They need a site with sessions.
         who = section(text_of("docs/who-is-signed-in.md"), "## On the command line")
         self.management = commands(blocks(who, "console")[0])
         without = section(INSTALL, "## Without a Redis on your machine")

@@ -751,7 +751,7 @@ def ada(transactional_db):
 
 @pytest.fixture
 def cookie(settings, middleware, ada):
-    """The cookie of a visitor who has signed in while the site ran on Redis."""
+    """The cookie of a visitor who signed in while the site kept its sessions in Redis."""
     client = Client()
     client.force_login(ada)
     assert client.get("/read").content == b"ada"
@@ -771,7 +771,7 @@ async def awaited(answer):
 
 @two_engines
 def test_a_visitor_comes_back(cookie, next_engine, world, settings):
-    """A visitor who has signed in on Redis is signed in, and still is on the next engine alone."""
+    """A visitor stays signed in while sessions move, and afterwards on the next engine alone."""
     for where in ("read", "write", "aread", "read"):
         answer = visit(world, f"/{where}", cookie)
         assert answer.status_code == 200

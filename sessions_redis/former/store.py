@@ -59,7 +59,7 @@ class FormerStore(ABC):
     It reads beneath the engine where the engine would take an outage for an absent session. Every
     method raises `SessionStoreUnavailable` if the store is away.
 
-    A key can be any text from a visitor. If the store cannot hold it, there is no such session.
+    Visitors can send any text as a key. A text that the store cannot hold is an unknown key.
 
     ``path``: the engine's module. ``engine``: its ``SessionStore``.
     """

@@ -40,7 +40,7 @@ class Departing:
 
 
 def look(keyspace: Keyspace, id: str) -> Command[Departing | None]:
-    """The session with its lifetime, as of one moment; ``None`` if there is no such session."""
+    """Read the session and its lifetime at the same moment. ``None`` if it is not in Redis."""
 
     def read(reply: Any) -> Departing | None:
         left, pairs = replies.listing(reply, 2)

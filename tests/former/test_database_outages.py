@@ -75,7 +75,7 @@ def test_the_database_is_locked(store, key, elsewhere, call):
 
 @pytest.mark.parametrize("path", [DB])
 def test_an_update_that_fails(path, elsewhere, key):
-    """Django says of every failed update that the session is gone. An outage is no such thing."""
+    """Django says that the session is gone when any update fails. Here an outage is an outage."""
     store = former.of(path)
     assert store.create(key, {"color": "red"}, 50)
     connections["elsewhere"].cursor().execute("PRAGMA query_only = on")

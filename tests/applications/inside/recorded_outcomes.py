@@ -1,5 +1,5 @@
 """
-Writes what became of each test into the file that the run names, whoever runs the tests.
+Writes the outcome of each test into the file that the run names, with either test runner.
 
 For pytest, this module is a plugin. For ``django test``, ``Runner`` is the test runner. This runs
 in the application's virtual environment.
