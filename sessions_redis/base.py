@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from django.contrib.sessions.backends.base import SessionBase
 
 from sessions_redis import conf, logs
-from sessions_redis.calls import PASSED_ON, Call, Outcome, StoreSteps
+from sessions_redis.calls import Call, StoreSteps, aoutcome_of, outcome_of
 from sessions_redis.clients import acarry_out, arun, carry_out, run
 from sessions_redis.json_serializer import made
 from sessions_redis.keys import Key
@@ -130,7 +130,7 @@ class StoreBase(SessionBase):
                 if type(asked) is Command:  # as mostly
                     asked = steps.send(run(asked))
                 elif isinstance(asked, Call):
-                    asked = self._outcome(asked).resume(steps)
+                    asked = outcome_of(asked, self).resume(steps)
                 else:
                     asked = steps.send(carry_out(asked))
         except StopIteration as stop:
@@ -147,7 +147,7 @@ class StoreBase(SessionBase):
                 if type(asked) is Command:  # as mostly
                     asked = steps.send(await arun(asked))
                 elif isinstance(asked, Call):
-                    asked = (await self._aoutcome(asked)).resume(steps)
+                    asked = (await aoutcome_of(asked, self)).resume(steps)
                 else:
                     asked = steps.send(await acarry_out(asked))
         except StopIteration as stop:
@@ -155,18 +155,6 @@ class StoreBase(SessionBase):
             return result
         finally:
             steps.close()
-
-    def _outcome(self, call: Call) -> Outcome:
-        try:
-            return Outcome(call.of(self))
-        except PASSED_ON as error:
-            return Outcome(error=error)
-
-    async def _aoutcome(self, call: Call) -> Outcome:
-        try:
-            return Outcome(await call.aof(self))
-        except PASSED_ON as error:
-            return Outcome(error=error)
 
     @property
     def _key(self) -> Key | None:

@@ -91,6 +91,20 @@ class Outcome:
         return steps.throw(self.error) if self.error else steps.send(self.value)
 
 
+def outcome_of(call: Call, store: Any) -> Outcome:
+    try:
+        return Outcome(call.of(store))
+    except PASSED_ON as error:
+        return Outcome(error=error)
+
+
+async def aoutcome_of(call: Call, store: Any) -> Outcome:
+    try:
+        return Outcome(await call.aof(store))
+    except PASSED_ON as error:
+        return Outcome(error=error)
+
+
 def twin(name: str) -> str:
     """The name of a method's asynchronous twin."""
     return f"_a{name[1:]}" if name.startswith("_") else f"a{name}"

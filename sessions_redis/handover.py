@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sessions_redis import clients
-from sessions_redis.calls import PASSED_ON, Call, CallTo, Outcome, StoreSteps, twin
+from sessions_redis.calls import Call, CallTo, StoreSteps, aoutcome_of, outcome_of, twin
 from sessions_redis.clients import acarry_out, carry_out
 from sessions_redis.former import FormerStore
 from sessions_redis.former.failures import Failures
@@ -93,7 +93,7 @@ def perform(store: Any, steps: StoreSteps[T]) -> T:
         asked = next(steps)
         while True:
             if isinstance(asked, Call):
-                asked = _outcome(asked, store).resume(steps)
+                asked = outcome_of(asked, store).resume(steps)
             else:
                 asked = steps.send(carry_out(asked))
     except StopIteration as stop:
@@ -108,7 +108,7 @@ async def aperform(store: Any, steps: StoreSteps[T]) -> T:
         asked = next(steps)
         while True:
             if isinstance(asked, Call):
-                asked = (await _aoutcome(asked, store)).resume(steps)
+                asked = (await aoutcome_of(asked, store)).resume(steps)
             else:
                 asked = steps.send(await acarry_out(asked))
     except StopIteration as stop:
@@ -116,20 +116,6 @@ async def aperform(store: Any, steps: StoreSteps[T]) -> T:
         return result
     finally:
         steps.close()
-
-
-def _outcome(call: Call, store: Any) -> Outcome:
-    try:
-        return Outcome(call.of(store))
-    except PASSED_ON as error:
-        return Outcome(error=error)
-
-
-async def _aoutcome(call: Call, store: Any) -> Outcome:
-    try:
-        return Outcome(await call.aof(store))
-    except PASSED_ON as error:
-        return Outcome(error=error)
 
 
 def _text(argument: Any) -> Any:
