@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -13,6 +14,7 @@ from sessions_redis.registry import rebuilding
 from sessions_redis.storage import layouts
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import session_id
+from sessions_redis.storage.servers import Primary
 from tests.listed import expect_listed
 from tests.servers import free_port
 from tests.test_commands_management import run
@@ -174,3 +176,13 @@ def test_beside_a_running_site(session_redis, prefix, raw, lost):
     assert {id for id in ids if len(id) == 32} <= listed | {
         id for id in ids if not raw.exists(f"{prefix}:{id}")
     }
+
+
+def test_nodes_that_are_looked_at_again():
+    """A node that got slots meanwhile is looked at again, and one that got a replica is not."""
+    before = [Primary("a:1", ((0, 99),), 0), Primary("b:1", ((100, 199),), 1)]
+    with_replica = [replace(before[0], replicas=1), before[1]]
+    moved = [replace(before[0], ranges=((0, 149),)), replace(before[1], ranges=((150, 199),))]
+    assert rebuilding._with_other_slots(with_replica, before) == []
+    assert rebuilding._with_other_slots(moved, before) == moved
+    assert rebuilding._with_other_slots([None], [None]) == []

@@ -78,7 +78,7 @@ def rebuild(
         if not waiting and again:
             # While slots move, a node may miss sessions that it gets, and another one has lost.
             again, before, nodes = again - 1, nodes, _nodes()
-            waiting = [node for node in nodes if node not in before]
+            waiting = _with_other_slots(nodes, before)
     if keyspace.is_spread and not only_look:
         progress = replace(progress, removed=perform(_removal(keyspace)))
     return replace(progress, share=1)
@@ -89,6 +89,14 @@ def _nodes() -> Sequence[Primary | None]:
     if not clusters.is_cluster(conf.current().location):
         return [None]
     return run(servers.slot_ranges())
+
+
+def _with_other_slots(
+    nodes: Sequence[Primary | None], before: Sequence[Primary | None]
+) -> list[Primary | None]:
+    """The nodes that served other slots before, or none. Replicas may come and go meanwhile."""
+    served = {(node.name, node.ranges) for node in before if node}
+    return [node for node in nodes if node and (node.name, node.ranges) not in served]
 
 
 def _at(command: Command[T], node: Primary | None) -> Command[T]:
