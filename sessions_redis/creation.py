@@ -5,16 +5,18 @@ from time import time
 
 from django.contrib.sessions.backends.base import CreateError
 
-from sessions_redis import conf, moving_in, sharing
+from sessions_redis import conf, moving_in, policies, sharing
 from sessions_redis.base import StoreBase
 from sessions_redis.calls import Call, StoreSteps
 from sessions_redis.exceptions import GONE, SessionGone
 from sessions_redis.keys import Key, random_key
+from sessions_redis.policies import Write
 from sessions_redis.storage import layouts, shard_counts
-from sessions_redis.storage.changes import whole
+from sessions_redis.storage.changes import Changes, whole
 from sessions_redis.storage.commands import Taken
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import margin
+from sessions_redis.storage.rules import Outcome, Refused
 from sessions_redis.storage.steps import Command
 
 
@@ -109,8 +111,10 @@ class CreatingStore(StoreBase):
                 predecessor.is_replaced = True
         if not moved:
             changes = whole(self._entries, self._made_serializer(), self._metadata(keyspace))
+            changes = yield from self._with_rules(keyspace, changes, Write.CREATE)
             first = shards_to_note(keyspace, age)
-            if not (yield from layouts.create(keyspace, key.id, age, changes, first)):
+            done = yield from layouts.create(keyspace, key.id, age, changes, first)
+            if not self._is_done(done):
                 return False
             self._record_written(key.id, changes)
         if keyspace.is_shared:
@@ -118,6 +122,19 @@ class CreatingStore(StoreBase):
         if keyspace.moves_in and predecessor:
             yield from moving_in.deleted(keyspace, predecessor.key)
         return True
+
+    def _with_rules(
+        self, keyspace: Keyspace, changes: Changes, write: Write
+    ) -> StoreSteps[Changes]:
+        if not keyspace.has_policies:
+            return changes
+        return changes._replace(rules=(yield from policies.rules(self, keyspace, changes, write)))
+
+    def _is_done(self, outcome: Outcome) -> bool:
+        """Whether a write was done. Raises the exception of the policy that refused it."""
+        if isinstance(outcome, Refused):
+            policies.refused_by(self, outcome)
+        return outcome
 
     def _metadata(self, keyspace: Keyspace) -> Mapping[bytes, bytes]:
         """The metadata of a new hash."""
@@ -130,20 +147,22 @@ class CreatingStore(StoreBase):
         """``False`` if the ``predecessor`` is gone, and had no user. `Taken` if the id is taken."""
         known, serializer = self._known_of(predecessor.id), self._made_serializer()
         changes = known.changes(self._entries, serializer, self._metadata(keyspace))
+        changes = yield from self._with_rules(keyspace, changes, Write.CYCLE)
         user = known.user(serializer)
         user_pk, first = user.decode("utf-8", "backslashreplace"), shards_to_note(keyspace, age)
         moved = yield from layouts.cycle(keyspace, predecessor.id, id, age, changes, user_pk, first)
-        if moved is Taken:
+        if isinstance(moved, type):
             return Taken
-        if moved:
+        if self._is_done(moved):
             self._record_written(id, changes, predecessor.id)
             return True
         if not user:
             return False
         # Another request may have cycled the session: then create a second session beside it.
         changes = whole(self._entries, serializer, self._metadata(keyspace))
+        changes = yield from self._with_rules(keyspace, changes, Write.BESIDE)
         steps = layouts.create_beside(keyspace, predecessor.id, user, id, age, changes)
-        if not (yield from steps):
+        if not self._is_done((yield from steps)):
             raise SessionGone(GONE)
         self._record_written(id, changes)
         return True

@@ -20,6 +20,7 @@ from sessions_redis.creation import CreatingStore, Predecessor, shards_to_note
 from sessions_redis.exceptions import GONE, SessionGone, SessionStoreUnavailable
 from sessions_redis.keys import Key
 from sessions_redis.moving_in import Stored
+from sessions_redis.policies import Write
 from sessions_redis.scope import Scope
 from sessions_redis.storage import commands, layouts
 from sessions_redis.storage.changes import Changes, Known
@@ -167,10 +168,11 @@ class SessionStore(CreatingStore):
             entries, self._made_serializer(), self.metadata_source()
         )
         keyspace = conf.keyspace_of(self)
+        changes = yield from self._with_rules(keyspace, changes, Write.SAVE)
         first = shards_to_note(keyspace, age)
         if keyspace.is_shared:
             yield from self._shared(keyspace)
-        saved = yield from layouts.save(keyspace, id, age, changes, first)
+        saved = self._is_done((yield from layouts.save(keyspace, id, age, changes, first)))
         if keyspace.moves_in and (age <= 0 or not saved):
             yield from moving_in.deleted(keyspace, key)
         if not saved:

@@ -1,6 +1,7 @@
 """The changes to write: how a session's entries differ from the fields that Redis holds."""
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeGuard
 
 from sessions_redis.storage.entries import (
@@ -16,8 +17,11 @@ from sessions_redis.storage.entries import (
     key_of,
 )
 from sessions_redis.storage.lazy_entries import NOT_DECODED, Entries
+from sessions_redis.storage.steps import Argument
 
 USER_FIELD = field_of(USER_KEY)
+
+NOTHING_ASKED: Mapping[str, Argument] = MappingProxyType({})
 
 NOT_THERE = object()
 
@@ -28,13 +32,14 @@ class Changes(NamedTuple):  # made with each request: a dataclass takes longer
 
     ``replaces``: remove every entry's field that is not in ``written``, even one that this store
     does not know. ``user``: the user's primary key in text, ``""`` without a user, ``None`` if that
-    did not change.
+    did not change. ``rules``: see `rules`; without any, nothing but the session's end is checked.
     """
 
     written: Mapping[bytes, bytes] = NOTHING
     removed: tuple[bytes, ...] = ()
     replaces: bool = False
     user: str | None = None
+    rules: Mapping[str, Argument] = NOTHING_ASKED
 
 
 class Known(NamedTuple):

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from sessions_redis.storage import replies, scripts
+from sessions_redis.storage import replies, rules, scripts
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.entries import CREATED, NOTHING
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.replies import WrongShape
+from sessions_redis.storage.rules import Outcome
 from sessions_redis.storage.steps import Argument, Command, script_command
 
 # No session lives longer than 300 years. A larger number could not be stored exactly: Redis counts
@@ -57,18 +58,18 @@ def exists(keyspace: Keyspace, id: str) -> Command[bool]:
     )
 
 
-def create(keyspace: Keyspace, id: str, ttl: float, changes: Changes) -> Command[bool]:
+def create(keyspace: Keyspace, id: str, ttl: float, changes: Changes) -> Command[Outcome]:
     """``False`` if the id is taken. With no ``ttl`` left, this writes nothing."""
     return script_command(
         scripts.CREATE,
         _keys(keyspace, keyspace.session(id)),
         (id, _users(keyspace), *writing(ttl, changes)),
-        replies.flag,
+        rules.outcome,
         awaits_replicas=True,
     )
 
 
-def save(keyspace: Keyspace, id: str, ttl: float, changes: Changes) -> Command[bool]:
+def save(keyspace: Keyspace, id: str, ttl: float, changes: Changes) -> Command[Outcome]:
     """``False`` if the session is gone. With no ``ttl`` left the session is deleted."""
     if milliseconds(ttl) <= 0:
         return _expire(keyspace, id)
@@ -76,14 +77,14 @@ def save(keyspace: Keyspace, id: str, ttl: float, changes: Changes) -> Command[b
         scripts.SAVE,
         _keys(keyspace, keyspace.session(id)),
         (id, _users(keyspace), *writing(ttl, changes)),
-        replies.flag,
+        rules.outcome,
         awaits_replicas=changes.user is not None,
     )
 
 
 def cycle(
     keyspace: Keyspace, old_id: str, new_id: str, ttl: float, changes: Changes
-) -> Command[bool]:
+) -> Command[Outcome]:
     """``False`` if the session is gone. With no ``ttl`` left the session is deleted."""
     if milliseconds(ttl) <= 0:
         return _expire(keyspace, old_id)
@@ -91,12 +92,12 @@ def cycle(
         scripts.CYCLE,
         _keys(keyspace, keyspace.session(old_id), keyspace.session(new_id)),
         (old_id, new_id, _users(keyspace), *writing(ttl, changes)),
-        replies.flag,
+        rules.outcome,
         awaits_replicas=True,
     )
 
 
-def _expire(keyspace: Keyspace, id: str) -> Command[bool]:
+def _expire(keyspace: Keyspace, id: str) -> Command[Outcome]:
     keys = _keys(keyspace, keyspace.session(id))
     return script_command(
         scripts.EXPIRE, keys, (id, _users(keyspace)), replies.flag, awaits_replicas=True
@@ -105,7 +106,7 @@ def _expire(keyspace: Keyspace, id: str) -> Command[bool]:
 
 def create_beside(
     keyspace: Keyspace, cycled_id: str, user: bytes, new_id: str, ttl: float, changes: Changes
-) -> Command[bool]:
+) -> Command[Outcome]:
     """
     Create a session beside the one whose former ID is ``cycled_id``.
 
@@ -119,7 +120,7 @@ def create_beside(
             new_id, _users(keyspace), keyspace.session(""), cycled_id, user,
             *writing(ttl, changes),
         ),
-        replies.flag,
+        rules.outcome,
         awaits_replicas=True,
     )  # fmt: skip
 
@@ -242,6 +243,7 @@ def writing(ttl: float, changes: Changes) -> tuple[Argument, ...]:
         int(changes.replaces),
         int(changes.user is not None),
         changes.user or "",
+        *rules.arguments(changes.rules),
         len(changes.removed),
         *changes.removed,
         *fields_and_values,

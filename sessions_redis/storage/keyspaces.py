@@ -16,6 +16,8 @@ class Keyspace:
 
     ``moves_in``: sessions of a former engine move in, so ended ones leave tombstones here.
     ``is_shared``: the former engine serves the same sessions meanwhile.
+
+    ``has_policies``: writes may carry rules.
     """
 
     prefix: str
@@ -25,6 +27,7 @@ class Keyspace:
     shards: int = 1
     moves_in: bool = False
     is_shared: bool = False
+    has_policies: bool = False
 
     def session(self, session_id: str) -> str:
         return f"{self.prefix}:{session_id}"

@@ -15,6 +15,7 @@ from sessions_redis.storage.commands import Taken
 from sessions_redis.storage.entries import COPIED, NOTHING
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import Ended
+from sessions_redis.storage.rules import Outcome
 from sessions_redis.storage.steps import Command, Steps
 
 T = TypeVar("T")
@@ -37,7 +38,7 @@ def _ending(keyspace: Keyspace, id: str, steps: Steps[T], *, by_id: bool = False
 
 def create(
     keyspace: Keyspace, id: str, ttl: float, changes: Changes, first: First = ()
-) -> Steps[bool]:
+) -> Steps[Outcome]:
     if keyspace.is_spread:
         return writing.create(keyspace, id, ttl, changes, first)
     return _single(commands.create(keyspace, id, ttl, changes))
@@ -45,7 +46,7 @@ def create(
 
 def save(
     keyspace: Keyspace, id: str, ttl: float, changes: Changes, first: First = ()
-) -> Steps[bool]:
+) -> Steps[Outcome]:
     if keyspace.is_spread:
         steps = writing.save(keyspace, id, ttl, changes, first)
     else:
@@ -61,7 +62,7 @@ def cycle(
     changes: Changes,
     user: str,
     first: First = (),
-) -> Steps[bool | type[Taken]]:
+) -> Steps[Outcome | type[Taken]]:
     """As `commands.cycle`. ``user``: the user that it has, as far as the caller knows."""
     if keyspace.moves_in and not keyspace.is_shared:
         # The former engine may have a copy under the old key. It has none under the new one.
@@ -76,7 +77,7 @@ def cycle(
 
 def create_beside(
     keyspace: Keyspace, cycled_id: str, user: bytes, new_id: str, ttl: float, changes: Changes
-) -> Steps[bool]:
+) -> Steps[Outcome]:
     if keyspace.is_spread:
         return cycling.create_beside(keyspace, cycled_id, user, new_id, ttl, changes)
     return _single(commands.create_beside(keyspace, cycled_id, user, new_id, ttl, changes))

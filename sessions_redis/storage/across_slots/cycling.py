@@ -5,7 +5,7 @@ While a session is frozen, other requests can read it. Those that write wait.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from sessions_redis.storage import replies, scripts
 from sessions_redis.storage.across_slots import listing
@@ -16,7 +16,10 @@ from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import Taken, milliseconds
 from sessions_redis.storage.entries import CREATED, LISTED, UPDATED, USER, is_metadata
 from sessions_redis.storage.keyspaces import Keyspace
+from sessions_redis.storage.rules import Outcome, Refused, refusal, without_conditions
 from sessions_redis.storage.steps import Command, Steps, Undoable, script_command
+
+T = TypeVar("T")
 
 # Milliseconds for which a name says where its session went: longer than a request takes.
 MARKED = 60_000
@@ -37,7 +40,7 @@ def cycle(
     changes: Changes,
     user: str,
     first: Sequence[Command[Any]] = (),
-) -> Steps[bool | type[Taken]]:
+) -> Steps[Outcome | type[Taken]]:
     """
     ``False`` if the session is gone. With no ``ttl`` left it is deleted. `Taken` if it shall be
     tried again with another new id: this one was ended, or it took so long that others wrote to it.
@@ -50,6 +53,9 @@ def cycle(
     while True:
         steps = _moved(keyspace, old_id, new_id, ttl, changes, user, first)
         said = yield from _undone_by(_thaw(keyspace, old_id, new_id), steps)
+        if isinstance(said, Refused):
+            yield _thaw(keyspace, old_id, new_id)
+            return said
         if said == "taken":
             yield _thaw(keyspace, old_id, new_id)
         if said in ("taken", "thawed"):
@@ -61,14 +67,15 @@ def cycle(
         waited += 1
 
 
-def _undone_by(undo: Command[Any], steps: Steps[str]) -> Steps[str]:
+def _undone_by(undo: Command[Any], steps: Steps[T]) -> Steps[T]:
     """The same steps. If Redis fails, ``undo`` is sent."""
     answer = None
     while True:
         try:
             step = steps.send(answer)
         except StopIteration as stop:
-            return str(stop.value)
+            result: T = stop.value
+            return result
         assert not isinstance(step, Undoable)  # noqa: S101 - for the type checker
         answer = yield Undoable(step, undo)
 
@@ -81,7 +88,7 @@ def _moved(
     changes: Changes,
     expected: str,
     first: Sequence[Command[Any]],
-) -> Steps[str]:
+) -> Steps[str | Refused]:
     ttl_ms, known = milliseconds(ttl), Listed()
     user = expected if changes.user is None else changes.user
     asked: list[Command[Any]] = []
@@ -93,14 +100,18 @@ def _moved(
             yield listing.delisting(keyspace, [(new_id, user)])
         return str(said)
     created, was, fields = more
+    if (refused := refusal(changes.rules, fields)) is not None:
+        yield listing.delisting(keyspace, [(new_id, user)])
+        return refused
     real = was if changes.user is None else changes.user
     if keyspace.indexed:
         known = listing.listed(times[: len(asked)])
         if real != user:  # another request has changed it
             known = yield from listing.enlist(keyspace, new_id, real, ttl_ms)
     copied = _copied(fields, changes, old_id, real)
-    if not (yield from put(keyspace, new_id, ttl, copied, known, created, is_new=True)):
-        return "taken"
+    done = yield from put(keyspace, new_id, ttl, copied, known, created, is_new=True)
+    if not done:
+        return done if isinstance(done, Refused) else "taken"
     leave = script_command(
         scripts.ACROSS_LEAVE, (keyspace.session(old_id),), (new_id, MARKED), replies.text,
         awaits_replicas=True,
@@ -152,12 +163,13 @@ def _copied(fields: Mapping[bytes, bytes], changes: Changes, old_id: str, user: 
         and name not in changes.removed
         and (is_metadata(name) or not changes.replaces)
     }
-    return Changes({**kept, **changes.written, FORMER: old_id.encode()}, user=user)
+    written = {**kept, **changes.written, FORMER: old_id.encode()}
+    return Changes(written, user=user, rules=without_conditions(changes.rules))
 
 
 def create_beside(
     keyspace: Keyspace, cycled_id: str, user: bytes, new_id: str, ttl: float, changes: Changes
-) -> Steps[bool]:
+) -> Steps[Outcome]:
     """
     As `commands.create_beside`.
 

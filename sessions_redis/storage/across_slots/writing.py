@@ -10,6 +10,7 @@ from sessions_redis.storage.across_slots.listing import Listed, at_session
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import NotAnInteger, TooLarge, milliseconds, writing
 from sessions_redis.storage.keyspaces import Keyspace
+from sessions_redis.storage.rules import Outcome, Refused
 from sessions_redis.storage.steps import Command, Steps, script_command
 
 
@@ -19,7 +20,7 @@ def create(
     ttl: float,
     changes: Changes,
     first: Sequence[Command[Any]] = (),
-) -> Steps[bool]:
+) -> Steps[Outcome]:
     """
     ``False`` if the id is taken. With no ``ttl`` left, this writes nothing.
 
@@ -42,7 +43,7 @@ def put(
     created: str = "",
     *,
     is_new: bool = False,
-) -> Steps[bool]:
+) -> Steps[Outcome]:
     """Create a session that is listed. ``is_new``: only this caller can have created it."""
     attempt = 0
     while True:
@@ -56,8 +57,10 @@ def put(
             *writing(ttl, changes),
             awaits_replicas=True,
         )
-        if said == "ended":
+        if said in ("ended", "refused"):
             yield listing.delisting(keyspace, [(id, changes.user or "")])
+        if said == "refused":
+            return Refused.of(more)
         if said != "list":
             return bool(said == "created")
         attempt += 1
@@ -71,7 +74,7 @@ def save(
     ttl: float,
     changes: Changes,
     first: Sequence[Command[Any]] = (),
-) -> Steps[bool]:
+) -> Steps[Outcome]:
     """
     ``False`` if the session is gone. With no ``ttl`` left the session is deleted.
 
@@ -107,8 +110,12 @@ def save(
     if said == "lower":
         user, until, ahead, wanted = more
         yield listing.lowering(keyspace, id, user, Listed(until, ahead), wanted)
-    if said == "gone" and known.until:
+    if said in ("gone", "refused") and known.until:
         yield listing.delisting(keyspace, [(id, user)])
+    if said == "refused":
+        if known.until:  # it lives, and has another user
+            yield from relist(keyspace, to_list([id], (yield looks(keyspace, [id]))))
+        return Refused.of(more)
     return bool(said != "gone")
 
 

@@ -31,7 +31,7 @@ def _script(*names: str) -> Script:
     return script
 
 
-_WRITING = ("margins", "calls", "list", "write")
+_WRITING = ("margins", "calls", "list", "rules", "write")
 
 CREATE = _script(*_WRITING, "create")
 CREATE_BESIDE = _script(*_WRITING, "user", "markers", "create_beside")
@@ -67,8 +67,8 @@ def _across(*names: str) -> Script:
     return _script(*(n.removeprefix("/") if n[0] == "/" else f"across_slots/{n}" for n in names))
 
 
-ACROSS_CREATE = _across("/calls", "put", "create")
-ACROSS_SAVE = _across("/margins", "least_margin", "/calls", "put", "save")
+ACROSS_CREATE = _across("/calls", "/rules", "put", "create")
+ACROSS_SAVE = _across("/margins", "least_margin", "/calls", "/rules", "put", "save")
 ACROSS_INCREMENT = _script("calls", "across_slots/frozen", "increment")
 ACROSS_NOTE = _across("/calls", "put", "note")
 ACROSS_FREEZE = _across("/calls", "put", "freeze")
@@ -83,5 +83,5 @@ ENLIST = _across("/calls", "scores", "enlist")
 RELIST = _across("/calls", "scores", "relist")
 LOWER = _across("/calls", "lower")
 DELIST = _across("/calls", "delist")
-ACROSS_ADOPT = _across("/calls", "/moved", "put", "adopt")
+ACROSS_ADOPT = _across("/calls", "/moved", "/rules", "put", "adopt")
 WITHDRAW = _across("/calls", "withdraw")

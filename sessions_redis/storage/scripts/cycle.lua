@@ -1,7 +1,7 @@
 -- Moves a session to another name, with what other requests wrote and the changes of this one.
 -- KEYS: old session, new session, and the index if one is kept
 -- ARGV: old id, new id, what user indexes' names start with ('' for none), then as write.lua says
--- Returns 1, or 0 if the old session is gone and nothing was written.
+-- Returns as write.lua says, or 0 if the old session is gone and nothing was written.
 
 local user = user_of(KEYS[1])
 if not user then
@@ -9,5 +9,4 @@ if not user then
   -- carried out before and is repeated because its reply was lost.
   return user_of(KEYS[2]) and 1 or 0
 end
-write(ARGV[1], user, {key = KEYS[2], id = ARGV[2]}, KEYS[3] or '', ARGV[3], 4)
-return 1
+return write(ARGV[1], user, {key = KEYS[2], id = ARGV[2]}, KEYS[3] or '', ARGV[3], 4)

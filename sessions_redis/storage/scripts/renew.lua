@@ -5,12 +5,12 @@
 
 do
   local key, index, id = KEYS[1], KEYS[2], ARGV[1]
-  local ttl, removed = tonumber(ARGV[3]), tonumber(ARGV[7])
+  local ttl, removed = tonumber(ARGV[3]), tonumber(ARGV[8])
   local found = redis.pcall('HMGET', key, '@created', '@user', '@listed')
   local time = redis.pcall('TIME')
   local user = found[2] or ''
   local is_usual = found[1] and time[1] and #ARGV <= 1000
-    and ARGV[4] == '0' and (ARGV[5] == '0' or ARGV[6] == user)
+    and ARGV[4] == '0' and (ARGV[5] == '0' or ARGV[6] == user) and ARGV[7] == '0'
   local at
   if is_usual then at = time[1] * 1000 + math.floor(time[2] / 1000) + ttl end
 
@@ -35,9 +35,9 @@ do
     end
   end
   if is_usual and
-    type(redis.pcall('HSET', key, '@updated', time[1], unpack(ARGV, 8 + removed))) == 'number'
+    type(redis.pcall('HSET', key, '@updated', time[1], unpack(ARGV, 9 + removed))) == 'number'
   then
-    if removed > 0 then redis.call('HDEL', key, unpack(ARGV, 8, 7 + removed)) end
+    if removed > 0 then redis.call('HDEL', key, unpack(ARGV, 9, 8 + removed)) end
     redis.call('PEXPIREAT', key, string.format('%.0f', at))
     return 1
   end

@@ -1,9 +1,8 @@
 -- Saves the changes of a session that exists.
 -- KEYS: session, and the index if one is kept
 -- ARGV: id, what user indexes' names start with ('' for none), then as write.lua says
--- Returns 1, or 0 if the session is gone and nothing was written.
+-- Returns as write.lua says, or 0 if the session is gone and nothing was written.
 
 local user = user_of(KEYS[1])
 if not user then return 0 end
-write(ARGV[1], user, nil, KEYS[2] or '', ARGV[2], 3)
-return 1
+return write(ARGV[1], user, nil, KEYS[2] or '', ARGV[2], 3)

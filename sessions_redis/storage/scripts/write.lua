@@ -14,18 +14,22 @@ local function in_chunks(command, key, values, first, last)
 end
 
 -- Writes what ARGV says from `first` on: ttl in ms, '1' if fields that are not given are removed,
--- '1' if the user is given, the user, how many fields to remove, those fields, then fields and
--- values in turn. KEYS[1] is the session. If it gets a new name, `moved_to` is {key, id}.
--- `was`: its user before; nil for a session that is created.
+-- '1' if the user is given, the user, rules as rules.lua says, how many fields to remove, those
+-- fields, then fields and values in turn. KEYS[1] is the session. If it gets a new name, `moved_to`
+-- is {key, id}. `was`: its user before; nil for a session that is created.
+-- Returns 1; or {'refused', a rule, …} as rules.lua says, and nothing was written.
 local function write(id, was, moved_to, index, users, first)
   local key, ttl, new_id = KEYS[1], tonumber(ARGV[first]), id
   if moved_to then key, new_id = moved_to.key, moved_to.id end
   local user = was or ''
   if ARGV[first + 2] == '1' then user = ARGV[first + 3] end
   local replaces = was and ARGV[first + 1] == '1'
-  local removed, last = tonumber(ARGV[first + 4]), #ARGV
+  local rules, after = rules_at(first + 4)
+  local removed, last = tonumber(ARGV[after]), #ARGV
   local leaves_user = user == '' and was and was ~= ''
 
+  local refused = refusal(rules, KEYS[1])
+  if refused then return refused end
   -- Which keys the user may use was checked with KEYS, by the server.
   need('HSET', key)
   need('PEXPIREAT', key)
@@ -55,13 +59,14 @@ local function write(id, was, moved_to, index, users, first)
     end
     in_chunks('HDEL', key, entries, 1, #entries)
   end
-  in_chunks('HDEL', key, ARGV, first + 5, first + 4 + removed)
+  in_chunks('HDEL', key, ARGV, after + 1, after + removed)
   if leaves_user then redis.call('HDEL', key, '@user') end
   if user ~= '' and user ~= was then
     ARGV[last + 1], ARGV[last + 2], last = '@user', user, last + 2
   end
   if not was then ARGV[last + 1], ARGV[last + 2], last = '@created', time[1], last + 2 end
   ARGV[last + 1], ARGV[last + 2], last = '@updated', time[1], last + 2
-  in_chunks('HSET', key, ARGV, first + 5 + removed, last)
+  in_chunks('HSET', key, ARGV, after + 1 + removed, last)
   redis.call('PEXPIREAT', key, string.format('%.0f', now + ttl))
+  return 1
 end

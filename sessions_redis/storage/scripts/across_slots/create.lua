@@ -4,7 +4,8 @@
 -- ARGV: until when the indexes list it, in ms ('' if none are kept), how many ms longer than that each
 --   index does ('' if none), when the session was created ('' for now), '1' if nobody else can have
 --   created a session of this name, then as put.lua says
--- Returns {'created'}; {'taken'}; {'ended'} if there is a tombstone; or {'list', the time in ms when it expires}: list it first.
+-- Returns {'created'}; {'taken'}; {'refused', a rule, …} as rules.lua says, and nothing was written;
+--   {'ended'} if there is a tombstone; or {'list', the time in ms when it expires}: list it first.
 
 local key = KEYS[1]
 if call('EXISTS', key) == 1 then
@@ -15,9 +16,12 @@ end
 local now, seconds = clock()
 local listed, at = tonumber(ARGV[1]), now + tonumber(ARGV[5])
 if at <= now then return {'created'} end
+local rules, after = rules_at(9)
+local refused = refusal(rules, key)
+if refused then return refused end
 if listed and listed < at then return {'list', string.format('%.0f', at)} end
 local more = {'@created', ARGV[3] == '' and seconds or ARGV[3]}
 if listed then more[3], more[4] = '@listed', ARGV[1] end
 if ARGV[2] ~= '' then more[#more + 1], more[#more + 2] = '@ahead', ARGV[2] end
-put(nil, 5, now, seconds, more, {})
+put(nil, 5, after, now, seconds, more, {})
 return {'created'}

@@ -22,13 +22,14 @@ local function next_user(was, first)
 end
 
 -- Writes what ARGV says from `first` on: ttl in ms, '1' if fields that are not given are removed,
--- '1' if the user is given, the user, how many fields to remove, those fields, then fields and
--- values in turn. `was`: its user before; nil for a session that is created. `more`: fields of
--- metadata and values in turn, to write as well; `less`: fields of metadata to remove.
-local function put(was, first, now, seconds, more, less)
+-- '1' if the user is given, the user, rules as rules.lua says, and from `after` on how many fields to
+-- remove, those fields, then fields and values in turn. The caller has checked the rules.
+-- `was`: its user before; nil for a session that is created. `more`: fields of metadata and values in
+-- turn, to write as well; `less`: fields of metadata to remove.
+local function put(was, first, after, now, seconds, more, less)
   local key, ttl, user = KEYS[1], tonumber(ARGV[first]), next_user(was, first)
   local replaces = was and ARGV[first + 1] == '1'
-  local removed, last = tonumber(ARGV[first + 4]), #ARGV
+  local removed, last = tonumber(ARGV[after]), #ARGV
   if user == '' and was and was ~= '' then less[#less + 1] = '@user' end
 
   need('HSET', key)
@@ -45,10 +46,10 @@ local function put(was, first, now, seconds, more, less)
     end
     in_chunks('HDEL', key, entries, 1, #entries)
   end
-  in_chunks('HDEL', key, ARGV, first + 5, first + 4 + removed)
+  in_chunks('HDEL', key, ARGV, after + 1, after + removed)
   in_chunks('HDEL', key, less, 1, #less)
   if user ~= '' and user ~= was then more[#more + 1], more[#more + 2] = '@user', user end
   for i = 1, #more do ARGV[last + i] = more[i] end
-  in_chunks('HSET', key, ARGV, first + 5 + removed, last + #more)
+  in_chunks('HSET', key, ARGV, after + 1 + removed, last + #more)
   redis.call('PEXPIREAT', key, string.format('%.0f', now + ttl))
 end

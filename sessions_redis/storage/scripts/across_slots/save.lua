@@ -3,7 +3,7 @@
 -- ARGV: '1' if indexes are kept; the time in ms until which the caller has just listed it ('' if it
 --   has not), how many ms longer than that each index does, for which user, and how often it had been
 --   listed for a shorter time before that; then as put.lua says
--- Returns {'gone'}, or {'frozen'} while the session is being cycled: nothing was written;
+-- Returns {'refused', a rule, …} as rules.lua says, {'gone'}, or {'frozen'} while the session is being cycled: nothing was written;
 --   {'list', the time in ms when it expires, its user, and how often it has been listed for a shorter
 --   time}: nothing was written either, list it first;
 --   {'saved'}; or {'lower', its user, until when its indexes list it, how many ms longer each of them
@@ -15,6 +15,9 @@ if not found[1] then return {'gone'} end
 local now, seconds = clock()
 local is_thawed = found[5]
 if is_thawed and tonumber(is_thawed) > now then return {'frozen'} end
+local rules, after = rules_at(10)
+local refused = refusal(rules, key)
+if refused then return refused end
 local was = found[2] or ''
 local ttl, user, more, less = tonumber(ARGV[6]), next_user(was, 6), {}, {}
 local at, answer = now + ttl, {'saved'}
@@ -40,5 +43,5 @@ if ARGV[1] == '1' then
   end
 end
 if is_thawed then less[#less + 1], less[#less + 2] = '@frozen', '@next' end
-put(was, 6, now, seconds, more, less)
+put(was, 6, after, now, seconds, more, less)
 return answer

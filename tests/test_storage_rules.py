@@ -1,0 +1,126 @@
+"""Rules are checked in the same step as the write, in one slot and across slots."""
+
+import pytest
+
+from sessions_redis.clients import perform, run
+from sessions_redis.storage import layouts, listings
+from sessions_redis.storage.changes import Changes
+from sessions_redis.storage.keyspaces import Keyspace
+from sessions_redis.storage.rules import Refused, arguments, outcome, refusal
+from tests.cluster_model import new_id
+
+LOGIN = Changes({b"_auth_user_id": b'"1"', b"color": b'"red"'}, user="1")
+
+HELD = [
+    {},
+    {"expects:color": b'"red"'},
+    {"lacks:size": ""},
+    {"lacks:size": "", "expects:color": '"red"'},
+    {"expects:@user": "1"},
+]
+BROKEN = [
+    ({"expects:color": b'"blue"'}, ('"red"',)),
+    ({"expects:size": b"1"}, ("",)),
+    ({"lacks:color": ""}, ('"red"',)),
+    ({"lacks:size": "", "expects:@user": "2"}, ("1",)),
+]
+
+
+@pytest.fixture(params=["one slot", "across slots"])
+def keyspace(request, prefix):
+    return Keyspace(prefix, is_spread=request.param == "across slots")
+
+
+@pytest.fixture
+def session(keyspace):
+    id = new_id()
+    assert perform(layouts.create(keyspace, id, 600, LOGIN)) is True
+    return id
+
+
+@pytest.fixture
+def contents(raw, keyspace):
+    def hashes():
+        keys = [key for key in raw.keys(f"{keyspace.prefix}:*") if raw.type(key) == b"hash"]
+        return {key: raw.hgetall(key) for key in keys}
+
+    return hashes
+
+
+@pytest.mark.parametrize("rules", HELD, ids=str)
+def test_a_rule_that_holds(keyspace, session, raw, rules):
+    """A save whose rules hold is done."""
+    changes = Changes({b"size": b"7"}, rules=rules)
+    assert perform(layouts.save(keyspace, session, 600, changes)) is True
+    assert raw.hget(keyspace.session(session), "size") == b"7"
+
+
+@pytest.mark.parametrize(("rules", "details"), BROKEN, ids=str)
+def test_a_rule_that_does_not_hold(keyspace, session, contents, rules, details):
+    """A save that a rule refuses writes nothing, and says what the field holds."""
+    before = contents()
+    changes = Changes({b"size": b"7"}, (b"color",), replaces=True, rules=rules)
+    refused = perform(layouts.save(keyspace, session, 600, changes))
+    assert isinstance(refused, Refused)
+    assert not refused
+    assert (refused.rule in rules, refused.details) == (True, details)
+    assert contents() == before
+
+
+@pytest.mark.parametrize(("rules", "details"), BROKEN, ids=str)
+def test_a_rule_that_refuses_a_new_key(keyspace, session, contents, rules, details):
+    """Cycling that a rule refuses leaves the session under its key, and can be tried again."""
+    before, copy = contents(), new_id()
+    changes = Changes({b"size": b"7"}, rules=rules)
+    refused = perform(layouts.cycle(keyspace, session, copy, 600, changes, "1"))
+    assert (isinstance(refused, Refused), refused.details) == (True, details)
+    after = contents()
+    assert after.keys() == before.keys()
+    assert run(listings.ttl(keyspace, copy)) <= 0
+    assert perform(layouts.save(keyspace, session, 600, Changes({b"size": b"8"}))) is True
+    assert (
+        perform(layouts.cycle(keyspace, session, copy, 600, Changes({b"size": b"9"}), "1")) is True
+    )
+
+
+def test_a_rule_that_refuses_a_sign_in(keyspace, raw):
+    """A session that did not get its user stays in the index of anonymous sessions."""
+    id = new_id()
+    assert perform(layouts.create(keyspace, id, 600, Changes({b"color": b'"red"'}))) is True
+    login = LOGIN._replace(rules={"lacks:color": ""})
+    assert isinstance(perform(layouts.save(keyspace, id, 600, login)), Refused)
+    lists = [keyspace.index, keyspace.anonymous, keyspace.signed_in, keyspace.user("1")]
+    assert [raw.zscore(name, id) is not None for name in lists] == [True, True, False, False]
+
+
+def test_a_rule_that_refuses_a_creation(keyspace, contents, raw):
+    """A session that a rule refuses is not created, and no index lists it."""
+    before, id = contents(), new_id()
+    changes = LOGIN._replace(rules={"expects:color": b'"red"'})
+    assert isinstance(perform(layouts.create(keyspace, id, 600, changes)), Refused)
+    assert contents() == before
+    assert raw.zscore(keyspace.user("1"), id) is None
+
+
+def test_arguments():
+    """Rules are sent as a number, then names and values in turn."""
+    assert arguments({}) == (0,)
+    assert arguments({"lacks:a": "", "ends": 5}) == (4, "lacks:a", "", "ends", 5)
+
+
+def test_outcomes():
+    """A write answers whether it was done, or which rule refused it."""
+    assert outcome(1) is True
+    assert outcome(0) is False
+    assert outcome([b"refused", b"lacks:a", b"x"]) == Refused("lacks:a", ("x",))
+
+
+def test_the_same_check_in_python():
+    """The check of fields that nobody else can change is that of rules.lua."""
+    fields = {b"_auth_user_id": b'"1"', b"color": b'"red"', b"@user": b"1"}
+    for rules in HELD:
+        assert refusal(rules, fields) is None
+    for rules, details in BROKEN:
+        found = refusal(rules, fields)
+        assert found is not None
+        assert found.details == details
