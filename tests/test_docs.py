@@ -514,7 +514,7 @@ FLOORS = (
         "next_engines",
         "key_prefixes",
         "tenants",
-        "serializers",
+        "serializer_probes",
         "json_serializer",
         "masking",
     },

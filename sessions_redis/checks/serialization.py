@@ -8,7 +8,7 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error
 from django.utils.module_loading import import_string
 
-from sessions_redis.serializers import executes_code
+from sessions_redis.serializer_probes import executes_code
 
 # Values such as sessions have. The engine serializes each entry by itself.
 SAMPLES: tuple[Any, ...] = ("text", 1, True, None, ["a", 1], {"key": {"nested": 1.5}})

@@ -10,7 +10,7 @@ from django.utils.module_loading import import_string
 
 from sessions_redis import conf
 from sessions_redis.clients import Steps, aperform, perform
-from sessions_redis.serializers import executes_code
+from sessions_redis.serializer_probes import executes_code
 from sessions_redis.storage import commands, listings
 from sessions_redis.storage.entries import StoredEntry, stored_entries, unread_entries
 from sessions_redis.storage.keyspaces import Keyspace

@@ -8,9 +8,9 @@ import pickle
 import pytest
 from django.contrib.sessions.serializers import JSONSerializer
 
-from sessions_redis import registry, serializers
+from sessions_redis import registry, serializer_probes
 from sessions_redis.engine import SessionStore
-from sessions_redis.serializers import executes_code, record
+from sessions_redis.serializer_probes import executes_code, record
 from sessions_redis.storage.commands import session_id
 from sessions_redis.storage.entries import StoredEntry
 from tests import pickling
@@ -62,6 +62,20 @@ class TextSerializer(JSONSerializer):
         return json.dumps(obj, default=str).encode()
 
 
+class RandomSerializer(TextSerializer):
+    """Writes other bytes each time, as encryption does, and often some that look like a pickle."""
+
+    starts = (b"", b"\x80\x04", b"8004")
+
+    def __init__(self):
+        self.number = 0
+
+    def dumps(self, obj):
+        self.number += 1
+        padding = b" " * (self.number % 5)
+        return b"%b%b%b" % (padding, self.starts[self.number % 3], super().dumps(obj))
+
+
 class FailingSerializer:
     """Raises an unexpected error."""
 
@@ -86,6 +100,7 @@ def test_serializers_that_execute(kind):
         LiteralSerializer,
         RestrictedSerializer,
         TextSerializer,
+        RandomSerializer,
         FailingSerializer,
     ],
 )
@@ -98,7 +113,7 @@ def test_nothing_is_left_of_a_probe():
     """When the test of a serializer is over, code in its probe has no effect."""
     assert executes_code.__wrapped__(pickling.PickleSerializer)
     record("0123")
-    assert serializers._was_executed == {}
+    assert serializer_probes._was_executed == {}
 
 
 def test_entries_are_not_read(settings, raw, prefix, tmp_path):
