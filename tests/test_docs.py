@@ -516,6 +516,8 @@ FLOORS = (
         "tenants",
         "serializer_probes",
         "json_serializer",
+        "typed_json",
+        "serializers",
         "masking",
     },
     {"clients"},
