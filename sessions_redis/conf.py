@@ -42,6 +42,7 @@ class Conf:
     index: bool = True
     metadata: bool = True
     trusted_proxies: Sequence[str] = ()
+    activity_interval: float = 60
     masked_names: Sequence[str] = ()
     unmasked_names: Sequence[str] = ()
     wait_replicas: int = 0

@@ -35,9 +35,6 @@ Method = TypeVar("Method", bound=Callable[..., Coroutine[Any, Any, Any]])
 # but a creation that is sent again because its reply was lost finds its own key taken.
 CREATE_ATTEMPTS = 3
 
-# Seconds between two notes that a session is in use.
-NOTE_INTERVAL = 60
-
 log = logs.named("django.security.SuspiciousSession")
 
 
@@ -370,34 +367,37 @@ class SessionStore(CreatingStore):
         id = self._id
         if id is None or not hasattr(self, "_entries"):
             return
-        known = self._known_of(id)
+        known, interval = self._known_of(id), conf.current().activity_interval
         metadata = known.new_metadata(self.metadata_source())
-        if not metadata and not self._is_note_due(known):
+        if not self._is_note_due(known, interval, is_elsewhere=bool(metadata)):
             return
-        now = yield from layouts.note(conf.keyspace_of(self), id, metadata, NOTE_INTERVAL)
+        now = yield from layouts.note(conf.keyspace_of(self), id, metadata, interval)
         if now:
-            server_clock.set(now / 1000)
-            self._record_written(id, Changes(metadata))
+            server_clock.set(abs(now) / 1000)
+            self._record_written(id, Changes(metadata if now > 0 else NOTHING))
 
     def note_metadata(self) -> None:
         """
         Note that the session is in use, if this store has loaded and not written it.
 
-        Writes the metadata that ``metadata_source`` returns if that differs, and otherwise writes
-        only if the session was last used over a minute ago. Lists the session again if an index has
-        lost it. The session's lifetime stays as it is. Silent if the session is gone.
+        Writes at most once in ``ACTIVITY_INTERVAL`` seconds, by all requests together: the time,
+        and the metadata that ``metadata_source`` returns. A save counts as well, unless the
+        metadata has changed since. Lists the session again if an index has lost it. The session's
+        lifetime stays as it is. Silent if the session is gone.
         """
         self._perform(self._noting_metadata())
 
     async def anote_metadata(self) -> None:
         await self._aperform(self._noting_metadata())
 
-    def _is_note_due(self, known: Known) -> bool:
+    def _is_note_due(self, known: Known, interval: float, *, is_elsewhere: bool) -> bool:
         # What this store has written since it loaded the session is later than what it knows.
-        if self._has_written or CREATED not in known.fields:
+        if not is_elsewhere and (self._has_written or CREATED not in known.fields):
             return False
-        times = [int(time) for time in map(known.fields.get, (UPDATED, SEEN)) if is_time(time)]
-        return server_clock.is_over(NOTE_INTERVAL, *times)
+        # A save says that the session is in use, but not that it is in use elsewhere since.
+        names = (SEEN,) if is_elsewhere else (UPDATED, SEEN)
+        times = [int(time) for time in map(known.fields.get, names) if is_time(time)]
+        return server_clock.is_over(interval, *times)
 
 
 # Methods that other methods call, as this class has them.

@@ -39,9 +39,10 @@ class SessionMiddleware(middleware.SessionMiddleware):
 
     It keeps the visitor's IP address and user agent in the metadata fields ``@ip`` and ``@agent``.
     The save at the end of a request writes them. If the session was only read, the middleware
-    writes a note if they changed, or if the session was last used over a minute ago: the field
-    ``@seen`` says when. A note takes one round trip and does not extend the session's lifetime. It
-    also lists the session again if Redis has lost an index. With ``METADATA: False`` the middleware
+    writes them with a note that the session is in use: the field ``@seen`` says when. It does so at
+    most once in ``ACTIVITY_INTERVAL`` seconds, a minute by default. A note takes one round trip and
+    does not extend the session's lifetime. It also lists the session again if Redis has lost an
+    index. With ``METADATA: False`` the middleware
     keeps neither address nor user agent, and the next save of a session removes them.
 
     While Redis is away or refuses commands, it answers 503 with the header ``Retry-After`` and

@@ -2,10 +2,11 @@
 The mistakes that a value for ``SESSION_REDIS`` can have. Redis is not asked to find them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from ipaddress import ip_network
+from math import inf
 from typing import Any
 
 from sessions_redis import key_prefixes, locations, next_engines
@@ -24,6 +25,7 @@ TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "INDEX": (bool, "True or False"),
     "METADATA": (bool, "True or False"),
     "TRUSTED_PROXIES": ((list, tuple), "a list of networks"),
+    "ACTIVITY_INTERVAL": ((int, float), "a number of seconds, such as 60"),
     "MASKED_NAMES": ((list, tuple), "a list of names"),
     "UNMASKED_NAMES": ((list, tuple), "a list of names"),
     "WAIT_REPLICAS": (int, "a number of replicas, such as 1, or 0 for none"),
@@ -34,6 +36,9 @@ TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "FORMER_ENGINE_PARTIAL": (bool, "True or False"),
     "NEXT_ENGINE": (str, "the path of an engine, as in SESSION_ENGINE"),
 }
+
+# For Python, True and False are numbers.
+_NUMBERS = (int, (int, float))
 
 # Settings that a later version will have. Only the value with which they change nothing is allowed.
 RESERVED: dict[str, Any] = {"ABSOLUTE_AGE": None}
@@ -162,8 +167,8 @@ def _problems_of(name: Any, value: Any) -> Iterator[Problem]:
         )
     elif name in {"MASKED_NAMES", "UNMASKED_NAMES"}:
         yield from _name_problems(name, value)
-    elif name == "NEXT_ENGINE":
-        yield from _next_engine_problems(value)
+    elif name in _PROBLEMS:
+        yield from _PROBLEMS[name](value)
     elif name == "OPTIONS" and value.get("decode_responses"):
         yield Problem(
             "sessions_redis.E004",
@@ -176,7 +181,7 @@ def _has_type_of(name: str, value: Any) -> bool:
     kind = TYPES[name][0]
     if name == "KEY_PREFIX" and callable(value):
         return True
-    return isinstance(value, kind) and (kind is not int or not isinstance(value, bool))
+    return isinstance(value, kind) and (kind not in _NUMBERS or not isinstance(value, bool))
 
 
 def _prefix_problems(prefix: Any) -> Iterator[Problem]:
@@ -218,9 +223,24 @@ def _next_engine_problems(path: str) -> Iterator[Problem]:
         yield Problem("sessions_redis.E004", f'SESSION_REDIS["NEXT_ENGINE"] {reason}.', hint)
 
 
+def _interval_problems(seconds: float) -> Iterator[Problem]:
+    if not 0 < seconds < inf:
+        yield Problem(
+            "sessions_redis.E004",
+            f'SESSION_REDIS["ACTIVITY_INTERVAL"] is {seconds}, not a number above 0.',
+            f"Write {TYPES['ACTIVITY_INTERVAL'][1]}.",
+        )
+
+
 def _location_problems(location: str) -> Iterator[Problem]:
     found = locations.problem(location)
     if found:
         # The message does not repeat the URL, which may contain a password.
         reason, hint = found
         yield Problem("sessions_redis.E003", f'SESSION_REDIS["LOCATION"] {reason}.', hint)
+
+
+_PROBLEMS: dict[str, Callable[[Any], Iterator[Problem]]] = {
+    "ACTIVITY_INTERVAL": _interval_problems,
+    "NEXT_ENGINE": _next_engine_problems,
+}

@@ -99,6 +99,36 @@ WRONG = {
         ['"WAIT_REPLICAS"] is -1', "less than 0"],
         ["such as 1"],
     ),
+    "no interval": (
+        setting_with(ACTIVITY_INTERVAL=None),
+        "E004",
+        ['"ACTIVITY_INTERVAL"', "NoneType, not a number of seconds"],
+        ["such as 60"],
+    ),
+    "an interval of nothing": (
+        setting_with(ACTIVITY_INTERVAL=0),
+        "E004",
+        ['"ACTIVITY_INTERVAL"] is 0, not a number above 0'],
+        ["such as 60"],
+    ),
+    "an interval that is no number": (
+        setting_with(ACTIVITY_INTERVAL=float("nan")),
+        "E004",
+        ["nan, not a number above 0"],
+        ["such as 60"],
+    ),
+    "an interval without end": (
+        setting_with(ACTIVITY_INTERVAL=float("inf")),
+        "E004",
+        ["inf, not a number above 0"],
+        ["such as 60"],
+    ),
+    "an interval on": (
+        setting_with(ACTIVITY_INTERVAL=True),
+        "E004",
+        ["bool, not a number of seconds"],
+        ["such as 60"],
+    ),
     "reserved age": (setting_with(ABSOLUTE_AGE=60), "E004", ["ABSOLUTE_AGE", "60"], ["None"]),
     "no shards": (
         setting_with(INDEX_SHARDS=0),

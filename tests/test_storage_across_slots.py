@@ -102,8 +102,9 @@ def test_rounds(site):
     assert site.do(layouts.create(keyspace, id, 600, VISIT), rounds=2)
     assert site.do(layouts.save(keyspace, id, 600, VISIT), rounds=1)
     assert site.do(layouts.save(keyspace, id, 600, LOGIN), rounds=2)
-    assert site.do(layouts.note(keyspace, id, {}, 60), rounds=2)
-    assert site.do(layouts.note(keyspace, id, {}, 60), rounds=1)
+    assert site.do(layouts.note(keyspace, id, {b"@ip": b"1"}, 600), rounds=2) > 0
+    assert site.do(layouts.note(keyspace, id, {b"@ip": b"2"}, 600), rounds=1) < 0
+    assert site.fields(id)[b"@ip"] == b"1"
     assert site.do(layouts.increment(keyspace, id, b"visits", 1), rounds=1) == 1
     assert site.do(layouts.cycle(keyspace, id, copy, 600, VISIT, "1"), rounds=3)
     assert site.lists(copy) == [True] * 3
@@ -382,7 +383,7 @@ def test_lost_indexes(site):
     assert site.do(layouts.list_many(site.keyspace, ids), rounds=3) == (1, 1)
     assert site.do(layouts.list_many(site.keyspace, ids), rounds=2) == (1, 0)
     site.raw.persist(site.keyspace.session(id))  # its next save lists it
-    assert site.do(layouts.note(site.keyspace, id, {b"@ip": b"1"}, 60), rounds=1)
+    assert site.do(layouts.note(site.keyspace, id, {b"@ip": b"1"}), rounds=1) > 0
     assert site.do(layouts.list_many(site.keyspace, ids), rounds=2) == (1, 0)
     assert site.do(layouts.save(site.keyspace, id, 600, VISIT))
     site.raw.hdel(site.keyspace.session(id), "@listed")

@@ -520,17 +520,20 @@ def test_rebuilding_drops_no_members(raw, prefix, live):
     assert raw.zcard(f"{prefix}:index") == 1 + 1 + 99
 
 
-@pytest.mark.parametrize(("interval", "writes"), [(60, False), (10, True)])
+@pytest.mark.parametrize(("interval", "writes"), [(6000, False), (10.5, True)])
 def test_notes_of_the_same_moment(raw, prefix, live, interval, writes):
     """Of requests that read a session at the same time, the first one notes it."""
     id = session_id(live.session_key)
     seen = raw.time()[0] - 30
     raw.hset(f"{prefix}:{id}", "@seen", seen)
-    assert run(commands.note(conf.current().keyspace, id, {}, interval))
-    assert (int(raw.hget(f"{prefix}:{id}", "@seen")) > seen) == writes
-    # Metadata is written all the same, and a moment in the future is damaged.
-    assert run(commands.note(conf.current().keyspace, id, {b"@ip": b"::1"}, 60))
-    assert raw.hget(f"{prefix}:{id}", "@ip") == b"::1"
+    for metadata in ({}, {b"@ip": b"::1"}):
+        raw.hset(f"{prefix}:{id}", "@seen", seen)
+        now = run(commands.note(conf.current().keyspace, id, metadata, interval))
+        assert (now > 0) == writes
+        assert raw.time()[0] - 60 <= abs(now) // 1000 <= raw.time()[0]
+        assert (int(raw.hget(f"{prefix}:{id}", "@seen")) > seen) == writes
+    assert raw.hget(f"{prefix}:{id}", "@ip") == (b"::1" if writes else None)
+    # A moment in the future is damaged.
     raw.hset(f"{prefix}:{id}", "@seen", seen + 9000)
-    assert run(commands.note(conf.current().keyspace, id, {}, 60))
+    assert run(commands.note(conf.current().keyspace, id, {}, interval)) > 0
     assert int(raw.hget(f"{prefix}:{id}", "@seen")) < seen + 9000

@@ -297,4 +297,6 @@ def test_the_kind_of_what_came_is_told_and_nothing_of_it():
 def test_a_note_without_the_time():
     """A small number is not a time, so it does not answer a note."""
     with pytest.raises(WrongShape, match="time"):
+        commands.note(KEYSPACE, "a").read(-1)
+    with pytest.raises(WrongShape, match="time"):
         commands.note(KEYSPACE, "a").read(1)

@@ -146,19 +146,19 @@ def delete(keyspace: Keyspace, id: str) -> Command[str | None]:
 
 
 def note(
-    keyspace: Keyspace, id: str, metadata: Mapping[bytes, bytes] = NOTHING, interval: int = 0
+    keyspace: Keyspace, id: str, metadata: Mapping[bytes, bytes] = NOTHING, interval: float = 0
 ) -> Command[int]:
     """
     Note that the session is in use, write metadata fields, and list it again if an index does not.
 
-    Without metadata, nothing is written if the last note is less than ``interval`` seconds old.
-    The time to live stays as it is. Returns the server's time in milliseconds since 1970; 0 if the
-    session is gone, and nothing was written.
+    The time to live stays as it is. Returns the server's time in milliseconds since 1970: as a
+    negative number if the last note is less than ``interval`` seconds old, and nothing was written;
+    0 if the session is gone, and nothing was written.
     """
 
     def read(reply: Any) -> int:
-        now = replies.number(reply)
-        if 0 < now < EARLIEST:
+        now = replies.number(reply, -replies.MOST)
+        if 0 < abs(now) < EARLIEST:
             raise WrongShape("expected the server's time, got another number")
         return now
 
@@ -166,7 +166,7 @@ def note(
     return script_command(
         scripts.NOTE,
         _keys(keyspace, keyspace.session(id)),
-        (id, _users(keyspace), interval, *pairs),
+        (id, _users(keyspace), str(interval), *pairs),
         read,
     )
 

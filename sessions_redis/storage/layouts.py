@@ -90,7 +90,7 @@ def delete(keyspace: Keyspace, id: str) -> Steps[str | None]:
 
 
 def note(
-    keyspace: Keyspace, id: str, metadata: Mapping[bytes, bytes] = NOTHING, interval: int = 0
+    keyspace: Keyspace, id: str, metadata: Mapping[bytes, bytes] = NOTHING, interval: float = 0
 ) -> Steps[int]:
     if keyspace.is_spread:
         return writing.note(keyspace, id, metadata, interval)

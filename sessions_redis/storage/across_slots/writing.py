@@ -119,7 +119,9 @@ def save(
     return bool(said != "gone")
 
 
-def note(keyspace: Keyspace, id: str, metadata: Mapping[bytes, bytes], interval: int) -> Steps[int]:
+def note(
+    keyspace: Keyspace, id: str, metadata: Mapping[bytes, bytes], interval: float
+) -> Steps[int]:
     """
     As `commands.note`. It looks at the indexes only if it writes: that takes a second round trip.
     If an index had lost the session, two more.
@@ -127,7 +129,7 @@ def note(keyspace: Keyspace, id: str, metadata: Mapping[bytes, bytes], interval:
     While another request cycles the session, nothing is written, and it returns 0.
     """
     pairs = [part for pair in metadata.items() for part in pair]
-    said = yield at_session(scripts.ACROSS_NOTE, keyspace, id, interval, *pairs)
+    said = yield at_session(scripts.ACROSS_NOTE, keyspace, id, str(interval), *pairs)
     now, *more = said
     if keyspace.indexed and more:
         user, at, was_listed = more
