@@ -5,7 +5,7 @@ from time import time
 
 from django.contrib.sessions.backends.base import CreateError
 
-from sessions_redis import conf, moving_in, policies, sharing
+from sessions_redis import conf, moving_in, notices, policies, sharing
 from sessions_redis.base import StoreBase
 from sessions_redis.calls import Call, StoreSteps
 from sessions_redis.exceptions import GONE, SessionGone
@@ -117,6 +117,7 @@ class CreatingStore(StoreBase):
             if not self._is_done(done):
                 return False
             self._record_written(key.id, changes)
+            yield from notices.created(keyspace, key.id, changes.user, age)
         if keyspace.is_shared:
             yield from sharing.created(key, self._entries, age)
         if keyspace.moves_in and predecessor:
@@ -165,4 +166,5 @@ class CreatingStore(StoreBase):
         if not self._is_done((yield from steps)):
             raise SessionGone(GONE)
         self._record_written(id, changes)
+        yield from notices.created(keyspace, id, changes.user, age)
         return True

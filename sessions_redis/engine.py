@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 from django.contrib.sessions.backends.base import CreateError
 from django.core.exceptions import ImproperlyConfigured
 
-from sessions_redis import conf, logs, moving_in, registry, sharing
+from sessions_redis import conf, logs, moving_in, notices, reasons, registry, sharing
 from sessions_redis.calls import Call, StoreSteps, twin
 from sessions_redis.clock import server_clock
 from sessions_redis.creation import CreatingStore, Predecessor, shards_to_note
@@ -193,16 +193,25 @@ class SessionStore(CreatingStore):
 
     def _deleting(self, key: Key | None) -> StoreSteps[None]:
         key = key or self._key
+        if key is None:
+            return
         former = self._predecessor
-        if key is None or (former and former.is_replaced and former.id == key.id):
+        is_cycled = former is not None and former.id == key.id
+        if former and former.is_replaced and is_cycled:
             return
         keyspace = conf.keyspace_of(self)
-        yield from layouts.delete(keyspace, key.id)
+        user_pk = yield from layouts.delete(keyspace, key.id)
         if keyspace.moves_in:
             yield from moving_in.deleted(keyspace, key)
+        if user_pk is not None and not is_cycled:
+            yield from notices.ended(keyspace, key.id, user_pk, reasons.LOGGED_OUT)
 
     def delete(self, session_key: str | None = None) -> None:
-        """Delete this session, or that of ``session_key``. Silent if there is none."""
+        """
+        Delete this session, or that of ``session_key``. Silent if there is none.
+
+        Sends `session_ended` with the reason "logged_out" if there was one.
+        """
         steps = self._deleting(_key_of(session_key))
         del session_key
         self._perform(steps)

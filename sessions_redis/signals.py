@@ -1,11 +1,21 @@
-"""Signals that the sites of this package can receive."""
+"""
+Signals that the sites of this package can receive, in the process that causes them.
+
+The sender of both is `sessions_redis.registry.LiveSession`. If a receiver raises an exception, it
+is logged. The other receivers and the request go on. Arguments of both:
+
+- ``session_id``: the digest of the session key;
+- ``user_pk``: the user's primary key as text, or ``None``;
+- ``tenant``: the tenant's key prefix, or ``None`` if ``KEY_PREFIX`` is not a function.
+"""
 
 from django.dispatch import Signal
 
-# Sent once for each session that the registry ends. A visitor's own logout does not send it.
-# Arguments: session_id, the digest of the session key; user_pk, the user's primary key as text, or
-# None; reason, which the caller of the registry gave, "ended" by default; tenant, the tenant's key
-# prefix, or None if KEY_PREFIX is not a function. The sender is
-# sessions_redis.registry.LiveSession. If a receiver raises an exception, it is logged, and the
-# other receivers still run.
+# Sent when a session was created in Redis. A session that gets a new key, as at sign-in, goes on:
+# it is not sent then, and not for a session that moves in from FORMER_ENGINE under its own key.
+session_created = Signal()
+
+# Sent once for each session that was ended, by the registry or by the session's own delete() or
+# flush(). Its further argument ``reason`` is one of `sessions_redis.reasons`, or what the caller of
+# the registry gave. It is not sent when a session expires, nor if the reply from Redis was lost.
 session_ended = Signal()

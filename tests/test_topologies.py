@@ -11,6 +11,7 @@ from tests import (
     test_login_races,
     test_registry,
     test_self_service,
+    test_signals,
 )
 from tests.section import use_section
 from tests.servers import is_marker
@@ -18,6 +19,7 @@ from tests.test_commands_management import users  # noqa: F401 - fixture
 from tests.test_login_races import cycle  # noqa: F401 - fixture
 from tests.test_registry import call  # noqa: F401 - fixture
 from tests.test_self_service import ada, browser  # noqa: F401 - fixtures
+from tests.test_signals import begun, do  # noqa: F401 - fixtures
 from tests.topologies import (  # noqa: F401 - fixtures
     Spread,
     chosen,
@@ -89,6 +91,12 @@ CHOSEN = {
         "several_sessions",
         "ending_one",
         "ending_all_others",
+    ),
+    test_signals: (
+        "a_session_begins",
+        "cycling_goes_on",
+        "two_sign_ins_at_once",
+        "deleting",
     ),
 }
 globals().update(chosen(CHOSEN))

@@ -20,7 +20,7 @@ from sessions_redis.masking import mask_fields
 from sessions_redis.registry import LiveSession
 from sessions_redis.requests import SessionHttpRequest
 from sessions_redis.scope import Scope
-from sessions_redis.signals import session_ended
+from sessions_redis.signals import session_created, session_ended
 from sessions_redis.storage.commands import StoredSession
 
 
@@ -78,6 +78,11 @@ class Cart(View):
 @receiver(session_ended)
 def log(*, session_id: str, user_pk: str | None, reason: str, **kwargs: Any) -> None:
     print(session_id, user_pk, reason)
+
+
+@receiver(session_created)
+def welcome(*, session_id: str, user_pk: str | None, **kwargs: Any) -> None:
+    print(session_id, user_pk)
 
 
 urlpatterns = [
