@@ -52,6 +52,7 @@ class Conf:
     former_engine_shared: bool = False
     former_engine_partial: bool = True
     next_engine: str = ""
+    events: bool = False
     tenants: Tenants | None = None
 
     def __repr__(self) -> str:
@@ -74,7 +75,9 @@ class Conf:
         shards = self.index_shards if is_spread else 1
         moves_in = bool(self.former_engine)
         is_shared = moves_in and self.former_engine_shared
-        return _keyspace(prefix, self.index, tenant, is_spread, shards, moves_in, is_shared)
+        return _keyspace(
+            prefix, self.index, tenant, is_spread, shards, moves_in, is_shared, events=self.events
+        )
 
     @cached_property
     def directory(self) -> Path:

@@ -23,6 +23,7 @@ from sessions_redis.json_serializer import made
 from sessions_redis.keys import Key
 from sessions_redis.scope import Scope
 from sessions_redis.storage import commands, departure, layouts
+from sessions_redis.storage.events import ENDED
 
 # The site's store: `store_of` the engine that NEXT_ENGINE names now.
 SessionStore: type["MovingOut"]
@@ -123,7 +124,7 @@ class MovingOut(SessionBase):
         has_been_former = conf.current().former_engine == self.next_engine
         if has_been_former and departing.is_shared:
             # The next engine had it, so it has ended there.
-            yield from layouts.delete(keyspace, key.id)
+            yield from layouts.delete(keyspace, key.id, ENDED)
             return None
         entries = departing.entries(made(self.serializer), partial(_report_damage, key))
         if not (yield CallTo(store, "create", key, entries, departing.ttl, **departing.visitor)):

@@ -35,6 +35,7 @@ TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "FORMER_ENGINE_SHARED": (bool, "True or False"),
     "FORMER_ENGINE_PARTIAL": (bool, "True or False"),
     "NEXT_ENGINE": (str, "the path of an engine, as in SESSION_ENGINE"),
+    "EVENTS": (bool, "True or False"),
 }
 
 # For Python, True and False are numbers.

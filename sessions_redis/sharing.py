@@ -18,6 +18,7 @@ from sessions_redis.storage import adoption, commands, layouts, listings
 from sessions_redis.storage.changes import Known
 from sessions_redis.storage.commands import WrongType
 from sessions_redis.storage.entries import COPIED, Serializer
+from sessions_redis.storage.events import ENDED
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.lazy_entries import entries_in
 
@@ -62,7 +63,7 @@ def _ended_there(keyspace: Keyspace, key: Key) -> StoreSteps[bool]:
     stored = yield commands.load(keyspace, key.id)
     if not isinstance(stored, Mapping) or stored.get(COPIED) != adoption.SHARED:
         return False
-    yield from layouts.delete(keyspace, key.id)
+    yield from layouts.delete(keyspace, key.id, ENDED)
     return True
 
 

@@ -25,7 +25,9 @@ def spread(settings, session_redis, monkeypatch, raw):
     """A function that sets the number of shards, 16 at first, and writes sessions."""
 
     def keyspace_of(self: Conf, prefix: str, tenant: str | None = None) -> Keyspace:
-        return Keyspace(prefix, self.index, tenant, is_spread=True, shards=self.index_shards)
+        return Keyspace(
+            prefix, self.index, tenant, is_spread=True, shards=self.index_shards, events=self.events
+        )
 
     monkeypatch.setattr(Conf, "_keyspace", keyspace_of)
     shard_counts._noted.clear()

@@ -51,6 +51,7 @@ WRONG = {
         ["Leave decode_responses out"],
     ),
     "index of a number": (setting_with(INDEX=1), "E004", ['"INDEX"', "int"], ["True or False"]),
+    "events of a number": (setting_with(EVENTS=1), "E004", ['"EVENTS"', "int"], ["True or False"]),
     "metadata of a number": (setting_with(METADATA=0), "E004", ['"METADATA"', "int"], ["True"]),
     "one proxy": (setting_with(TRUSTED_PROXIES="::1"), "E004", ["str, not a list"], ["networks"]),
     "a proxy's name": (

@@ -26,7 +26,7 @@ def _end(session: str | LiveSession, reason: str) -> Steps[dict[str, Any] | None
     if not is_id(id):
         return None
     keyspace = conf.keyspace_in(_tenant_of(session))
-    user_pk = yield from layouts.end(keyspace, id)
+    user_pk = yield from layouts.end(keyspace, id, reason)
     return None if user_pk is None else _signal(id, user_pk, reason, keyspace.tenant)
 
 
@@ -52,14 +52,14 @@ async def aend(session_id: str | LiveSession, *, reason: str = "ended") -> bool:
     return True
 
 
-def _end_many(sessions: Sequence[str | LiveSession]) -> Endings:
+def _end_many(sessions: Sequence[str | LiveSession], reason: str) -> Endings:
     wanted: dict[str | None, dict[str, None]] = {}
     for session in sessions:
         if is_id(id := _id_of(session)):
             wanted.setdefault(_tenant_of(session), {})[id] = None
     # The names of all tenants are made first: the current one may change between two steps.
     for keyspace, ids in [(conf.keyspace_in(tenant), [*ids]) for tenant, ids in wanted.items()]:
-        yield keyspace.tenant, layouts.end_many(keyspace, ids)
+        yield keyspace.tenant, layouts.end_many(keyspace, ids, reason)
 
 
 def end_many(session_ids: Sequence[str | LiveSession], *, reason: str = "ended") -> list[str]:
@@ -69,18 +69,18 @@ def end_many(session_ids: Sequence[str | LiveSession], *, reason: str = "ended")
     With tenants, it looks for ids and for each `LiveSession` as `end` does. Sends `session_ended`
     for each. If Redis fails, the error's ``ended`` says which sessions ended.
     """
-    return _carry_out(_end_many(session_ids), reason)
+    return _carry_out(_end_many(session_ids, reason), reason)
 
 
 async def aend_many(
     session_ids: Sequence[str | LiveSession], *, reason: str = "ended"
 ) -> list[str]:
-    return await _acarry_out(_end_many(session_ids), reason)
+    return await _acarry_out(_end_many(session_ids, reason), reason)
 
 
-def _end_each_of(user: Any, spared_id: str) -> Endings:
+def _end_each_of(user: Any, spared_id: str, reason: str) -> Endings:
     keyspace = indexed()
-    yield keyspace.tenant, layouts.end_all(keyspace, user_pk_of(user), spared_id)
+    yield keyspace.tenant, layouts.end_all(keyspace, user_pk_of(user), spared_id, reason)
 
 
 def end_each_of(
@@ -93,7 +93,7 @@ def end_each_of(
     """As `end_all_of`, but return the ids of the sessions that ended."""
     spared_id = _spared(except_session_key, except_id)
     del except_session_key  # error reports print the variables of this frame
-    return _carry_out(_end_each_of(user, spared_id), reason)
+    return _carry_out(_end_each_of(user, spared_id, reason), reason)
 
 
 async def aend_each_of(
@@ -105,7 +105,7 @@ async def aend_each_of(
 ) -> list[str]:
     spared_id = _spared(except_session_key, except_id)
     del except_session_key
-    return await _acarry_out(_end_each_of(user, spared_id), reason)
+    return await _acarry_out(_end_each_of(user, spared_id, reason), reason)
 
 
 def end_all_of(

@@ -13,6 +13,7 @@ from typing import Any
 from sessions_redis.storage import replies, rules, scripts
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.entries import CREATED, NOTHING
+from sessions_redis.storage.events import EXPIRED, LOGGED_OUT
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.replies import WrongShape
 from sessions_redis.storage.rules import Outcome
@@ -99,9 +100,8 @@ def cycle(
 
 def _expire(keyspace: Keyspace, id: str) -> Command[Outcome]:
     keys = _keys(keyspace, keyspace.session(id))
-    return script_command(
-        scripts.EXPIRE, keys, (id, _users(keyspace)), replies.flag, awaits_replicas=True
-    )
+    arguments = (id, _users(keyspace), *keyspace.announcing(EXPIRED))
+    return script_command(scripts.EXPIRE, keys, arguments, replies.flag, awaits_replicas=True)
 
 
 def create_beside(
@@ -125,7 +125,7 @@ def create_beside(
     )  # fmt: skip
 
 
-def delete(keyspace: Keyspace, id: str) -> Command[str | None]:
+def delete(keyspace: Keyspace, id: str, reason: str = LOGGED_OUT) -> Command[str | None]:
     """The primary key of its user, ``""`` without a user; ``None`` if there was no session."""
 
     def read(reply: Any) -> str | None:
@@ -139,7 +139,7 @@ def delete(keyspace: Keyspace, id: str) -> Command[str | None]:
     return script_command(
         scripts.DELETE,
         _keys(keyspace, keyspace.session(id)),
-        (id, _users(keyspace)),
+        (id, _users(keyspace), *keyspace.announcing(reason)),
         read,
         awaits_replicas=True,
     )

@@ -59,7 +59,8 @@ def finish(keyspace: Keyspace, id: str) -> Steps[bool]:
 
     It has not ended for its visitor. So no note stays that would keep it from moving in again.
     """
-    ended = yield from layouts.end(replace(keyspace, moves_in=False, is_shared=False), id)
+    silent = replace(keyspace, moves_in=False, is_shared=False, events=False)
+    ended = yield from layouts.end(silent, id)
     if keyspace.moves_in and ended is not None:
         yield keys.unlink(keyspace.moved(id))
     return ended is not None

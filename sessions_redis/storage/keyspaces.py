@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from sessions_redis.storage.events import quoted
+
 
 @dataclass(frozen=True, slots=True)
 class Keyspace:
@@ -18,6 +20,7 @@ class Keyspace:
     ``is_shared``: the former engine serves the same sessions meanwhile.
 
     ``has_policies``: writes may carry rules.
+    ``events``: a script that ends a session publishes that.
     """
 
     prefix: str
@@ -28,6 +31,7 @@ class Keyspace:
     moves_in: bool = False
     is_shared: bool = False
     has_policies: bool = False
+    events: bool = False
 
     def session(self, session_id: str) -> str:
         return f"{self.prefix}:{session_id}"
@@ -76,6 +80,16 @@ class Keyspace:
     def signed_out(self, user_pk: str) -> str:
         """The note that all sessions of a user were ended: none of them moves in any more."""
         return f"{self.prefix}:signed-out:{user_pk}"
+
+    @property
+    def ended_channel(self) -> str:
+        """Where ended sessions are published."""
+        return f"{self.prefix}:ended"
+
+    def announcing(self, reason: str) -> tuple[str, ...]:
+        """What scripts that end sessions need to publish that; nothing if they do not."""
+        # A space separates the parts of a message, so the reason must have none.
+        return (self.ended_channel, quoted(reason)) if self.events else ()
 
     @property
     def moved_sample(self) -> str:

@@ -13,6 +13,7 @@ from sessions_redis.storage.across_slots.ending import EndingSteps
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import Taken
 from sessions_redis.storage.entries import COPIED, NOTHING
+from sessions_redis.storage.events import ENDED, LOGGED_OUT
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import Ended
 from sessions_redis.storage.rules import Outcome
@@ -83,10 +84,10 @@ def create_beside(
     return _single(commands.create_beside(keyspace, cycled_id, user, new_id, ttl, changes))
 
 
-def delete(keyspace: Keyspace, id: str) -> Steps[str | None]:
+def delete(keyspace: Keyspace, id: str, reason: str = LOGGED_OUT) -> Steps[str | None]:
     if keyspace.is_spread:
-        return _ending(keyspace, id, ending.delete(keyspace, id))
-    return _ending(keyspace, id, _single(commands.delete(keyspace, id)))
+        return _ending(keyspace, id, ending.delete(keyspace, id, reason))
+    return _ending(keyspace, id, _single(commands.delete(keyspace, id, reason)))
 
 
 def note(
@@ -111,33 +112,35 @@ def list_many(
     return _single(listings.list_many(keyspace, ids, only_look=only_look))
 
 
-def end(keyspace: Keyspace, id: str) -> Steps[str | None]:
+def end(keyspace: Keyspace, id: str, reason: str = ENDED) -> Steps[str | None]:
     """As `delete`, but not sent again after a lost reply: that would find nothing to end."""
     if keyspace.is_spread:
-        steps = ending.delete(keyspace, id, all_shards=True)
+        steps = ending.delete(keyspace, id, reason, all_shards=True)
     else:
-        steps = _single(commands.delete(keyspace, id)._replace(repeatable=False))
+        steps = _single(commands.delete(keyspace, id, reason)._replace(repeatable=False))
     return _ending(keyspace, id, steps, by_id=True)
 
 
-def end_many(keyspace: Keyspace, ids: Sequence[str]) -> EndingSteps:
+def end_many(keyspace: Keyspace, ids: Sequence[str], reason: str = ENDED) -> EndingSteps:
     """As `listings.end_many`, for any number of sessions. Yields each `Ended` besides the steps."""
     for start in range(0, len(ids) if keyspace.moves_in else 0, listings.END_MANY_BATCH_SIZE):
         batch = ids[start : start + listings.END_MANY_BATCH_SIZE]
         yield [adoption.tombstone(keyspace, id, by_id=True) for id in batch]
     if keyspace.is_spread:
-        yield from ending.end_many(keyspace, ids)
+        yield from ending.end_many(keyspace, ids, reason)
         return
     for start in range(0, len(ids), listings.END_MANY_BATCH_SIZE):
         batch = ids[start : start + listings.END_MANY_BATCH_SIZE]
-        yield (yield listings.end_many(keyspace, batch))
+        yield (yield listings.end_many(keyspace, batch, reason))
 
 
-def end_all(keyspace: Keyspace, user_pk: str, spared_id: str = "") -> EndingSteps:
+def end_all(
+    keyspace: Keyspace, user_pk: str, spared_id: str = "", reason: str = ENDED
+) -> EndingSteps:
     """Repeat `listings.end_all` until no session is left. Yields each `Ended` besides the steps."""
     if keyspace.moves_in:
         yield adoption.sign_out(keyspace, user_pk, spared_id)
-    steps = _ending_all(keyspace, user_pk, spared_id)
+    steps = _ending_all(keyspace, user_pk, spared_id, reason)
     yield from _with_tombstones(keyspace, steps) if keyspace.is_shared else steps
 
 
@@ -154,15 +157,15 @@ def _with_tombstones(keyspace: Keyspace, steps: EndingSteps) -> EndingSteps:
             yield [adoption.tombstone(keyspace, id, by_id=True) for id, _ in step.sessions]
 
 
-def _ending_all(keyspace: Keyspace, user_pk: str, spared_id: str) -> EndingSteps:
+def _ending_all(keyspace: Keyspace, user_pk: str, spared_id: str, reason: str) -> EndingSteps:
     if keyspace.is_spread:
-        yield from ending.end_all(keyspace, user_pk, spared_id)
+        yield from ending.end_all(keyspace, user_pk, spared_id, reason)
         return
     # Each step ends as many sessions as it looks at, so the last one looks at the whole index at
     # one moment. A session that was in it when the first step began stays in it until it is ended:
     # if it is cycled meanwhile, under its new id.
     more = True
     while more:
-        ended = yield listings.end_all(keyspace, user_pk, spared_id)
+        ended = yield listings.end_all(keyspace, user_pk, spared_id, reason)
         yield ended
         spared_id, more = ended.spared, ended.more

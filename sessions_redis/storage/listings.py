@@ -15,6 +15,7 @@ from typing import Any
 from sessions_redis.storage import replies, scripts
 from sessions_redis.storage.commands import GONE
 from sessions_redis.storage.entries import AGENT, CREATED, IP, UPDATED, USER, is_time
+from sessions_redis.storage.events import ENDED
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.steps import Argument, Command, script_command
 
@@ -234,7 +235,9 @@ def trim(index: str) -> Command[int]:
     return script_command(scripts.TRIM, (index,), (BATCH_SIZE,), replies.number)
 
 
-def end_all(keyspace: Keyspace, user_pk: str, spared_id: str = "") -> Command[Ended]:
+def end_all(
+    keyspace: Keyspace, user_pk: str, spared_id: str = "", reason: str = ENDED
+) -> Command[Ended]:
     """
     End sessions of a user in one step, except one. Ask again while there may be more.
 
@@ -249,14 +252,17 @@ def end_all(keyspace: Keyspace, user_pk: str, spared_id: str = "") -> Command[En
     return script_command(
         scripts.END_ALL,
         (keyspace.user(user_pk), keyspace.index),
-        (keyspace.session(""), user_pk, spared_id, END_ALL_BATCH_SIZE),
+        (
+            keyspace.session(""), user_pk, spared_id, END_ALL_BATCH_SIZE,
+            *keyspace.announcing(reason),
+        ),
         read,
         repeatable=False,  # again, it would find nothing
         awaits_replicas=True,
-    )
+    )  # fmt: skip
 
 
-def end_many(keyspace: Keyspace, ids: Sequence[str]) -> Command[Ended]:
+def end_many(keyspace: Keyspace, ids: Sequence[str], reason: str = ENDED) -> Command[Ended]:
     """End these sessions, all different and at most `END_MANY_BATCH_SIZE`, in one step."""
 
     def read(reply: Any) -> Ended:
@@ -264,7 +270,7 @@ def end_many(keyspace: Keyspace, ids: Sequence[str]) -> Command[Ended]:
         return Ended(tuple(ended))
 
     indexes, users = ((keyspace.index,), keyspace.users) if keyspace.indexed else ((), "")
-    arguments = (keyspace.session(""), users, *ids)
+    arguments = (keyspace.session(""), users, *keyspace.announcing(reason), *ids)
     return script_command(
         scripts.END_MANY, indexes, arguments, read, repeatable=False, awaits_replicas=True
     )

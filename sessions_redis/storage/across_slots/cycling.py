@@ -15,6 +15,7 @@ from sessions_redis.storage.across_slots.writing import put, relist
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import Taken, milliseconds
 from sessions_redis.storage.entries import CREATED, LISTED, UPDATED, USER, is_metadata
+from sessions_redis.storage.events import EXPIRED
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.rules import Outcome, Refused, refusal, without_conditions
 from sessions_redis.storage.steps import Command, Steps, Undoable, script_command
@@ -48,7 +49,7 @@ def cycle(
     ``user``: the user that it has, as far as the caller knows. ``first``: commands to send along.
     """
     if milliseconds(ttl) <= 0:
-        return (yield from delete(keyspace, old_id, only_sessions=True)) is not None
+        return (yield from delete(keyspace, old_id, EXPIRED, only_sessions=True)) is not None
     waited = 0
     while True:
         steps = _moved(keyspace, old_id, new_id, ttl, changes, user, first)

@@ -5,6 +5,7 @@ from typing import Any
 
 from sessions_redis.storage import replies, scripts, shard_counts
 from sessions_redis.storage.across_slots.listing import at_session, delisting, texts
+from sessions_redis.storage.events import ENDED
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import Ended
 from sessions_redis.storage.steps import Command, Step, Steps, script_command
@@ -37,15 +38,23 @@ def _end(
     what: tuple[str, str] = KEY,
     tombstone: int | str = "",
     spared: Sequence[str] = (),
+    *,
+    reason: str = ENDED,
 ) -> Command[tuple[str, ...]]:
+    following = (*keyspace.announcing(reason), *spared)
     command = at_session(
-        scripts.ACROSS_END, keyspace, id, *what, tombstone, *spared, awaits_replicas=True
+        scripts.ACROSS_END, keyspace, id, *what, tombstone, *following, awaits_replicas=True
     )
     return command._replace(repeatable=False)  # again, it would find nothing
 
 
 def delete(
-    keyspace: Keyspace, id: str, *, only_sessions: bool = False, all_shards: bool = False
+    keyspace: Keyspace,
+    id: str,
+    reason: str,
+    *,
+    only_sessions: bool = False,
+    all_shards: bool = False,
 ) -> Steps[str | None]:
     """
     As `commands.delete`, in two round trips.
@@ -54,20 +63,21 @@ def delete(
     ``only_sessions``: leave another key that has the session's name alone. ``all_shards``: remove
     it also from the indexes of former numbers of shards.
     """
-    command, counts = _end(keyspace, id, SESSION if only_sessions else KEY), list[int]()
+    what, counts = SESSION if only_sessions else KEY, list[int]()
+    command = _end(keyspace, id, what, reason=reason)
     if all_shards and keyspace.indexed:
         (said, *more), counts = yield [command, shard_counts.in_use(keyspace)]
     else:
         said, *more = yield command
     if said != "ended":
         return None
-    yield from _end_copies(keyspace, id, more, counts)
+    yield from _end_copies(keyspace, id, reason, more, counts)
     user: str = more[0]
     return user
 
 
 def _end_copies(
-    keyspace: Keyspace, id: str, more: Sequence[str], counts: Sequence[int]
+    keyspace: Keyspace, id: str, reason: str, more: Sequence[str], counts: Sequence[int]
 ) -> Steps[None]:
     """Delist an ended session, and end those that cycling made of it, or made it of."""
     user, copy, former, beside = more
@@ -76,7 +86,10 @@ def _end_copies(
         asked = [one for one in (copy, former) if one and one not in seen]
         seen.update(asked)
         # A tombstone only where a copy may be created any moment, not at a former id.
-        ends = [_end(keyspace, one, SESSION, TOMBSTONE if one == copy else "") for one in asked]
+        ends = [
+            _end(keyspace, one, SESSION, TOMBSTONE if one == copy else "", reason=reason)
+            for one in asked
+        ]
         prevented = [_end(keyspace, one, NOTHING, TOMBSTONE) for one in beside.split()[::2]]
         commands = [*ends, *prevented, *delisting(keyspace, leaving, counts)]
         if not commands:
@@ -92,12 +105,12 @@ def _end_copies(
                 copy = details[0]
 
 
-def end_many(keyspace: Keyspace, ids: Sequence[str]) -> EndingSteps:
+def end_many(keyspace: Keyspace, ids: Sequence[str], reason: str = ENDED) -> EndingSteps:
     """End these sessions, all different, and those that cycling is making of them."""
     counts = yield from _counts(keyspace)
     for start in range(0, len(ids), END_BATCH_SIZE):
         batch = ids[start : start + END_BATCH_SIZE]
-        yield from _end_batch(keyspace, batch, KEY, "", set(), counts)
+        yield from _end_batch(keyspace, reason, batch, KEY, "", set(), counts)
 
 
 def _counts(keyspace: Keyspace) -> Steps[list[int]]:
@@ -109,6 +122,7 @@ def _counts(keyspace: Keyspace) -> Steps[list[int]]:
 
 def _end_batch(
     keyspace: Keyspace,
+    reason: str,
     ids: Sequence[str],
     what: tuple[str, str],
     tombstone: int | str,
@@ -119,9 +133,12 @@ def _end_batch(
     asked, seen, hidden, formers = list(ids), {*ids, *spared}, set[str](), set[str]()
     while asked:
         answers = yield [
-            _end(keyspace, id, what, "" if id in formers else tombstone, sorted(spared))
+            _end(
+                keyspace, id, what, "" if id in formers else tombstone, sorted(spared),
+                reason=reason,
+            )
             for id in asked
-        ]
+        ]  # fmt: skip
         tombstone = TOMBSTONE
         ended: dict[str, tuple[str, str, str]] = {}
         following: list[str] = []
@@ -168,7 +185,7 @@ def _reported(
         hidden |= {copy, former}
 
 
-def end_all(keyspace: Keyspace, user: str, spared_id: str = "") -> EndingSteps:
+def end_all(keyspace: Keyspace, user: str, spared_id: str = "", reason: str = ENDED) -> EndingSteps:
     """
     End all sessions that ``user`` has when this begins, but for one.
 
@@ -187,9 +204,9 @@ def end_all(keyspace: Keyspace, user: str, spared_id: str = "") -> EndingSteps:
         expired = set(members[:dead])
         living = [id for id in fresh if id not in expired]
         if living:
-            yield from _end_batch(keyspace, living, _of(user), TOMBSTONE, spared, counts)
+            yield from _end_batch(keyspace, reason, living, _of(user), TOMBSTONE, spared, counts)
         if gone := [id for id in fresh if id in expired]:
-            yield from _end_batch(keyspace, gone, _of(user), "", spared, counts)
+            yield from _end_batch(keyspace, reason, gone, _of(user), "", spared, counts)
         is_whole = len(members) < len(seen) + size
         seen.update(members)
         if is_whole:

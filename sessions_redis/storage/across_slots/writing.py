@@ -9,6 +9,7 @@ from sessions_redis.storage.across_slots.ending import delete
 from sessions_redis.storage.across_slots.listing import Listed, at_session
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import NotAnInteger, TooLarge, milliseconds, writing
+from sessions_redis.storage.events import EXPIRED
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.rules import Outcome, Refused
 from sessions_redis.storage.steps import Command, Steps, script_command
@@ -82,7 +83,7 @@ def save(
     """
     ttl_ms, known, user, lowered, attempt, waited = milliseconds(ttl), Listed(), "", "0", 0, 0
     if ttl_ms <= 0:
-        return (yield from delete(keyspace, id, only_sessions=True)) is not None
+        return (yield from delete(keyspace, id, EXPIRED, only_sessions=True)) is not None
     if keyspace.indexed and changes.user is not None:
         user = changes.user
         known = yield from listing.enlist(keyspace, id, user, ttl_ms, first=first)

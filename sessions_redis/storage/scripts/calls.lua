@@ -12,8 +12,9 @@ local function need(command, ...)
     error({err = "ERR this server has no command '" .. command .. "'; was it renamed?"})
   end
   if not is_allowed then
-    local key = ... or ''
-    error({err = "NOPERM this user may not run '" .. command .. "' on the key '" .. key .. "'"})
+    local what = command == 'PUBLISH' and 'channel' or 'key'
+    local name = ... or ''
+    error({err = "NOPERM this user may not run '" .. command .. "' on the " .. what .. " '" .. name .. "'"})
   end
 end
 

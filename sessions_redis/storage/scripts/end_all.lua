@@ -1,7 +1,7 @@
 -- Ends sessions of a user, but for one. Looks at a bounded number of them, which leave the index.
 -- KEYS: the user's index, the index
 -- ARGV: what the sessions' names start with, the user, id to spare ('' for none), how many to look
---   at: two at least
+--   at: two at least; then, if the ends are announced, the channel and the reason
 -- Returns the ids of the sessions that were ended, the id that the spared one has now ('' for
 -- none), and 1 if there may be more, 0 if this was the whole index.
 
@@ -25,10 +25,12 @@ local half = KEYS[2] .. ':signed-in'
 need('ZREM', KEYS[1])
 need('ZREM', KEYS[2])
 need('ZREM', half)
+need_to_announce(ARGV[5])
 if #ended > 0 then
   call('UNLINK', unpack(keys))
   on('ZREM', KEYS[2], unpack(ended))
   on('ZREM', half, unpack(ended))
+  for _, id in ipairs(ended) do announce(ARGV[5], id, ARGV[6], user) end
 end
 if #leaving > 0 then on('ZREM', KEYS[1], unpack(leaving)) end
 return {ended, spared, #members == most and 1 or 0}

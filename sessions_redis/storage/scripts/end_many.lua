@@ -1,12 +1,13 @@
 -- Ends sessions of any user, and anonymous ones.
 -- KEYS: the index if one is kept
--- ARGV: what the sessions' names start with, what user indexes' names start with ('' for none), ids,
---   all different
+-- ARGV: what the sessions' names start with, what user indexes' names start with ('' for none); if the
+--   ends are announced, the channel and the reason; then ids, all different
 -- Returns the ids of the sessions that were ended and their users ('' if anonymous), in turn.
 
 local sessions, users, index = ARGV[1], ARGV[2], KEYS[1] or ''
 local ended, keys, leaving = {}, {}, {}
-for i = 3, #ARGV do
+local channel, reason, first = announced_from(3)
+for i = first, #ARGV do
   local id = ARGV[i]
   local is_there, user = found_at(sessions .. id)
   if is_there then
@@ -22,7 +23,9 @@ for i = 3, #ARGV do
 end
 
 for name in pairs(leaving) do need('ZREM', name) end
+need_to_announce(channel)
 -- Each command once for all of them, as in end_all.lua.
 if #keys > 0 then call('UNLINK', unpack(keys)) end
 for name, ids in pairs(leaving) do on('ZREM', name, unpack(ids)) end
+for i = 1, #ended, 2 do announce(channel, ended[i], reason, ended[i + 1]) end
 return ended

@@ -1,8 +1,11 @@
 -- Deletes a session that is saved with no time left.
 -- KEYS: session, and the index if one is kept
--- ARGV: id, what user indexes' names start with ('' for none)
+-- ARGV: as delete.lua says
 -- Returns 1, or 0 if the session is gone already.
 
-if not user_of(KEYS[1]) then return 0 end
+local user = user_of(KEYS[1])
+if not user then return 0 end
+need_to_announce(ARGV[3])
 forget(KEYS[1], ARGV[1], KEYS[2] or '', ARGV[2])
+announce(ARGV[3], ARGV[1], ARGV[4], user)
 return 1
