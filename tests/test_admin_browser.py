@@ -408,7 +408,7 @@ def test_every_column_is_in_sight(page, sessions, raw, prefix, tmp_path):
     page.goto(url())
     assert page.evaluate(LINES, ".field-user")["anonymous"] == 1
     assert page.evaluate(LINES, ".field-device")["HeadlessChrome on Linux"] <= 3
-    assert page.evaluate(LINES, ".field-saved")["6\xa0minutes ago"] <= 2
+    assert page.evaluate(LINES, ".field-active")["6\xa0minutes ago"] <= 2
     assert page.evaluate(FADE) == "none"
 
 

@@ -323,6 +323,43 @@ def test_of_a_user(call, raw, prefix):
     assert ids(call("of_user", "1")) == expected
 
 
+def test_when_a_session_was_last_active(call, raw, prefix):
+    """When it was last saved or noted, whichever is later. A damaged time is left out."""
+    id, now = started("1"), raw.time()[0]
+    for updated, seen, expected in [
+        (1000, None, 1000),
+        (1000, 2000, 2000),
+        (3000, 2000, 3000),
+        ("junk", 2000, 2000),
+        (1000, "junk", 1000),
+        (1000, now + 9000, 1000),
+        (now + 9000, 2000, 2000),
+        (now + 9000, now + 9000, 0),
+    ]:
+        raw.hdel(f"{prefix}:{id}", "@seen")
+        fields = {"@created": "0", "@updated": updated, "@seen": seen}
+        raw.hset(f"{prefix}:{id}", mapping={k: v for k, v in fields.items() if v is not None})
+        found = call("find", id)
+        assert found.last_active == datetime.fromtimestamp(expected, UTC)
+        assert found.last_active.tzinfo is UTC
+        is_time = isinstance(seen, int)
+        assert found.seen == (datetime.fromtimestamp(seen, UTC) if is_time else None)
+        assert ids(call("of_user", "1", order="last_active")) == [id]
+
+
+def test_of_a_user_by_activity(call, raw, prefix):
+    """On request, the session that was used last comes first."""
+    expected = [started("1", ttl=ttl) for ttl in (100, 300, 200)]
+    for age, id in enumerate(expected):
+        times = {"@created": 1000 + age, "@updated": 2000 + age, "@seen": 9000 - age}
+        raw.hset(f"{prefix}:{id}", mapping=times)
+    assert ids(call("of_user", "1", order="last_active")) == expected
+    assert ids(call("of_user", "1", 1, 2, order="last_active")) == expected[1:2]
+    assert ids(call("of_user", "1", order="created")) == expected[::-1]
+    with pytest.raises(ValueError, match="order is 'expires'"):
+        call("of_user", "1", order="expires")
+
+
 @pytest.mark.parametrize("user", USERS)
 def test_users_never_collide(call, raw, prefix, user):
     """Each user's sessions are their own, whatever their primary key looks like."""

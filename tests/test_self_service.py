@@ -74,7 +74,7 @@ def test_one_session(browser):
     assert text.count("Firefox on Linux") == text.count("This device") == 1
     assert "198.51.100.7" in text
     assert "Started" in text
-    assert "Last change" in text
+    assert "Last active just now" in text
     assert "not signed in anywhere else" in text
     assert KNOW not in text
     assert OTHERS not in response.content.decode()
@@ -101,7 +101,7 @@ def test_several_sessions(ada, browser):
 
 @pytest.mark.parametrize(("others", "more"), [(99, 0), (100, 1), (102, 3)])
 def test_very_many_sessions(ada, browser, others, more):
-    """The page shows the newest 100 and the number of others. One button ends all others."""
+    """The page shows 100 sessions and the number of others. One button ends all others."""
     session_ids = [started(str(ada.pk)) for _ in range(others)]
     page = browser.get(PAGE)
     shown = [id for id in session_ids if id in page.content.decode()]
@@ -121,9 +121,9 @@ def test_very_many_sessions(ada, browser, others, more):
 
 
 def test_an_old_session_of_very_many(ada, browser, raw, prefix):
-    """The page shows the current session, even if many others are newer."""
+    """The page shows the current session, even if many others were used later."""
     key = f"{prefix}:{id_of(browser)}"
-    raw.hset(key, "@created", 1_000_000)
+    raw.hset(key, mapping={"@created": 1_000_000, "@updated": 1_000_000, "@seen": 1_000_000})
     for _ in range(100):
         started(str(ada.pk))
     page = browser.get(PAGE)
@@ -179,10 +179,23 @@ def test_times_that_are_damaged(browser, raw, prefix):
     raw.hset(key, "@created", "junk")
     for path in (PAGE, end_of(browser)):
         text = text_of(browser.get(path))
-        assert "Started unknown Last change" in text
+        assert "Started unknown Last active just now" in text
         assert text.count("unknown") == 1
-    raw.hset(key, "@updated", "junk")
-    assert "Started unknown Last change unknown" in text_of(browser.get(PAGE))
+    raw.hset(key, mapping={"@updated": "junk", "@seen": "junk"})
+    assert "Started unknown Last active unknown" in text_of(browser.get(PAGE))
+
+
+def test_the_order(ada, browser, raw, prefix):
+    """The session that was used last comes first, even if it only read. Others follow by then."""
+    now, ids = raw.time()[0], [started(str(ada.pk)) for _ in range(3)]
+    for id, (hours, name) in zip(ids, [(9, "@seen"), (3, "@seen"), (6, "@updated")], strict=True):
+        times = {"@created": now - 90_000, "@updated": now - 80_000, name: now - 3600 * hours - 5}
+        raw.hset(f"{prefix}:{id}", mapping=times)
+    page = browser.get(PAGE)
+    places = [page.content.decode().index(ids[at]) for at in (1, 2, 0)]
+    assert places == sorted(places)
+    text = text_of(page).replace("\xa0", " ")
+    assert re.findall(r"Last active (\d) hours ago", text) == ["3", "6", "9"]
 
 
 def test_looking_writes_nothing(browser, raw, prefix):

@@ -101,9 +101,11 @@ ANSWERS = {
     "metadata": (
         listings.metadata(KEYSPACE, "a"),
         [
-            ([b"1", b"x", b"7", None, None], Metadata(1, 1, "7", None, None)),
-            ([None] * 5, None),
-            ([None, b"1", b"7", None, None], None),
+            ([b"1", b"x", b"7", None, None, None], Metadata(1, 1, "7", None, None)),
+            ([b"1", b"2", b"", None, None, b"3"], Metadata(1, 2, None, None, None, 3)),
+            ([b"1", b"2", None, None, None, b"-3"], Metadata(1, 2, None, None, None)),
+            ([None] * 6, None),
+            ([None, b"1", b"7", None, None, b"1"], None),
         ],
     ),
     "ttl": (listings.ttl(KEYSPACE, "a"), [(1500, 1.5), (-1, float("inf")), (-2, -0.002)]),

@@ -21,6 +21,8 @@ View = Callable[..., JsonResponse]
 AWAY = "Sessions cannot be reached."
 LOST = "Sessions may have been ended: the reply from Redis was lost. Request the list to see."
 
+TIMES = ("created", "updated", "last_active", "expires")
+
 
 def for_users(*methods: str) -> Callable[[View], View]:
     """
@@ -71,7 +73,7 @@ def sessions(request: HttpRequest) -> JsonResponse:
 
 
 def page(request: HttpRequest) -> JsonResponse:
-    """List sessions, newest first. ``?offset=``: skip so many. ``next``: the next page's URL."""
+    """List sessions, last active first. ``?offset=``: skip so many. ``next``: the next page."""
     offset = request.GET.get("offset", "0")
     if not re.fullmatch("[0-9]{1,9}", offset):
         return answer(400, error="The offset must be a whole number, such as ?offset=100.")
@@ -84,9 +86,7 @@ def page(request: HttpRequest) -> JsonResponse:
 def as_json(session: own_sessions.SignedInDevice) -> dict[str, Any]:
     """Return the fields of the session, with its times in whole seconds."""
     fields = asdict(session)
-    times = {
-        name: fields[name].replace(microsecond=0) for name in ("created", "updated", "expires")
-    }
+    times = {name: fields[name].replace(microsecond=0) for name in TIMES}
     return fields | times
 
 

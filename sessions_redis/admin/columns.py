@@ -2,33 +2,22 @@
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from django.contrib import admin
 from django.utils.formats import date_format
 from django.utils.html import avoid_wrapping, format_html, format_html_join
 from django.utils.safestring import mark_safe
-from django.utils.timesince import timesince, timeuntil
+from django.utils.timesince import timeuntil
 from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, npgettext_lazy, pgettext
+from django.utils.translation import gettext_lazy, pgettext
 
 from sessions_redis.models import Session
 from sessions_redis.registry.live_sessions import NEVER, NOT_KNOWN
 from sessions_redis.web.devices import device_of
-
-MINUTE = timedelta(minutes=1)
-
-# Units of time within "%(time)s ago", where some languages need another form of the word.
-AGO: dict[str, Any] = {
-    "year": npgettext_lazy("ago", "%(num)d year", "%(num)d years", "num"),
-    "month": npgettext_lazy("ago", "%(num)d month", "%(num)d months", "num"),
-    "week": npgettext_lazy("ago", "%(num)d week", "%(num)d weeks", "num"),
-    "day": npgettext_lazy("ago", "%(num)d day", "%(num)d days", "num"),
-    "hour": npgettext_lazy("ago", "%(num)d hour", "%(num)d hours", "num"),
-    "minute": npgettext_lazy("ago", "%(num)d minute", "%(num)d minutes", "num"),
-}
+from sessions_redis.web.moments import MINUTE, ago, now
 
 # A place where the browser may break a long word.
 BREAK = mark_safe("<wbr>")
@@ -79,20 +68,16 @@ class ColumnsAdmin(SessionModelAdmin):
         time = avoid_wrapping(date_format(created, "TIME_FORMAT"))
         return _moment(created, f"{day} {time}")
 
-    @admin.display(description=gettext_lazy("last saved"))
-    def saved(self, session: Session) -> str:
-        if session.updated == NOT_KNOWN:
-            return _("unknown")
-        if _now() - session.updated < MINUTE:
-            return _moment(session.updated, _("just now"))
-        ago = _("%(time)s ago") % {"time": timesince(session.updated, time_strings=AGO)}
-        return _moment(session.updated, ago)
+    @admin.display(description=gettext_lazy("last active"))
+    def active(self, session: Session) -> str:
+        moment = _last_active(session)
+        return _("unknown") if moment == NOT_KNOWN else _moment(moment, ago(moment))
 
     @admin.display(description=gettext_lazy("expires in"), ordering="expires")
     def expires_in(self, session: Session) -> str:
         if session.expires == NEVER:
             return pgettext("expires in", "never")
-        if session.expires - _now() < MINUTE:
+        if session.expires - now() < MINUTE:
             return _moment(session.expires, _("less than a minute"))
         return _moment(session.expires, timeuntil(session.expires))
 
@@ -103,6 +88,10 @@ class ColumnsAdmin(SessionModelAdmin):
     @admin.display(description=gettext_lazy("last saved"))
     def saved_exactly(self, session: Session) -> str:
         return exactly(session.updated)
+
+    @admin.display(description=gettext_lazy("last active"))
+    def active_exactly(self, session: Session) -> str:
+        return exactly(_last_active(session))
 
     @admin.display(description=gettext_lazy("expires"))
     def expires_exactly(self, session: Session) -> str:
@@ -118,9 +107,9 @@ def exactly(moment: datetime) -> str:
     return date_format(localtime(moment), "DATETIME_FORMAT")
 
 
-def _now() -> datetime:
-    # Django's own now() is naive with USE_TZ = False.
-    return datetime.now(UTC)
+def _last_active(session: Session) -> datetime:
+    # A session that only the admin's log knows has ended.
+    return NOT_KNOWN if session.live is None else session.live.last_active
 
 
 def _marked_if_own(session: Session, id: str) -> str:

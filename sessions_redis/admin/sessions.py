@@ -28,7 +28,7 @@ Context = dict[str, Any]
 class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin):
     """Shows sessions and ends them. Staff can neither add nor change sessions here."""
 
-    list_display = ("short_id", "user", "device", "address", "began", "saved", "expires_in")
+    list_display = ("short_id", "user", "device", "address", "began", "active", "expires_in")
     list_filter = (SignedInFilter, ExpiryFilter, UserFilter)
     list_per_page = 100
     sortable_by = ("expires_in",)
@@ -36,7 +36,7 @@ class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin):
     show_facets = admin.ShowFacets.NEVER
     fields = (
         "whole_id", "user", "device", "user_agent", "ip", "created_exactly", "saved_exactly",
-        "expires_exactly", "expires_in",
+        "active_exactly", "expires_exactly", "expires_in",
     )  # fmt: skip
     readonly_fields = fields
 

@@ -19,6 +19,9 @@ from sessions_redis.storage.listings import BATCH_SIZE, MARGIN, Page
 # The most times that a part of a list is read again because some of its members were dead.
 REREADS = 2
 
+# By which of their times, the latest first, the sessions of a user can be listed.
+ORDERS = ("created", "last_active")
+
 # How many thousands of dead members are removed at most where a page begins.
 SWEEPS = 50
 
@@ -128,7 +131,9 @@ async def alatest(start: int = 0, stop: int = 50, selection: Selection = ALL) ->
     return await aperform(_latest(start, stop, selection))
 
 
-def _of_user(user: Any, start: int, stop: int | None) -> Steps[list[LiveSession]]:
+def _of_user(user: Any, start: int, stop: int | None, order: str) -> Steps[list[LiveSession]]:
+    if order not in ORDERS:
+        raise ValueError(f"order is {order!r}. It can be {' or '.join(map(repr, ORDERS))}.")
     user_pk = user_pk_of(user)
     keyspace = indexed()
     index = keyspace.user(user_pk)
@@ -142,7 +147,7 @@ def _of_user(user: Any, start: int, stop: int | None) -> Steps[list[LiveSession]
             page = yield listings.page(keyspace, index, start=at, stop=at + BATCH_SIZE, trim=True)
             part = yield from read(keyspace, page.ids)
         own = [session for session in part if session.user_pk == user_pk]
-        found += sorted(own, key=lambda session: session.created, reverse=True)
+        found += sorted(own, key=attrgetter(order), reverse=True)
         parts.append((page, part))
         at += BATCH_SIZE
         if at >= page.total:
@@ -154,22 +159,27 @@ def _of_user(user: Any, start: int, stop: int | None) -> Steps[list[LiveSession]
     return found[start - first : None if stop is None else stop - first]
 
 
-def of_user(user: Any, start: int = 0, stop: int | None = None) -> list[LiveSession]:
+def of_user(
+    user: Any, start: int = 0, stop: int | None = None, *, order: str = "created"
+) -> list[LiveSession]:
     """
     List the sessions of ``user``, a user or a primary key, from ``start`` up to ``stop``.
 
     ``stop`` itself is not included.
 
-    The newest comes first: the session that was created last. This order is exact for a user with
-    up to 1,000 sessions. Of more sessions, the 1,000 that expire last come first, the newest of
-    them first; then the next 1,000, and so on. A part of the list is found by reading the thousands
-    that it is in, with two round trips each.
+    The newest comes first: the session that was created last. With the ``order`` "last_active", the
+    session that was used last comes first. Either order is exact for a user with up to 1,000
+    sessions. Of more sessions, the 1,000 that expire last come first, in that order; then the next
+    1,000, and so on. A part of the list is found by reading the thousands that it is in, with two
+    round trips each.
     """
-    return perform(_of_user(user, start, stop))
+    return perform(_of_user(user, start, stop, order))
 
 
-async def aof_user(user: Any, start: int = 0, stop: int | None = None) -> list[LiveSession]:
-    return await aperform(_of_user(user, start, stop))
+async def aof_user(
+    user: Any, start: int = 0, stop: int | None = None, *, order: str = "created"
+) -> list[LiveSession]:
+    return await aperform(_of_user(user, start, stop, order))
 
 
 def _part(

@@ -10,6 +10,7 @@ from django.utils.module_loading import import_string
 
 from sessions_redis import conf
 from sessions_redis.clients import Steps, aperform, perform
+from sessions_redis.clock import TOLERANCE
 from sessions_redis.serializer_probes import executes_code
 from sessions_redis.storage import commands, listings
 from sessions_redis.storage.entries import StoredEntry, stored_entries, unread_entries
@@ -36,6 +37,9 @@ class LiveSession:
     the last one is `NEVER`. ``ip`` and ``user_agent``: as the session middleware last saw them.
     They are ``None`` without that middleware, or with ``METADATA`` off. ``tenant``: the prefix that
     the function in ``KEY_PREFIX`` returned when the session was read; ``None`` without a function.
+    ``seen``: when that middleware last noted that the session is in use, or ``None``.
+    ``last_active``: the later of ``updated`` and ``seen``; `NOT_KNOWN` if both are damaged. A time
+    that is still to come is damaged.
     """
 
     id: str
@@ -46,6 +50,8 @@ class LiveSession:
     ip: str | None = None
     user_agent: str | None = None
     tenant: str | None = field(default=None, repr=False)
+    seen: datetime | None = None
+    last_active: datetime = NOT_KNOWN
 
     def _entries(self) -> Steps[list[StoredEntry]]:
         stored = yield commands.load(conf.keyspace_in(self.tenant), self.id)
@@ -97,27 +103,30 @@ def answered(keyspace: Keyspace, ids: Sequence[str], answers: Sequence[Any]) -> 
         return []
     now, *more = answers
     return [
-        session_of(id, held, now + ttl, keyspace.tenant)
+        session_of(id, held, now, ttl, keyspace.tenant)
         for id, held, ttl in zip(ids, more[::2], more[1::2], strict=True)
         if held and ttl > 0
     ]
 
 
 def session_of(
-    id: str, metadata: Metadata, expires: float, tenant: str | None = None
+    id: str, metadata: Metadata, now: float, ttl: float, tenant: str | None = None
 ) -> LiveSession:
-    """``expires``: epoch seconds, of any size."""
+    """``now``: epoch seconds. ``ttl``: seconds, of any size."""
     # A session that was last saved before METADATA was turned off still has some.
     is_shown = conf.current().metadata
+    past = [time for time in (metadata.updated, metadata.seen) if time <= now + TOLERANCE]
     return LiveSession(
         id,
         metadata.user_pk,
         _moment(metadata.created),
         _moment(metadata.updated),
-        _moment(expires),
+        _moment(now + ttl),
         metadata.ip if is_shown else None,
         metadata.user_agent if is_shown else None,
         tenant,
+        _moment(metadata.seen) if metadata.seen else None,
+        _moment(max(past, default=0)),
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from sessions_redis.storage import replies, scripts
 from sessions_redis.storage.commands import GONE
-from sessions_redis.storage.entries import AGENT, CREATED, IP, UPDATED, USER, is_time
+from sessions_redis.storage.entries import AGENT, CREATED, IP, SEEN, UPDATED, USER, is_time
 from sessions_redis.storage.events import ENDED
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.steps import Argument, Command, script_command
@@ -87,13 +87,18 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """A live session's metadata as stored. Times in epoch seconds; ``None``: not known."""
+    """
+    A live session's metadata as stored. Times in epoch seconds; ``None``: not known.
+
+    ``seen``: when it was last noted that the session is in use, 0 if never.
+    """
 
     created: int
     updated: int
     user_pk: str | None
     ip: str | None
     user_agent: str | None
+    seen: int = 0
 
 
 def margin(lifetime: float) -> float:
@@ -331,7 +336,7 @@ def now() -> Command[float]:
 
 def metadata(keyspace: Keyspace, id: str) -> Command[Metadata | None]:
     """``None`` if there is no such session."""
-    fields = (CREATED, UPDATED, USER, IP, AGENT)
+    fields = (CREATED, UPDATED, USER, IP, AGENT, SEEN)
     return Command(
         ("HMGET", keyspace.session(id), *fields), _metadata, read_wrong_type=lambda: None
     )
@@ -372,8 +377,8 @@ def _number_or_none(reply: Any) -> int | None:
 
 
 def _metadata(reply: Any) -> Metadata | None:
-    values = [None if one is None else replies.raw(one) for one in replies.listing(reply, 5)]
-    created, updated, user, ip, agent = values
+    values = [None if one is None else replies.raw(one) for one in replies.listing(reply, 6)]
+    created, updated, user, ip, agent, seen = values
     if created is None:
         return None
     began = _seconds(created)
@@ -383,6 +388,7 @@ def _metadata(reply: Any) -> Metadata | None:
         replies.text(user) if user else None,  # the scripts take an empty user for none, too
         _metadata_text(ip),
         _metadata_text(agent),
+        _seconds(seen),
     )
 
 

@@ -20,6 +20,7 @@ from sessions_redis.registry import LiveSession, Selection
 from sessions_redis.registry.live_sessions import NOT_KNOWN
 from sessions_redis.storage.commands import session_id
 from sessions_redis.web.devices import device_of
+from sessions_redis.web.moments import ago
 
 # The most sessions that a page or an API response lists.
 PAGE_SIZE = 100
@@ -36,7 +37,8 @@ class SignedInDevice:
 
     ``current``: whether it is the session of this request. ``device``: a description, such as
     "Firefox on Linux". ``ip``: the address of its latest request, ``None`` if it is not known.
-    Times are aware and in UTC. A time that is damaged in Redis is 1970-01-01 00:00.
+    ``last_active``: when it was last saved or noted to be in use. Times are aware and in UTC. A
+    time that is damaged in Redis is 1970-01-01 00:00.
     """
 
     id: str
@@ -45,6 +47,7 @@ class SignedInDevice:
     ip: str | None
     created: datetime
     updated: datetime
+    last_active: datetime
     expires: datetime
 
     @property
@@ -57,10 +60,24 @@ class SignedInDevice:
         """``updated`` in the site's time zone, for templates; ``None`` if it is not known."""
         return _in_local_time(self.updated)
 
+    @property
+    def used(self) -> datetime | None:
+        """``last_active`` in the site's time zone, for templates; ``None`` if it is not known."""
+        return _in_local_time(self.last_active)
+
+    @property
+    def used_ago(self) -> str:
+        """``last_active`` in words, in the language of the request: "2 minutes ago"."""
+        return ago(self.last_active, units=1)
+
 
 @dataclass(frozen=True, slots=True)
 class SessionPage:
-    """One page of the user's sessions, newest first. ``total``: how many sessions the user has."""
+    """
+    One page of the user's sessions, the last active first.
+
+    ``total``: how many sessions the user has.
+    """
 
     sessions: list[SignedInDevice]
     total: int
@@ -71,8 +88,8 @@ class Overview:
     """
     The session of this request, and the user's other sessions.
 
-    ``current``: the session of this request. ``others``: up to `PAGE_SIZE` other sessions, newest
-    first. ``more``: how many sessions are in neither of the two.
+    ``current``: the session of this request. ``others``: up to `PAGE_SIZE` other sessions, the last
+    active first. ``more``: how many sessions are in neither of the two.
     """
 
     current: SignedInDevice | None
@@ -82,12 +99,15 @@ class Overview:
 
 def sessions_of(request: HttpRequest, start: int = 0) -> SessionPage:
     """
-    Return up to `PAGE_SIZE` of the user's sessions, newest first. ``start``: how many to skip.
+    Return up to `PAGE_SIZE` of the user's sessions. ``start``: how many to skip.
+
+    The session that was used last comes first. If the user has more than 1,000 sessions, these are
+    in thousands, by when they expire. A session that is used between two calls moves to the front.
 
     The total is exact if this is the last page. Otherwise the index counts the sessions, and may
     still count some that have just expired.
     """
-    found = registry.of_user(request.user, start, start + PAGE_SIZE)
+    found = registry.of_user(request.user, start, start + PAGE_SIZE, order="last_active")
     total = start + len(found)
     if len(found) == PAGE_SIZE or (start and not found):
         pk = registry.user_pk_of(request.user)
@@ -97,11 +117,11 @@ def sessions_of(request: HttpRequest, start: int = 0) -> SessionPage:
 
 
 def overview_of(request: HttpRequest) -> Overview:
-    """Return the user's newest sessions, and the session of this request even if it is older."""
-    newest = sessions_of(request)
-    others = [session for session in newest.sessions if not session.current]
-    current = next((session for session in newest.sessions if session.current), None)
-    more = newest.total - len(newest.sessions)
+    """Return the sessions that the user used last, and in any case that of this request."""
+    latest = sessions_of(request)
+    others = [session for session in latest.sessions if not session.current]
+    current = next((session for session in latest.sessions if session.current), None)
+    more = latest.total - len(latest.sessions)
     if more and current is None and request.session.session_key is not None:
         current = session_of(request, session_id(request.session.session_key))
         more -= current is not None
@@ -159,6 +179,7 @@ def _device(request: HttpRequest, live: LiveSession) -> SignedInDevice:
         ip=live.ip,
         created=live.created,
         updated=live.updated,
+        last_active=live.last_active,
         expires=live.expires,
     )
 

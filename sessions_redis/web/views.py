@@ -63,8 +63,8 @@ def own_sessions(request: HttpRequest) -> HttpResponse:
     """
     List the user's sessions.
 
-    The template gets ``current``, the session of this request; ``others``, the newest other
-    sessions; and ``more``, how many further sessions there are.
+    The template gets ``current``, the session of this request; ``others``, the other sessions
+    that were used last; and ``more``, how many further sessions there are.
     """
     overview = own.overview_of(request)
     context = {
