@@ -27,6 +27,7 @@ from sessions_redis.registry.ending import (
     end_each_of,
     end_many,
 )
+from sessions_redis.registry.events import EndedSession, MayHaveMissed, aended, ended
 from sessions_redis.registry.finding import (
     Started,
     afind,
@@ -54,7 +55,9 @@ from sessions_redis.storage.listings import is_id, is_short_start, is_start
 
 __all__ = [
     "ALL",
+    "EndedSession",
     "LiveSession",
+    "MayHaveMissed",
     "Selection",
     "Started",
     "aby_time_left",
@@ -63,6 +66,7 @@ __all__ = [
     "aend_all_of",
     "aend_each_of",
     "aend_many",
+    "aended",
     "afind",
     "afind_many",
     "alatest",
@@ -75,6 +79,7 @@ __all__ = [
     "end_all_of",
     "end_each_of",
     "end_many",
+    "ended",
     "find",
     "find_many",
     "is_id",
