@@ -6,7 +6,14 @@ from sessions_redis.clients import perform, run
 from sessions_redis.storage import layouts, listings
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.keyspaces import Keyspace
-from sessions_redis.storage.rules import Refused, arguments, outcome, refusal
+from sessions_redis.storage.replies import WrongShape
+from sessions_redis.storage.rules import (
+    Refused,
+    arguments,
+    condition,
+    outcome,
+    refusal,
+)
 from tests.cluster_model import new_id
 
 LOGIN = Changes({b"_auth_user_id": b'"1"', b"color": b'"red"'}, user="1")
@@ -17,12 +24,15 @@ HELD = [
     {"lacks:size": ""},
     {"lacks:size": "", "expects:color": '"red"'},
     {"expects:@user": "1"},
+    {"bytes": 36},
+    {"expects:color": b'"red"', "bytes": 36},
 ]
 BROKEN = [
     ({"expects:color": b'"blue"'}, ('"red"',)),
-    ({"expects:size": b"1"}, ("",)),
+    ({"expects:size": b"1"}, ()),
     ({"lacks:color": ""}, ('"red"',)),
     ({"lacks:size": "", "expects:@user": "2"}, ("1",)),
+    ({"lock": "token"}, ()),
 ]
 
 
@@ -113,14 +123,91 @@ def test_outcomes():
     assert outcome(1) is True
     assert outcome(0) is False
     assert outcome([b"refused", b"lacks:a", b"x"]) == Refused("lacks:a", ("x",))
+    with pytest.raises(WrongShape):
+        outcome([b"refused"])
 
 
 def test_the_same_check_in_python():
     """The check of fields that nobody else can change is that of rules.lua."""
     fields = {b"_auth_user_id": b'"1"', b"color": b'"red"', b"@user": b"1"}
     for rules in HELD:
-        assert refusal(rules, fields) is None
+        assert refusal(Changes(rules=rules), fields) is None
     for rules, details in BROKEN:
-        found = refusal(rules, fields)
+        found = refusal(Changes(rules=rules), fields)
         assert found is not None
         assert found.details == details
+
+
+# The session of these tests has 26 bytes in its entries.
+
+TOO_LARGE = [
+    (Changes({b"size": b"7777"}), 33, ("34", "_auth_user_id", "16", "color", "10", "size", "8")),
+    (Changes({b"size": b"7777777"}, (b"color",)), 26, ("27", "_auth_user_id", "16", "size", "11")),
+    (Changes({b"size": b"7" * 40}, replaces=True, user=""), 26, ("44", "size", "44")),
+    (Changes({b"@@a": b"7777"}), 32, ("33", "_auth_user_id", "16", "color", "10", "@@a", "7")),
+]
+ALLOWED = [
+    (Changes({b"size": b"7777"}), 34),
+    (Changes({b"size": b"7777"}, (b"color",)), 24),
+    (Changes({b"@ip": b"7" * 80}), 10),
+    (Changes({b"color": b'"tan"'}), 10),  # it was too large before, and does not grow
+    (Changes({b"size": b"7"}, replaces=True, user=""), 1),
+    (Changes(removed=(b"color",)), 1),
+]
+
+
+@pytest.mark.parametrize(("changes", "limit", "details"), TOO_LARGE, ids=str)
+def test_a_session_that_would_be_too_large(keyspace, session, contents, changes, limit, details):
+    """The server counts names and values, writes nothing, and names the largest entries."""
+    before = contents()
+    changes = changes._replace(rules={"bytes": limit})
+    refused = perform(layouts.save(keyspace, session, 600, changes))
+    assert refused == Refused("bytes", details)
+    assert contents() == before
+    assert perform(layouts.cycle(keyspace, session, new_id(), 600, changes, "1")) == refused
+    assert perform(layouts.save(keyspace, session, 600, Changes())) is True
+
+
+@pytest.mark.parametrize(("changes", "limit"), ALLOWED, ids=str)
+def test_a_session_that_is_not_too_large(keyspace, session, changes, limit):
+    """At the limit it is saved; and beyond it, if it was no smaller before."""
+    changes = changes._replace(rules={"bytes": limit})
+    assert perform(layouts.save(keyspace, session, 600, changes)) is True
+    assert perform(layouts.cycle(keyspace, session, new_id(), 600, changes, "1")) is True
+
+
+def test_a_creation_that_would_be_too_large(keyspace, contents):
+    """The five largest entries are named, each with up to 100 bytes of its name."""
+    sizes = {b"%d" % number * 60: b"7" * number for number in range(9)}
+    changes = Changes({**sizes, b"x" * 300: b"1"}, rules={"bytes": 500})
+    refused = perform(layouts.create(keyspace, new_id(), 600, changes))
+    assert isinstance(refused, Refused)
+    names = ["x" * 100, "8" * 60, "7" * 60, "6" * 60, "5" * 60]
+    assert refused.details == (
+        "877",
+        names[0],
+        "301",
+        names[1],
+        "68",
+        names[2],
+        "67",
+        names[3],
+        "66",
+        names[4],
+        "65",
+    )
+    assert contents() == {}
+
+
+def test_the_value_that_a_field_holds(keyspace, raw):
+    """The refusal of a condition has the bytes as they are. The names of fields can be any."""
+    id, name = new_id(), "\ud800é".encode("utf-8", "surrogatepass")
+    assert perform(layouts.create(keyspace, id, 600, Changes({name: b"\xff\n"}))) is True
+    for held in (None, b"other"):
+        changes = Changes({name: b"1"}, rules=condition(name, held))
+        refused = perform(layouts.save(keyspace, id, 600, changes))
+        assert (refused.is_of_a_condition, refused.value) == (True, b"\xff\n")
+    changes = Changes({name: b"1"}, rules=condition(name, b"\xff\n"))
+    assert perform(layouts.save(keyspace, id, 600, changes)) is True
+    missing = Changes({name: b"1"}, rules=condition(b"none", b"1"))
+    assert perform(layouts.save(keyspace, id, 600, missing)).value is None

@@ -79,6 +79,7 @@ def save(keyspace: Keyspace, id: str, ttl: float, changes: Changes) -> Command[O
         _keys(keyspace, keyspace.session(id)),
         (id, _users(keyspace), *writing(ttl, changes)),
         rules.outcome,
+        repeatable=rules.is_repeatable(changes.rules),
         awaits_replicas=changes.user is not None,
     )
 

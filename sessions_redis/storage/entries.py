@@ -20,7 +20,8 @@ LISTED = b"@listed"  # until when the indexes list it, in milliseconds since 197
 IP = b"@ip"
 AGENT = b"@agent"
 COPIED = b"@copied"  # the former engine may have a copy of the session
-METADATA = frozenset({CREATED, UPDATED, USER, SEEN, LISTED, IP, AGENT, COPIED})
+LOCK = b"@lock"  # the token of its holder, and until when it holds, in milliseconds since 1970
+METADATA = frozenset({CREATED, UPDATED, USER, SEEN, LISTED, IP, AGENT, COPIED, LOCK})
 
 # django.contrib.auth.SESSION_KEY: the entry that holds the primary key of the session's user.
 USER_KEY = "_auth_user_id"

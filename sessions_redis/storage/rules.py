@@ -2,17 +2,24 @@
 Rules: what policies ask of a write. The server checks them in the same step. Pure, as `commands`.
 
 ``expects:<field>`` wants the session to have this field with this value; ``lacks:<field>`` wants it
-to have no such field. rules.lua explains the others.
+to have no such field. ``lock`` wants the holder with this token to have the session's lock.
+``bytes`` is the most that the session's entries may take. rules.lua explains them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sessions_redis.storage import replies
+from sessions_redis.storage.changes import Changes
+from sessions_redis.storage.entries import LOCK, is_metadata
 from sessions_redis.storage.steps import Argument
 
 EXPECTS, LACKS = "expects:", "lacks:"
+LOCKED, BYTES = "lock", "bytes"
+
+# The most entries that a refusal names, and the most bytes of each name: as in rules.lua.
+NAMED, LONGEST_NAME = 5, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +28,23 @@ class Refused:
     A rule did not hold, so nothing was written. It counts as false.
 
     ``rule``: its name. ``details``: what the script says about it, such as the field's value.
+    ``value``: the first of them in bytes, ``None`` if there are none.
     """
 
     rule: str
     details: tuple[str, ...] = ()
+    value: bytes | None = field(default=None, compare=False)
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> "Refused":
-        """From the texts that a script answers after ``refused``."""
-        rule, *details = texts
-        return cls(rule, tuple(details))
+    def of(cls, rule: bytes, *details: bytes) -> "Refused":
+        """From what a script answers after ``refused``."""
+        value = details[0] if details else None
+        return cls(replies.text(rule), tuple(map(replies.text, details)), value)
+
+    @property
+    def is_of_a_condition(self) -> bool:
+        """Whether a field did not hold what the write expected. `value` is what it holds."""
+        return bool(_kind_and_field(self.rule)[0])
 
     def __bool__(self) -> bool:
         return False
@@ -42,7 +56,12 @@ Outcome = bool | Refused
 
 def arguments(rules: Mapping[str, Argument]) -> tuple[Argument, ...]:
     """The arguments that rules.lua reads."""
-    return (2 * len(rules), *(part for pair in rules.items() for part in pair))
+    return (2 * len(rules), *(part for name in rules for part in (_name(name), rules[name])))
+
+
+def _name(rule: str) -> Argument:
+    # A field's name may have lone surrogates, which clients do not send as text.
+    return rule if rule.isascii() else rule.encode("utf-8", "surrogatepass")
 
 
 def outcome(reply: Any) -> Outcome:
@@ -51,25 +70,68 @@ def outcome(reply: Any) -> Outcome:
 
 
 def refused(reply: list[Any]) -> Refused:
-    texts = [replies.text(one) for one in reply]
-    if texts[:1] != ["refused"] or not texts[1:]:
+    first, *parts = map(replies.raw, reply)
+    if first != b"refused" or not parts:
         raise replies.WrongShape("expected the refusal of a rule, got another reply")
-    return Refused.of(texts[1:])
+    return Refused.of(*parts)
 
 
-def refusal(rules: Mapping[str, Argument], fields: Mapping[bytes, bytes]) -> Refused | None:
+def said(reply: Any) -> tuple[Any, ...]:
+    """The texts of a reply, or ``refused`` and the `Refused`."""
+    if replies.listing(reply)[:1] == [b"refused"]:
+        return "refused", refused(reply)
+    return tuple(map(replies.text, reply))
+
+
+def condition(name: bytes, held: bytes | None) -> dict[str, Argument]:
+    """The rule that the field ``name`` still has the value ``held``; ``None``: that it has none."""
+    text = name.decode("utf-8", "surrogatepass")
+    return {f"{LACKS}{text}": ""} if held is None else {f"{EXPECTS}{text}": held}
+
+
+def is_repeatable(rules: Mapping[str, Argument]) -> bool:
+    """Whether a write with these rules may be sent again. A condition would not hold any more."""
+    return not any(_kind_and_field(name)[0] for name in rules)
+
+
+def refusal(changes: Changes, fields: Mapping[bytes, bytes]) -> Refused | None:
     """The same check as in rules.lua, of ``fields`` that nobody else can change meanwhile."""
-    for name, value in rules.items():
-        kind, field = _kind_and_field(name)
-        held = fields.get(field)
+    for name, value in changes.rules.items():
+        kind, of = _kind_and_field(name)
+        held = fields.get(of)
         if (kind == EXPECTS and held != _bytes(value)) or (kind == LACKS and held is not None):
-            return Refused(name, (replies.text(held or b""),))
-    return None
+            return Refused.of(name.encode("utf-8", "backslashreplace"), *_if_there(held))
+    token, limit = changes.rules.get(LOCKED), changes.rules.get(BYTES)
+    if token is not None and fields.get(LOCK, b"").partition(b" ")[0] != _bytes(token):
+        return Refused(LOCKED)
+    return None if limit is None else _too_large(int(limit), changes, fields)
 
 
-def without_conditions(rules: Mapping[str, Argument]) -> dict[str, Argument]:
-    """The rules that are not about a field that the session has by now."""
-    return {name: value for name, value in rules.items() if not _kind_and_field(name)[0]}
+def _too_large(limit: int, changes: Changes, fields: Mapping[bytes, bytes]) -> Refused | None:
+    left = {} if changes.replaces else sizes(fields)
+    for name in changes.removed:
+        left.pop(name, None)
+    left |= sizes(changes.written)
+    total = sum(left.values())
+    if total <= limit or total <= sum(sizes(fields).values()):
+        return None
+    largest = sorted(left.items(), key=lambda one: (-one[1], one[0]))[:NAMED]
+    named = [part for name, size in largest for part in (name[:LONGEST_NAME], b"%d" % size)]
+    return Refused.of(BYTES.encode(), b"%d" % total, *named)
+
+
+def sizes(fields: Mapping[bytes, bytes]) -> dict[bytes, int]:
+    """How many bytes each entry among ``fields`` takes: its name and its value."""
+    return {name: len(name) + len(value) for name, value in fields.items() if not is_metadata(name)}
+
+
+def once_copied(rules: Mapping[str, Argument]) -> dict[str, Argument]:
+    """The rules left for a copy of fields that `refusal` has checked."""
+    return {
+        name: value
+        for name, value in rules.items()
+        if name not in {LOCKED, BYTES} and not _kind_and_field(name)[0]
+    }
 
 
 def _kind_and_field(name: str) -> tuple[str, bytes]:
@@ -77,6 +139,10 @@ def _kind_and_field(name: str) -> tuple[str, bytes]:
         if name.startswith(kind):
             return kind, name.removeprefix(kind).encode("utf-8", "surrogatepass")
     return "", b""
+
+
+def _if_there(value: bytes | None) -> Sequence[bytes]:
+    return () if value is None else (value,)
 
 
 def _bytes(value: Argument) -> bytes:

@@ -17,7 +17,7 @@ from sessions_redis.storage.commands import Taken, milliseconds
 from sessions_redis.storage.entries import CREATED, LISTED, UPDATED, USER, is_metadata
 from sessions_redis.storage.events import EXPIRED
 from sessions_redis.storage.keyspaces import Keyspace
-from sessions_redis.storage.rules import Outcome, Refused, refusal, without_conditions
+from sessions_redis.storage.rules import Outcome, Refused, once_copied, refusal
 from sessions_redis.storage.steps import Command, Steps, Undoable, script_command
 
 T = TypeVar("T")
@@ -101,7 +101,7 @@ def _moved(
             yield listing.delisting(keyspace, [(new_id, user)])
         return str(said)
     created, was, fields = more
-    if (refused := refusal(changes.rules, fields)) is not None:
+    if (refused := refusal(changes, fields)) is not None:
         yield listing.delisting(keyspace, [(new_id, user)])
         return refused
     real = was if changes.user is None else changes.user
@@ -165,7 +165,7 @@ def _copied(fields: Mapping[bytes, bytes], changes: Changes, old_id: str, user: 
         and (is_metadata(name) or not changes.replaces)
     }
     written = {**kept, **changes.written, FORMER: old_id.encode()}
-    return Changes(written, user=user, rules=without_conditions(changes.rules))
+    return Changes(written, user=user, rules=once_copied(changes.rules))
 
 
 def create_beside(

@@ -1,6 +1,6 @@
 """The indexes that list a session, and the commands that change them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from sessions_redis.storage import replies, scripts, shard_counts
@@ -190,11 +190,19 @@ def texts(reply: Any) -> tuple[str, ...]:
 
 
 def at_session(
-    script: Script, keyspace: Keyspace, id: str, *arguments: Any, awaits_replicas: bool = False
-) -> Command[tuple[str, ...]]:
+    script: Script,
+    keyspace: Keyspace,
+    id: str,
+    *arguments: Any,
+    awaits_replicas: bool = False,
+    repeatable: bool = True,
+    read: Callable[[Any], tuple[Any, ...]] = texts,
+) -> Command[tuple[Any, ...]]:
     """A script at a session, which answers texts."""
-    key = keyspace.session(id)
-    return script_command(script, (key,), arguments, texts, awaits_replicas=awaits_replicas)
+    return script_command(
+        script, (keyspace.session(id),), arguments, read,
+        repeatable=repeatable, awaits_replicas=awaits_replicas,
+    )  # fmt: skip
 
 
 def pause(waited: int) -> Pause | GiveUp:

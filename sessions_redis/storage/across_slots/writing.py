@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sessions_redis.storage import commands, scripts
+from sessions_redis.storage import commands, rules, scripts
 from sessions_redis.storage.across_slots import listing
 from sessions_redis.storage.across_slots.ending import delete
 from sessions_redis.storage.across_slots.listing import Listed, at_session
@@ -57,11 +57,12 @@ def put(
             int(is_new),
             *writing(ttl, changes),
             awaits_replicas=True,
+            read=rules.said,
         )
         if said in ("ended", "refused"):
             yield listing.delisting(keyspace, [(id, changes.user or "")])
         if said == "refused":
-            return Refused.of(more)
+            return _refused(more)
         if said != "list":
             return bool(said == "created")
         attempt += 1
@@ -98,6 +99,8 @@ def save(
             lowered,
             *writing(ttl, changes),
             awaits_replicas=changes.user is not None,
+            repeatable=rules.is_repeatable(changes.rules),
+            read=rules.said,
         )
         if said == "list":
             attempt += 1
@@ -116,8 +119,13 @@ def save(
     if said == "refused":
         if known.until:  # it lives, and has another user
             yield from relist(keyspace, to_list([id], (yield looks(keyspace, [id]))))
-        return Refused.of(more)
+        return _refused(more)
     return bool(said != "gone")
+
+
+def _refused(more: list[Any]) -> Refused:
+    refused: Refused = more[0]
+    return refused
 
 
 def note(

@@ -28,7 +28,7 @@ local function write(id, was, moved_to, index, users, first)
   local removed, last = tonumber(ARGV[after]), #ARGV
   local leaves_user = user == '' and was and was ~= ''
 
-  local refused = refusal(rules, KEYS[1])
+  local refused = refusal(rules, KEYS[1], replaces, after)
   if refused then return refused end
   -- Which keys the user may use was checked with KEYS, by the server.
   need('HSET', key)

@@ -17,7 +17,7 @@ local now, seconds = clock()
 local listed, at = tonumber(ARGV[1]), now + tonumber(ARGV[5])
 if at <= now then return {'created'} end
 local rules, after = rules_at(9)
-local refused = refusal(rules, key)
+local refused = refusal(rules, key, false, after)
 if refused then return refused end
 if listed and listed < at then return {'list', string.format('%.0f', at)} end
 local more = {'@created', ARGV[3] == '' and seconds or ARGV[3]}

@@ -16,7 +16,7 @@ local now, seconds = clock()
 local is_thawed = found[5]
 if is_thawed and tonumber(is_thawed) > now then return {'frozen'} end
 local rules, after = rules_at(10)
-local refused = refusal(rules, key)
+local refused = refusal(rules, key, ARGV[7] == '1', after)
 if refused then return refused end
 local was = found[2] or ''
 local ttl, user, more, less = tonumber(ARGV[6]), next_user(was, 6), {}, {}
