@@ -102,7 +102,7 @@ def test_times_that_are_damaged(admin_client, raw, prefix, ada):
 
 
 def test_sorted_by_expiry_either_way(admin_client):
-    """Clicking the last column's heading reverses the order. Other columns cannot be sorted."""
+    """Clicking the last column's heading reverses the order. Most columns cannot be sorted."""
     ids = [signed_in(seconds=seconds) for seconds in (100, 200, 300)]
     own = own_id(admin_client)
     assert listed(admin_client.get(url(), {"o": "7"})) == [*ids, own]
@@ -112,6 +112,30 @@ def test_sorted_by_expiry_either_way(admin_client):
     page = admin_client.get(url()).content.decode()
     assert 'href="?o=7"' in page
     assert 'href="?o=5"' not in page
+
+
+def test_by_activity(admin_client, raw, prefix, monkeypatch):
+    """The list is sorted and filtered by when sessions were last active, and says what it read."""
+    now, ids = raw.time()[0], [signed_in(seconds=60_000 - 100 * n) for n in range(3)]
+    for id, hours in zip(ids, (20, 30, 10), strict=True):
+        raw.hset(f"{prefix}:{id}", mapping={"@updated": 1, "@seen": now - 3600 * hours})
+    own = own_id(admin_client)
+    assert listed(admin_client.get(url(), {"o": "-6"})) == [own, ids[2], ids[0], ids[1]]
+    assert listed(admin_client.get(url(), {"o": "6"})) == [ids[1], ids[0], ids[2], own]
+    page = admin_client.get(url(), {"active": "day"})
+    assert listed(page) == [own, ids[0], ids[2]]
+    assert "Past 5 minutes Past hour Past day" in text_of(page)
+    assert "more than" not in text_of(page)
+    assert "20 hours ago" in text_of(page).replace("\xa0", " ")
+    assert listed(admin_client.get(url(), {"active": "day", "o": "-6"})) == [own, ids[2], ids[0]]
+    assert listed(admin_client.get(url(), {"active": "minutes", "signed_in": "no"})) == []
+    assert admin_client.get(url(), {"active": "year"}).url == f"{url()}?e=1"
+    for module in ("listing", "sessions"):
+        monkeypatch.setattr(f"sessions_redis.admin.{module}.LOOKED_AT", 2)
+    page = admin_client.get(url(), {"active": "day"})
+    assert listed(page) == [own, ids[0]]
+    assert "There are more than 2 sessions. To find out when" in text_of(page)
+    assert "To find out when" not in text_of(admin_client.get(url()))
 
 
 def test_pages(admin_client):
@@ -274,12 +298,13 @@ def test_round_trips(settings, session_redis, server, admin_client, ada):
         admin_client.get(url())
         counts = {
             query: proxy.counted(admin_client.get, f"{url()}?{query}")
-            for query in ("", "p=2", "o=7", "signed_in=no", "expires=day&p=1", "user=1")
+            for query in ("", "p=2", "o=7", "o=6", "signed_in=no", "expires=day&p=1", "user=1")
         }
     assert counts == {
         "": 5,  # the viewer's session, the count, the IDs, the sessions, the histogram
         "p=2": 5,
         "o=7": 5,
+        "o=6": 5,  # the same, with more sessions
         "signed_in=no": 6,  # and the count of all sessions sessions
         "expires=day&p=1": 6,
         "user=1": 6,

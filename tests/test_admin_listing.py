@@ -153,3 +153,47 @@ def test_one_page_of_very_many(raw):
         sent = commands_of(raw, lambda page=page: list(page.object_list))
         assert sent["hmget"] == 100
         assert page.paginator.count == 250
+
+
+def active(raw, prefix, seconds, ttl, user=None):
+    """The ID of a session that was last used so many seconds ago, and lives for ``ttl``."""
+    id = signed_in(user, seconds=ttl)
+    then = int(raw.time()[0]) - seconds
+    raw.hset(f"{prefix}:{id}", mapping={"@updated": then - 100, "@seen": then})
+    return id
+
+
+def test_activity(raw, prefix):
+    """A listing can be sorted and filtered by when its sessions were last active."""
+    first = active(raw, prefix, 100, ttl=50_000)
+    third = active(raw, prefix, 9000, ttl=80_000)
+    second = active(raw, prefix, 5000, ttl=60_000, user="1")
+    by_activity = Listing().order_by("-last_active", "-expires")
+    assert ids(by_activity) == [first, second, third]
+    assert ids(by_activity[1:2]) == [second]
+    assert ids(Listing().order_by("last_active")) == [third, second, first]
+    assert ids(by_activity.order_by("-expires")) == [third, second, first]
+    recent = Listing().by_activity(within=7000)
+    assert (ids(recent), recent.count()) == ([second, first], 2)
+    assert ids(recent.order_by("expires")) == [first, second]
+    assert ids(recent.order_by("-last_active")) == [first, second]
+    assert ids(recent.select(signed_in=True)) == [second]
+    assert (recent.holds(second), recent.holds(third)) == (True, False)
+    assert ids(recent.of_ids([third, second])) == [second]
+    assert sizes_and_ids(recent.batches()) == ([2], {first, second})
+    assert not recent.is_partial
+
+
+def test_the_activity_of_very_many(monkeypatch, raw, prefix):
+    """It looks at those that expire last, and says whether there are more."""
+    monkeypatch.setattr(module, "LOOKED_AT", 3)
+    created = [active(raw, prefix, 100 - n, ttl=9000 - n, user=str(n % 2)) for n in range(4)]
+    recent = Listing().order_by("-last_active")
+    assert (ids(recent), recent.is_partial, recent.count()) == (created[2::-1], True, 3)
+    assert ids(recent.order_by("expires")) == created[::-1]
+    assert not recent.order_by("expires").is_partial
+    assert ids(Listing().by_activity(within=6000).order_by("expires")) == created[2::-1]
+    both = recent.of_users(["0", "1"])
+    assert (ids(both), both.is_partial, both.is_cut) == (created[2::-1], True, False)
+    assert not recent.of_users(["0"]).is_partial
+    assert not recent.of_ids(created).is_partial

@@ -68,7 +68,7 @@ class ColumnsAdmin(SessionModelAdmin):
         time = avoid_wrapping(date_format(created, "TIME_FORMAT"))
         return _moment(created, f"{day} {time}")
 
-    @admin.display(description=gettext_lazy("last active"))
+    @admin.display(description=gettext_lazy("last active"), ordering="last_active")
     def active(self, session: Session) -> str:
         moment = _last_active(session)
         return _("unknown") if moment == NOT_KNOWN else _moment(moment, ago(moment))

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 Choices = Iterable[tuple[str, Any]]
 
-HOUR, DAY = 3600, 86400
+MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
 class ChoiceFilter(admin.SimpleListFilter):
     """A filter with fixed choices. Any other value in the URL is an error."""
 
-    # For each choice, the arguments that narrow the registry's `Selection`.
+    # For each choice, the arguments of `chosen`, which narrow the registry's `Selection`.
     selections: dict[str, dict[str, Any]]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
@@ -31,8 +31,10 @@ class ChoiceFilter(admin.SimpleListFilter):
             return queryset
         if value not in self.selections:
             raise IncorrectLookupParameters(f"{self.parameter_name} has no choice {value!r}.")
-        listing: Listing = queryset
-        return listing.select(**self.selections[value])
+        return self.chosen(queryset, self.selections[value])
+
+    def chosen(self, listing: "Listing", changes: dict[str, Any]) -> "Listing":
+        return listing.select(**changes)
 
 
 class SignedInFilter(ChoiceFilter):
@@ -54,6 +56,26 @@ class ExpiryFilter(ChoiceFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
         return [("hour", _("Within an hour")), ("day", _("Within a day"))]
+
+
+class ActivityFilter(ChoiceFilter):
+    title = _("last active")
+    parameter_name = "active"
+    selections = {
+        "minutes": {"within": 5 * MINUTE},
+        "hour": {"within": HOUR},
+        "day": {"within": DAY},
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        return [
+            ("minutes", _("Past 5 minutes")),
+            ("hour", _("Past hour")),
+            ("day", _("Past day")),
+        ]
+
+    def chosen(self, listing: "Listing", changes: dict[str, Any]) -> "Listing":
+        return listing.by_activity(**changes)
 
 
 class UserFilter(admin.SimpleListFilter):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
@@ -11,6 +12,7 @@ from django.db import NotSupportedError
 from django.db.models import Q
 
 from sessions_redis import registry
+from sessions_redis.admin.activity import LOOKED_AT, NO_MATTER
 from sessions_redis.models import Session
 from sessions_redis.registry import ALL, LiveSession, Started
 from sessions_redis.storage.listings import BATCH_SIZE, END_MANY_BATCH_SIZE
@@ -28,6 +30,8 @@ class Listing:
     """
     Sessions of a `Selection` of the registry, in order. Reads Redis when it is evaluated.
 
+    With an `Activity`, it has only the sessions that match among the first `LOOKED_AT`.
+
     It supports what the admin does with a queryset to list, find and select objects. Anything else
     raises `NotOffered`. ``ids``: if not ``None``, only sessions with these IDs. ``annotate``: is
     called with each batch of sessions, to add what the registry does not know. ``is_complete``:
@@ -42,6 +46,7 @@ class Listing:
 
     def __init__(self, annotate: Callable[[Sequence[Session]], None] = lambda _: None) -> None:
         self.selection = ALL
+        self.activity = NO_MATTER
         self.ids: tuple[str, ...] | None = None
         self.capped = False
         self.is_complete = True
@@ -61,9 +66,9 @@ class Listing:
     # As a queryset
 
     def count(self) -> int:
-        by_ids = self._found_by_ids()
-        if by_ids is not None:
-            return len(by_ids)
+        whole = self._whole()
+        if whole is not None:
+            return len(whole)
         return min(self._total(), SEVERAL_USERS_LIMIT) if self._is_of_several else self._total()
 
     def exists(self) -> bool:
@@ -73,9 +78,13 @@ class Listing:
         return self._clone()
 
     def order_by(self, *names: str) -> "Listing":
-        """Order by expiry, if ``names`` has it; other names are ignored."""
-        orders = [name for name in names if name.lstrip("-") == "expires"]
-        return self.select(latest_first=not orders or orders[0].startswith("-"))
+        """Order by expiry or activity, by the first of ``names`` that is one of them."""
+        orders = [name for name in names if name.lstrip("-") in {"expires", "last_active"}]
+        first = orders[0] if orders else "-expires"
+        if first.endswith("last_active"):
+            return self.by_activity(latest_first=first.startswith("-"))
+        ordered = self.by_activity(latest_first=None)
+        return ordered.select(latest_first=first.startswith("-"))
 
     def filter(self, *conditions: Q, **lookups: Any) -> "Listing":
         """Filter by primary keys. Raises `NotOffered` for anything else."""
@@ -128,6 +137,12 @@ class Listing:
         clone.selection = replace(self.selection, **changes)
         return clone
 
+    def by_activity(self, **changes: Any) -> "Listing":
+        """Change the `Activity` that is listed."""
+        clone = self._clone()
+        clone.activity = replace(self.activity, **changes)
+        return clone
+
     def of_users(self, pks: Iterable[str], *, capped: bool = False) -> "Listing":
         """Only sessions of these users. ``capped``: whether more users match than these."""
         users = tuple(pks)
@@ -163,7 +178,14 @@ class Listing:
         """Whether this has only the first `SEVERAL_USERS_LIMIT` sessions of several users."""
         if self.ids is not None:
             return self._has_more
+        if self.activity:
+            return False
         return self._is_of_several and self._total() > SEVERAL_USERS_LIMIT
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether it looked at the activity of only the first `LOOKED_AT` sessions."""
+        return bool(self.ids is None and self.activity) and self._total() > LOOKED_AT
 
     @property
     def _is_of_several(self) -> bool:
@@ -187,7 +209,7 @@ class Listing:
         The number of batches is fixed at the start, so new sessions cannot make this endless. Each
         batch fits into one command, so that a lost reply affects only the sessions of one batch.
         """
-        if self.ids is not None:
+        if self.ids is not None or self.activity:
             rows = self._read()
             yield from (
                 rows[at : at + END_MANY_BATCH_SIZE]
@@ -201,24 +223,29 @@ class Listing:
     def _read(self) -> list[Session]:
         if self._rows is None:
             start, stop = self._window
-            by_ids = self._found_by_ids()
-            found = self._latest(start, stop) if by_ids is None else by_ids[start:stop]
+            whole = self._whole()
+            found = self._latest(start, stop) if whole is None else whole[start:stop]
             self._rows = self._annotated(found)
         return self._rows
 
-    def _found_by_ids(self) -> list[LiveSession] | None:
-        """All sessions, if the listing is limited to IDs; otherwise ``None``."""
-        if self.ids is None:
+    def _whole(self) -> list[LiveSession] | None:
+        """All sessions, if the listing is limited to IDs or by activity; otherwise ``None``."""
+        if self.ids is None and not self.activity:
             return None
-        key = self.ids, self.selection
+        key = self.ids, self.selection, self.activity
         if key not in self._cache:
-            self._cache[key] = self._read_ids(self.ids)
+            self._cache[key] = self._read_whole()
         found: list[LiveSession] = self._cache[key]
         return found
 
-    def _read_ids(self, ids: Sequence[str]) -> list[LiveSession]:
-        found = [live for live in registry.find_many(ids) if self._matches_selection(live)]
-        return sorted(found, key=lambda live: live.expires, reverse=self.selection.latest_first)
+    def _read_whole(self) -> list[LiveSession]:
+        if self.ids is None:
+            lives = registry.latest(0, LOOKED_AT, replace(self.selection, latest_first=True))
+        else:
+            lives = [one for one in registry.find_many(self.ids) if self._matches_selection(one)]
+        found = [live for live in lives if self.activity.matches(live)]
+        found.sort(key=attrgetter("expires"), reverse=self.selection.latest_first)
+        return self.activity.sorted(found)
 
     def _latest(self, start: int, stop: int | None) -> list[LiveSession]:
         end = self.count() if stop is None else stop

@@ -11,9 +11,10 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 
 from sessions_redis.admin import entries, users
+from sessions_redis.admin.activity import LOOKED_AT
 from sessions_redis.admin.columns import ColumnsAdmin
 from sessions_redis.admin.ending import EndingAdmin
-from sessions_redis.admin.filters import ExpiryFilter, SignedInFilter, UserFilter
+from sessions_redis.admin.filters import ActivityFilter, ExpiryFilter, SignedInFilter, UserFilter
 from sessions_redis.admin.finding import FindingAdmin
 from sessions_redis.admin.histogram import histogram
 from sessions_redis.admin.listing import SEVERAL_USERS_LIMIT, Listing
@@ -29,9 +30,9 @@ class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin):
     """Shows sessions and ends them. Staff can neither add nor change sessions here."""
 
     list_display = ("short_id", "user", "device", "address", "began", "active", "expires_in")
-    list_filter = (SignedInFilter, ExpiryFilter, UserFilter)
+    list_filter = (SignedInFilter, ActivityFilter, ExpiryFilter, UserFilter)
     list_per_page = 100
-    sortable_by = ("expires_in",)
+    sortable_by = ("active", "expires_in")
     ordering = ("-expires",)
     show_facets = admin.ShowFacets.NEVER
     fields = (
@@ -96,6 +97,7 @@ class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin):
             context["histogram"] = histogram()
             context["cap"] = users.MAX_USERS if listing.capped else None
             context["cut"] = SEVERAL_USERS_LIMIT if listing.is_cut else None
+            context["looked_at"] = LOOKED_AT if listing.is_partial else None
             context["searched"] = None if listing.is_complete else finding.SEARCHED
             context["is_short"] = self.is_short(context["cl"].query)
             context["cl"].search_help_text = self.search_help(request)
