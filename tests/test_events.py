@@ -9,25 +9,14 @@ from sessions_redis import registry
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage import commands, events, listings
-from sessions_redis.storage.commands import session_id
 from sessions_redis.storage.events import Event
 from sessions_redis.storage.keyspaces import Keyspace
+from tests.hearing import id_of, signed_in
 from tests.servers import Server
 from tests.spread import spread  # noqa: F401 - fixture
 
 # A primary key that is text can have spaces.
 USER = "ada byron"
-
-
-def signed_in(user=USER):
-    session = SessionStore()
-    session["_auth_user_id"] = user
-    session.create()
-    return session
-
-
-def id_of(session):
-    return session_id(session.session_key)
 
 
 def without_time(session):
@@ -86,7 +75,7 @@ def listener(settings, session_redis, raw, prefix, request):
 def test_ends(listener, end):
     """Each end is published once, with the session's ID, the reason and the user."""
     act, reason = ENDS[end]
-    session = signed_in()
+    session = signed_in(USER)
     id = id_of(session)
     act(session)
     assert listener.heard() == [Event(id, reason, USER)]
@@ -108,7 +97,7 @@ def test_anonymous_sessions(settings, listener, indexed):
 
 def test_many_sessions(listener):
     """Ending all sessions of a user publishes each of them, and not the one that is spared."""
-    sessions = [signed_in() for _ in range(30)]
+    sessions = [signed_in(USER) for _ in range(30)]
     another = signed_in("8")
     assert registry.end_all_of(USER, sessions[0].session_key) == 29
     heard = listener.heard()
@@ -119,7 +108,7 @@ def test_many_sessions(listener):
 
 def test_what_is_no_end(listener):
     """Nothing is published if a session is cycled, used, or there is nothing to end."""
-    session = signed_in()
+    session = signed_in(USER)
     session["color"] = "red"
     session.save()
     session.cycle_key()
@@ -136,7 +125,7 @@ def test_off_by_default(settings, session_redis, raw, prefix):
     settings.SESSION_REDIS = session_redis
     listener = Listener(raw, f"{prefix}:ended")
     for act, _ in ENDS.values():
-        act(signed_in())
+        act(signed_in(USER))
     assert listener.heard() == []
     listener.subscription.close()
     silent, loud = Keyspace("site"), Keyspace("site", events=True)
@@ -192,7 +181,7 @@ def test_a_user_who_may_not_publish(settings, own, request, prefix, allowed, lay
     settings.SESSION_REDIS = {"LOCATION": url, "KEY_PREFIX": prefix, "EVENTS": True}
     with own.client() as admin:
         admin.execute_command("ACL", "SETUSER", "silent", "on", "nopass", "~*", "+@all", *allowed)
-        session = signed_in()
+        session = signed_in(USER)
         before = {key: admin.dump(key) for key in admin.keys(f"{prefix}:*")}
         with pytest.raises(SessionStoreUnavailable, match=r"PUBLISH|channel") as caught:
             ENDS[end][0](session)

@@ -107,6 +107,14 @@ def end_all(user: str, times: int) -> int:
 
 
 @job
+def end_each(ids: list[str], reason: str) -> int:
+    """End these sessions, one after the other. Returns how many there were."""
+    from sessions_redis import registry
+
+    return sum(registry.end(id, reason=reason) for id in ids)
+
+
+@job
 def increment_entry(session_key: str, times: int) -> int:
     from sessions_redis.engine import SessionStore
 

@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager, suppress
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -34,7 +35,7 @@ SILENCE = 5.0
 BACKOFF = EqualJitterBackoff(base=0.05, cap=2.0)
 MAX_FAILURES = 10  # the pause is not longer after more failures
 
-# A connection that lasted for so many seconds was not a failure.
+# A connection on which it has listened for so many seconds was no failure.
 STEADY = 1.0
 
 log = logs.named("sessions_redis")
@@ -51,18 +52,19 @@ async def alisten(channel: str) -> AsyncGenerator[bytes | None, None]:
     It goes on until it is closed. While the server cannot be reached, it tries again. Raises
     `SessionStoreUnavailable` if the user may not listen to this channel.
     """
-    failures = 0
+    failures, listens_since = 0, inf
     while True:
-        began = monotonic()
         try:
             async with aclosing(_messages(channel)) as messages:
                 async for message in messages:
+                    if message is None:
+                        listens_since = monotonic()
                     yield message
         except NoPermissionError as error:
             raise _unavailable(error) from without_tracebacks(error)
         except (RedisError, SessionStoreUnavailable) as error:
-            if monotonic() - began > STEADY:
-                failures = 0
+            if monotonic() - listens_since > STEADY:
+                failures, listens_since = 0, inf
             if failures == 0:
                 log.warning(
                     "This process does not hear of ended sessions at the moment, and will connect "
@@ -70,6 +72,8 @@ async def alisten(channel: str) -> AsyncGenerator[bytes | None, None]:
                     _unavailable(error) if isinstance(error, RedisError) else error,
                 )
             without_tracebacks(error)
+        else:
+            continue
         await asyncio.sleep(BACKOFF.compute(failures))
         failures = min(failures + 1, MAX_FAILURES)
 
@@ -79,7 +83,11 @@ def _unavailable(error: RedisError) -> SessionStoreUnavailable:
 
 
 async def _messages(channel: str) -> AsyncGenerator[bytes | None, None]:
-    """As `alisten`, until the connection is lost. Raises the errors of redis-py."""
+    """
+    As `alisten`, on one connection. Raises the errors of redis-py if that is lost.
+
+    It ends if it goes on in a forked process, or in another event loop: those need their own.
+    """
     ours = pools.current()
     server = await _server(ours)
     # Sentinel's connections need their pool, so it stays in a variable.
@@ -92,7 +100,7 @@ async def _messages(channel: str) -> AsyncGenerator[bytes | None, None]:
         is_asked = False
         while True:
             if _here() != opener:
-                raise RedisConnectionError("it belongs to another process or event loop")
+                return
             reply = await _reply(connection, is_asked=is_asked)
             is_asked = reply is None
             if is_asked:

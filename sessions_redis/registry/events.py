@@ -6,6 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.asyncio import async_unsafe
 
 from sessions_redis import conf
 from sessions_redis.clients.subscriptions import alisten
@@ -67,11 +68,13 @@ def aended() -> AsyncGenerator[EndedSession | MayHaveMissed, None]:
     return _heard(settings.keyspace)
 
 
+@async_unsafe("Call sessions_redis.registry.aended() where an event loop is running.")
 def ended() -> Generator[EndedSession | MayHaveMissed, None, None]:
     """
-    As `aended`, for synchronous code, which it blocks between two events.
+    As `aended`, for synchronous code: it blocks the thread until the next session ends.
 
-    It runs an event loop of its own, so it raises ``RuntimeError`` where one is running already.
+    It runs an event loop of its own. Where one is running already, Django's
+    ``SynchronousOnlyOperation`` is raised.
     """
     return _waiting(aended())
 
