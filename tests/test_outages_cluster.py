@@ -19,6 +19,7 @@ from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage.commands import session_id
 from tests.clustered import FAILOVER_DEADLINE, Cluster
+from tests.hearing import Hearing
 from tests.servers import wait_until
 from tests.test_clients_cluster import NUMBERS, get, push
 from tests.test_outages import ASKED, now
@@ -425,3 +426,26 @@ def failure(error, node):
     failed = SessionStoreUnavailable("Redis is away.")
     failed.__cause__ = error
     return failed
+
+
+def test_a_node_that_is_listened_to(cluster, settings):
+    """A process that heard of ended sessions from a node that is lost goes to another one."""
+    settings.SESSION_REDIS = {**settings.SESSION_REDIS, "EVENTS": True}
+    channel = conf.current().keyspace.ended_channel
+
+    def listened_to():
+        """The nodes from which a process hears."""
+        found = []
+        for server in cluster.running():
+            with server.client() as client:
+                found += [server] * client.pubsub_numsub(channel)[0][1]
+        return found
+
+    with Hearing() as hearing:
+        (lost,) = listened_to()
+        kill(lost)
+        hearing.wait_for_beginning(2)
+        assert len(listened_to()) == 1
+        start(lost)
+        wait_until(cluster.is_ready, "all nodes serve their slots", FAILOVER_DEADLINE)
+        hearing.wait_until_it_hears()

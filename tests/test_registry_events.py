@@ -45,6 +45,7 @@ def own(tmp_path_factory):
 def impatient(monkeypatch):
     """Silence is noticed soon."""
     monkeypatch.setattr(subscriptions, "SILENCE", 0.05)
+    monkeypatch.setattr(subscriptions, "NODES_KNOWN", 0.05)
 
 
 @pytest.fixture

@@ -5,8 +5,10 @@ import asyncio
 import pytest
 
 from sessions_redis import registry
+from sessions_redis.clients import subscriptions
 from sessions_redis.engine import SessionStore
 from sessions_redis.storage.commands import session_id
+from tests.hearing import Hearing
 from tests.replicated import SERVICE, Replicated
 from tests.servers import wait_until
 from tests.workers import Worker
@@ -26,7 +28,7 @@ def replicated(tmp_path):
 @pytest.fixture
 def signed_in(settings, session_redis, replicated):
     """A signed-in session for each worker. The replicas have them."""
-    settings.SESSION_REDIS = {**session_redis, "LOCATION": replicated.url}
+    settings.SESSION_REDIS = {**session_redis, "LOCATION": replicated.url, "EVENTS": True}
     sessions = {}
     for user, name in enumerate(WORKERS):
         session = sessions[name] = SessionStore()
@@ -52,12 +54,13 @@ def lost(acknowledged, session):
 
 
 @pytest.mark.parametrize("fail_over", [Replicated.fail_over, kill_master], ids=["command", "kill"])
-def test_a_failover(settings, replicated, signed_in, tmp_path, fail_over):
+def test_a_failover(settings, replicated, signed_in, tmp_path, monkeypatch, fail_over):
     """
     Sites go on without a restart, and nobody is signed out.
 
     Redis can lose acknowledged writes of the last moment before the failover. But once a process
-    has reached the new master, nothing of it is lost.
+    has reached the new master, nothing of it is lost. A process that listens hears of ended
+    sessions again.
     """
     workers = {
         name: Worker(
@@ -76,7 +79,11 @@ def test_a_failover(settings, replicated, signed_in, tmp_path, fail_over):
             worker.begin()
         for name in workers:
             wait_until((tmp_path / f"{name}-begun").exists, "the worker writes", 60)
-        fail_over(replicated)
+        monkeypatch.setattr(subscriptions, "SILENCE", 0.1)
+        with Hearing() as hearing:
+            fail_over(replicated)
+            hearing.wait_for_beginning(2)
+            hearing.wait_until_it_hears()
         (tmp_path / "over").touch()
         results = {name: worker.result() for name, worker in workers.items()}
     finally:

@@ -27,9 +27,10 @@ from sessions_redis.clients.sentinels import NoMasterError
 from sessions_redis.clients.topologies import address_of
 from sessions_redis.exceptions import SessionStoreUnavailable
 
-# After so many seconds of silence, it asks whether the server still answers, and is still the one
-# that hears of everything.
-SILENCE = 5.0
+# After so many seconds of silence, it asks whether the server still answers. With Sentinel, it also
+# asks for the master. It asks which nodes a Cluster has if nobody has asked for so many seconds.
+SILENCE = 2.0
+NODES_KNOWN = 10.0
 
 # The pauses before it connects again, in seconds: the first ones are short.
 BACKOFF = EqualJitterBackoff(base=0.05, cap=2.0)
@@ -170,7 +171,7 @@ async def _require_place(ours: Any, server: Any, pool: Any, connection: Any) -> 
     The server is not the master of its service any more, or has left its Cluster.
     """
     if ours.is_cluster:
-        await ours.aread_again(since=monotonic() - SILENCE)
+        await ours.aread_again(since=monotonic() - NODES_KNOWN)
         places = {address for shard in set(ours.shards) for address in shard or ()}
         is_right = address_of(server) in places
     elif services.is_service(ours.conf.location):
