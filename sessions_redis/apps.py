@@ -13,6 +13,7 @@ class SessionsRedisConfig(AppConfig):
             TAG,
             check_caches,
             check_cookies,
+            check_events,
             check_files,
             check_network,
             check_password,
@@ -26,6 +27,7 @@ class SessionsRedisConfig(AppConfig):
         checks.register(check_caches, TAG)
         checks.register(check_server, TAG, deploy=True)
         checks.register(check_scripts, TAG, deploy=True)
+        checks.register(check_events, TAG, deploy=True)
         checks.register(check_files, TAG, deploy=True)
         checks.register(check_network, TAG, security, deploy=True)
         checks.register(check_password, TAG, security, deploy=True)

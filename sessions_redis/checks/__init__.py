@@ -38,6 +38,7 @@ E030 Sessions cannot move in from ``FORMER_ENGINE``.
 W031 ``FORMER_ENGINE_SHARED`` is set without ``FORMER_ENGINE``.
 E032 ``sessions_redis.moving_out`` has no ``NEXT_ENGINE``, or one that cannot be used.
 W033 ``NEXT_ENGINE`` is set where it has no effect.
+E040 * The server does not let the site publish, which ``EVENTS`` needs.
 ==== ==========================================================================================
 """
 
@@ -56,6 +57,7 @@ from sessions_redis import conf, locations
 from sessions_redis.checks import (
     caches,
     cluster,
+    events,
     moving,
     network,
     next_engine,
@@ -134,6 +136,13 @@ def _keyspace() -> Keyspace:
 def check_scripts(**kwargs: Any) -> list[CheckMessage]:
     try:
         return [*scripts.problems()] if _has_server() else []
+    except ImproperlyConfigured:
+        return []  # E003 reports it.
+
+
+def check_events(**kwargs: Any) -> list[CheckMessage]:
+    try:
+        return [*events.problems()] if _has_server() else []
     except ImproperlyConfigured:
         return []  # E003 reports it.
 

@@ -124,6 +124,13 @@ def _while_signing_in(error: RedisError, *words: str) -> bool:
     return is_early and bool(re.search("|".join(words), str(error), re.IGNORECASE))
 
 
+def is_refusal_of_command(error: BaseException | None) -> bool:
+    """Whether this user may not run a command, or the server does not know it."""
+    return isinstance(error, NoPermissionError) or (
+        isinstance(error, ResponseError) and "unknown command" in str(error).lower()
+    )
+
+
 def is_refusal_of_scripts(error: BaseException | None) -> bool:
     """Whether the server refused to run a script: it does not know EVAL, or forbids it."""
     return (
