@@ -18,6 +18,7 @@ from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage.commands import session_id
 from tests.documents import rows, section, text_of
+from tests.hearing import Hearing
 from tests.servers import Server
 
 REDIS = text_of("docs/redis.md")
@@ -149,6 +150,21 @@ def test_the_policy_of_the_server(own, admin):
     assert found() == []
     allow(admin, *added_for("check --deploy"))
     assert len(found()) == 1
+
+
+def test_events(own, admin, settings):
+    """With the documented rights, ends are published, and processes hear of them."""
+    settings.SESSION_REDIS = {**settings.SESSION_REDIS, "EVENTS": True}
+    allow(admin, *added_for("EVENTS"))
+    with Hearing() as hearing:
+        session = saved(_auth_user_id="7")
+        session.flush()
+        ids = [session_id(saved(_auth_user_id="7").session_key) for _ in range(3)]
+        assert registry.end(ids[0])
+        assert registry.end_many(ids[1:2]) == ids[1:2]
+        assert registry.end_all_of("7") == 1
+        hearing.wait_for(*ids)
+    assert len(hearing.ids) == 4
 
 
 @pytest.mark.django_db(transaction=True)

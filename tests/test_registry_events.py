@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import aclosing, suppress
 from functools import partial
+from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
@@ -17,6 +18,7 @@ from sessions_redis import registry
 from sessions_redis.clients import subscriptions
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.registry import EndedSession, MayHaveMissed
+from tests.documents import blocks, text_of
 from tests.hearing import Hearing, ended_now, id_of, signed_in
 from tests.proxy import Relay
 from tests.replicated import SERVICE, Sentinel
@@ -107,6 +109,40 @@ def test_synchronous_code():
 
     with pytest.raises(SynchronousOnlyOperation, match="aended"):
         asyncio.run(block())
+
+
+def test_the_examples(capsys, settings, session_redis, prefix):
+    """The code of docs/events.md listens, and chooses the tenant to listen to."""
+    code = blocks(text_of("docs/events.md"), "python")
+    examples = [block for block in code if "def listen" in block and "class" not in block]
+    listening, of_tenant = dict[str, Any](), dict[str, Any]()
+    exec(examples[0], listening)
+    exec(examples[1], of_tenant)
+
+    async def run():
+        task = asyncio.create_task(listening["listen"]())
+        said = ""
+        while "Listening" not in said:
+            await asyncio.sleep(0.01)
+            said += capsys.readouterr().out
+        id = await asyncio.to_thread(ended_now)
+        while f"{id} ended 7" not in said:
+            await asyncio.sleep(0.01)
+            said += capsys.readouterr().out
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(run(), DEADLINE))
+    settings.SESSION_REDIS = {**session_redis, "KEY_PREFIX": "tests.tenancy.key_prefix"}
+
+    async def hear():
+        async with aclosing(of_tenant["listen_to"](prefix)) as events:
+            assert await anext(events) == MayHaveMissed()
+            with inside(prefix):
+                await asyncio.to_thread(ended_now)
+            assert (await anext(events)).tenant == prefix
+
+    asyncio.run(hear())
 
 
 def test_off(settings, session_redis):
