@@ -253,7 +253,8 @@ def test_a_marker_is_nothing_to_end(call, raw, prefix, ended):
 # Processes
 
 
-def test_nothing_slips_away(session_redis, server, prefix, raw):
+@pytest.mark.parametrize("whose", ["of the user", "of all users"])
+def test_nothing_slips_away(session_redis, server, prefix, raw, whose):
     """
     While others cycle and sign in, all that there was ends, and the spared session does not.
 
@@ -276,7 +277,10 @@ def test_nothing_slips_away(session_redis, server, prefix, raw):
         for worker in workers:
             worker.begin()
         wait_until(lambda: int(raw.get(f"{told}-moves") or 0) >= 30, "sessions are cycled")
-        ended = registry.end_each_of("7", spared.session_key)
+        if whose == "of the user":
+            ended = registry.end_each_of("7", spared.session_key)
+        else:
+            ended = registry.end_each(except_session_key=spared.session_key)
         for worker in workers[:2]:
             worker.process.wait(60)
         raw.set(told, "over", ex=60)

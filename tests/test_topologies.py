@@ -10,6 +10,7 @@ from tests import (
     test_commands_management,
     test_login_races,
     test_registry,
+    test_registry_all,
     test_self_service,
     test_signals,
 )
@@ -72,6 +73,11 @@ CHOSEN = {
         "ending_all_of_a_user",
         "trimming_says_how_many",
         "clearing_sessions",
+    ),
+    test_registry_all: (
+        "ending_all",
+        "all_but_one",
+        "new_keys_meanwhile",
     ),
     test_login_races: (
         "a_session_that_another_request_cycled",

@@ -1,6 +1,6 @@
 """End sessions at once, and send a signal for each."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from sessions_redis import conf
@@ -9,7 +9,7 @@ from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.registry.live_sessions import LiveSession, user_pk_of
 from sessions_redis.registry.selections import indexed
 from sessions_redis.signals import session_ended
-from sessions_redis.storage import layouts
+from sessions_redis.storage import all_sessions, layouts
 from sessions_redis.storage.across_slots.ending import EndingSteps
 from sessions_redis.storage.commands import session_id
 from sessions_redis.storage.listings import Ended, is_id
@@ -18,6 +18,13 @@ from sessions_redis.storage.steps import Step
 # Generators of steps that end sessions, each with the tenant of these sessions. They are not
 # `Steps`: they also yield what has ended, and then signals are sent for it.
 Endings = Generator[tuple[str | None, EndingSteps], None, None]
+
+# Is called with the number of sessions that a step ended.
+Report = Callable[[int], None]
+
+
+def _nothing(_: int) -> None:
+    """Report to nobody."""
 
 
 def _end(session: str | LiveSession, reason: str) -> Steps[dict[str, Any] | None]:
@@ -141,7 +148,74 @@ async def aend_all_of(
     return len(await aend_each_of(user, except_id=spared_id, reason=reason))
 
 
-def _carry_out(endings: Endings, reason: str) -> list[str]:
+def _end_each(spared_id: str) -> Endings:
+    keyspace = indexed()
+    yield keyspace.tenant, all_sessions.end_all(keyspace, spared_id)
+
+
+def end_each(
+    *,
+    except_session_key: str | None = None,
+    except_id: str | None = None,
+    reason: str = "ended",
+    report: Report = _nothing,
+) -> list[str]:
+    """As `end_all`, but return the ids of the sessions that ended."""
+    spared_id = _spared(except_session_key, except_id)
+    del except_session_key
+    return _carry_out(_end_each(spared_id), reason, report)
+
+
+async def aend_each(
+    *,
+    except_session_key: str | None = None,
+    except_id: str | None = None,
+    reason: str = "ended",
+    report: Report = _nothing,
+) -> list[str]:
+    spared_id = _spared(except_session_key, except_id)
+    del except_session_key
+    return await _acarry_out(_end_each(spared_id), reason, report)
+
+
+def end_all(
+    *,
+    except_session_key: str | None = None,
+    except_id: str | None = None,
+    reason: str = "ended",
+    report: Report = _nothing,
+) -> int:
+    """
+    End all sessions that the site has when this begins, and return how many there were.
+
+    That includes anonymous sessions. With tenants, it ends those of the current tenant. Each step
+    ends at most 498 sessions. Sessions that are cycled meanwhile end as well; a session that begins
+    meanwhile lives, except in the second in which this begins. To spare one session, see
+    `end_all_of`. Calls ``report`` after each step with the number of sessions that it ended. Sends
+    `session_ended` for each session that ended. If Redis fails, the error's ``ended`` says which
+    ones did; call again for the others.
+
+    It ends the sessions that the index lists. A session that has not moved in yet from
+    ``FORMER_ENGINE`` can still do so.
+    """
+    spared_id = _spared(except_session_key, except_id)
+    del except_session_key
+    return len(end_each(except_id=spared_id, reason=reason, report=report))
+
+
+async def aend_all(
+    *,
+    except_session_key: str | None = None,
+    except_id: str | None = None,
+    reason: str = "ended",
+    report: Report = _nothing,
+) -> int:
+    spared_id = _spared(except_session_key, except_id)
+    del except_session_key
+    return len(await aend_each(except_id=spared_id, reason=reason, report=report))
+
+
+def _carry_out(endings: Endings, reason: str, report: Report = _nothing) -> list[str]:
     ended: list[str] = []
     try:
         for tenant, steps in endings:
@@ -154,13 +228,14 @@ def _carry_out(endings: Endings, reason: str) -> list[str]:
                 for id, user_pk in step.sessions:
                     session_ended.send_robust(**_signal(id, user_pk, reason, tenant))
                     ended.append(id)
+                report(len(step.sessions))
     except SessionStoreUnavailable as error:
         error.ended = ended
         raise
     return ended
 
 
-async def _acarry_out(endings: Endings, reason: str) -> list[str]:
+async def _acarry_out(endings: Endings, reason: str, report: Report = _nothing) -> list[str]:
     ended: list[str] = []
     try:
         for tenant, steps in endings:
@@ -173,6 +248,7 @@ async def _acarry_out(endings: Endings, reason: str) -> list[str]:
                 for id, user_pk in step.sessions:
                     await session_ended.asend_robust(**_signal(id, user_pk, reason, tenant))
                     ended.append(id)
+                report(len(step.sessions))
     except SessionStoreUnavailable as error:
         error.ended = ended
         raise

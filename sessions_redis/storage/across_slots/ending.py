@@ -226,10 +226,15 @@ def _with_successors(keyspace: Keyspace, id: str) -> Steps[set[str]]:
     ids: set[str] = set()
     while id and id not in ids and len(ids) < HOPS:
         ids.add(id)
-        words = ("HMGET", keyspace.session(id), "@cycled", "@next")
-        cycled, following = yield Command(words, _two, read_wrong_type=lambda: ("", ""))
+        cycled, following = yield successors(keyspace, id)
         id = cycled or following
     return ids
+
+
+def successors(keyspace: Keyspace, id: str) -> Command[tuple[str, str]]:
+    """The id that a session has got, and the one that it is about to get, or ``""`` for none."""
+    words = ("HMGET", keyspace.session(id), "@cycled", "@next")
+    return Command(words, _two, read_wrong_type=lambda: ("", ""))
 
 
 def _two(reply: Any) -> tuple[str, str]:
