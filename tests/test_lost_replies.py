@@ -341,6 +341,18 @@ def test_the_command_that_stopped_between_two_steps(own_server, three, ada, monk
     assert str(error.value).endswith("ada: 2 sessions ended before that.")
 
 
+def test_the_command_for_all(proxy, three):
+    """If a reply is lost while it ends sessions, it says so; not if it only counted them."""
+    for lost, may_have_ended in ((scripts.COUNT.sha, False), (scripts.END_MANY.sha, True)):
+        proxy.losing = (lost,)
+        with pytest.raises(CommandError) as error:
+            run("endsessions", "--all", "--no-input")
+        proxy.losing = ()
+        assert ("More sessions may have ended" in str(error.value)) is may_have_ended
+        assert ("No session was ended" in str(error.value)) is not may_have_ended
+    assert registry.count() == 0
+
+
 # The exception
 
 

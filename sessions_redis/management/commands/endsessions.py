@@ -7,30 +7,75 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from sessions_redis import registry
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.logs import printable
+from sessions_redis.management.ending_all import end_all, sessions
 from sessions_redis.management.tenants import add_prefix, in_tenant
 
 
 class Command(BaseCommand):
-    help = "Ends all sessions of some users, which signs them out at once. Prints how many ended."
+    help = (
+        "Ends all sessions of some users, or of the whole site, which signs them out at once. "
+        "Prints how many ended."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_prefix(parser)
-        parser.add_argument("usernames", nargs="+", metavar="username")
+        parser.add_argument("usernames", nargs="*", metavar="username")
         parser.add_argument(
             "--all-but-newest",
             action="store_true",
             help="Keep the newest session of each user.",
         )
+        parser.add_argument(
+            "--all",
+            action="store_true",
+            dest="of_all",
+            help=(
+                "End all sessions of the site, also those of visitors who are not signed in. "
+                "The command asks before it does."
+            ),
+        )
+        parser.add_argument(
+            "--no-input",
+            "--noinput",
+            action="store_false",
+            dest="interactive",
+            help="With --all: end them without asking.",
+        )
 
     @in_tenant
-    def handle(self, *, usernames: list[str], all_but_newest: bool, **options: Any) -> None:
+    def handle(
+        self,
+        *,
+        usernames: list[str],
+        of_all: bool,
+        all_but_newest: bool,
+        interactive: bool,
+        verbosity: int,
+        **options: Any,
+    ) -> None:
+        if not of_all:
+            self._end_those_of(usernames, all_but_newest=all_but_newest)
+        elif usernames or all_but_newest:
+            raise CommandError(
+                "No sessions were ended: --all ends all sessions of the site, so it cannot be "
+                "combined with a username or --all-but-newest."
+            )
+        else:
+            end_all(self, asks=interactive, shows=verbosity > 0)
+
+    def _end_those_of(self, usernames: list[str], *, all_but_newest: bool) -> None:
+        if not usernames:
+            raise CommandError(
+                "Give the username of each user whose sessions to end, or --all to end all "
+                "sessions of the site."
+            )
         done: list[str] = []
         left = _users(usernames)
         try:
             while left:
                 username = next(iter(left))
                 ended = _end_all_of(left[username], spare_newest=all_but_newest)
-                self.stdout.write(f"{printable(username)}: {_sessions(ended)} ended")
+                self.stdout.write(f"{printable(username)}: {sessions(ended)} ended")
                 done.append(username)
                 del left[username]
         except ImproperlyConfigured as error:
@@ -57,7 +102,7 @@ def _message(error: Interrupted, done: list[str], left: list[str]) -> str:
     username, *others = left
     sentences = [str(error)]
     if error.ended:
-        sentences.append(f"{printable(username)}: {_sessions(error.ended)} ended before that.")
+        sentences.append(f"{printable(username)}: {sessions(error.ended)} ended before that.")
     if error.may_have_ended:
         sentences.append(
             f"{printable(username)}: sessions may have ended: the reply from Redis was lost."
@@ -69,10 +114,6 @@ def _message(error: Interrupted, done: list[str], left: list[str]) -> str:
     if done:
         sentences.append(f"Signed out before that: {_list(done)}.")
     return " ".join(sentences)
-
-
-def _sessions(count: int) -> str:
-    return f"{count} {'session' if count == 1 else 'sessions'}"
 
 
 def _users(usernames: list[str]) -> dict[str, Any]:
