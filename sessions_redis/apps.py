@@ -9,6 +9,8 @@ class SessionsRedisConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from django.contrib.auth.signals import user_logged_in  # noqa: PLC0415
+
         from sessions_redis.checks import (  # noqa: PLC0415 - needs the app registry
             TAG,
             check_caches,
@@ -21,7 +23,9 @@ class SessionsRedisConfig(AppConfig):
             check_server,
             check_settings,
         )
+        from sessions_redis.sign_ins import signed_in  # noqa: PLC0415
 
+        user_logged_in.connect(signed_in, dispatch_uid="sessions_redis.sign_ins.signed_in")
         security = checks.Tags.security
         checks.register(check_settings, TAG)
         checks.register(check_caches, TAG)

@@ -43,6 +43,9 @@ class StoreBase(SessionBase):
     # The key that `_id` was last asked for, with its ID, which takes time to compute.
     _last_key: Key | None = None
 
+    # The user object of the last login(), if there is a cap on the sessions of a user.
+    signed_in_user: Any = None
+
     # Whether this store has written the session since it last loaded it.
     _has_written = False
 

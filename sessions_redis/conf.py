@@ -20,6 +20,7 @@ from sessions_redis import clusters, key_prefixes, locations
 from sessions_redis.key_prefixes import Store, Tenants
 from sessions_redis.problems import TYPES, Problem, problems
 from sessions_redis.storage.keyspaces import Keyspace
+from sessions_redis.storage.rules import END_OLDEST
 
 # Django's module of the test environment. A site that serves visitors does not import it.
 _TEST_UTILS = "django.test.utils"
@@ -52,6 +53,8 @@ class Conf:
     former_engine_shared: bool = False
     former_engine_partial: bool = True
     next_engine: str = ""
+    max_sessions_per_user: int | str | None = None
+    max_sessions_policy: str = END_OLDEST
     events: bool = False
     tenants: Tenants | None = None
 
@@ -76,8 +79,14 @@ class Conf:
         moves_in = bool(self.former_engine)
         is_shared = moves_in and self.former_engine_shared
         return _keyspace(
-            prefix, self.index, tenant, is_spread, shards, moves_in, is_shared, events=self.events
-        )
+            prefix, self.index, tenant, is_spread, shards, moves_in, is_shared,
+            has_policies=self.has_policies, events=self.events,
+        )  # fmt: skip
+
+    @cached_property
+    def has_policies(self) -> bool:
+        """Whether writes may carry rules."""
+        return self.max_sessions_per_user is not None
 
     @cached_property
     def directory(self) -> Path:

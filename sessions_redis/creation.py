@@ -16,7 +16,7 @@ from sessions_redis.storage.changes import Changes, whole
 from sessions_redis.storage.commands import Taken
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import margin
-from sessions_redis.storage.rules import Outcome, Refused
+from sessions_redis.storage.rules import Outcome, Refused, Written
 from sessions_redis.storage.steps import Command
 
 
@@ -114,7 +114,7 @@ class CreatingStore(StoreBase):
             changes = yield from self._with_rules(keyspace, changes, Write.CREATE)
             first = shards_to_note(keyspace, age)
             done = yield from layouts.create(keyspace, key.id, age, changes, first)
-            if not self._is_done(done):
+            if not (yield from self._done(keyspace, done)):
                 return False
             self._record_written(key.id, changes)
             yield from notices.created(keyspace, key.id, changes.user, age)
@@ -131,10 +131,13 @@ class CreatingStore(StoreBase):
             return changes
         return changes._replace(rules=(yield from policies.rules(self, keyspace, changes, write)))
 
-    def _is_done(self, outcome: Outcome) -> bool:
+    def _done(self, keyspace: Keyspace, outcome: Outcome) -> StoreSteps[bool]:
         """Whether a write was done. Raises the exception of the policy that refused it."""
         if isinstance(outcome, Refused):
             policies.refused_by(self, outcome)
+        if isinstance(outcome, Written):
+            yield from policies.ended(keyspace, outcome)
+            return True
         return outcome
 
     def _metadata(self, keyspace: Keyspace) -> Mapping[bytes, bytes]:
@@ -154,7 +157,7 @@ class CreatingStore(StoreBase):
         moved = yield from layouts.cycle(keyspace, predecessor.id, id, age, changes, user_pk, first)
         if isinstance(moved, type):
             return Taken
-        if self._is_done(moved):
+        if (yield from self._done(keyspace, moved)):
             self._record_written(id, changes, predecessor.id)
             return True
         if not user:
@@ -163,7 +166,7 @@ class CreatingStore(StoreBase):
         changes = whole(self._entries, serializer, self._metadata(keyspace))
         changes = yield from self._with_rules(keyspace, changes, Write.BESIDE)
         steps = layouts.create_beside(keyspace, predecessor.id, user, id, age, changes)
-        if not self._is_done((yield from steps)):
+        if not (yield from self._done(keyspace, (yield from steps))):
             raise SessionGone(GONE)
         self._record_written(id, changes)
         yield from notices.created(keyspace, id, changes.user, age)

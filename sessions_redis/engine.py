@@ -169,7 +169,8 @@ class SessionStore(CreatingStore):
         first = shards_to_note(keyspace, age)
         if keyspace.is_shared:
             yield from self._shared(keyspace)
-        saved = self._is_done((yield from layouts.save(keyspace, id, age, changes, first)))
+        outcome = yield from layouts.save(keyspace, id, age, changes, first)
+        saved = yield from self._done(keyspace, outcome)
         if keyspace.moves_in and (age <= 0 or not saved):
             yield from moving_in.deleted(keyspace, key)
         if not saved:

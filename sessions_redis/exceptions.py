@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
+from django.core.exceptions import PermissionDenied
+from django.utils.translation import ngettext
 
 from sessions_redis.logs import printable
 
@@ -17,6 +19,28 @@ class SessionGone(UpdateError, SessionInterrupted):  # noqa: N818 - named for wh
     If a view does not catch it, Django answers 400 and does not touch the cookie, as it does for
     its own ``SessionInterrupted``.
     """
+
+
+class SessionLimitReached(PermissionDenied):
+    """
+    A sign-in was refused, because its user has ``limit`` sessions: see MAX_SESSIONS_PER_USER.
+
+    Nothing was written: the visitor's session is as it was before, without this user. If a view
+    does not catch this, Django answers 403. Its text is for the visitor.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+    def __str__(self) -> str:
+        text = ngettext(
+            "You are signed in on %(count)d device, which is the limit. Sign out there first.",
+            "You are signed in on %(count)d devices, which is the limit. Sign out on one of them "
+            "first.",
+            self.limit,
+        )
+        return text % {"count": self.limit}
 
 
 class SessionStoreUnavailable(Exception):  # noqa: N818 - named for what happened

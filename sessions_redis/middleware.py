@@ -13,14 +13,17 @@ from django.conf import settings
 from django.contrib.sessions import middleware
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
-from django.core.handlers.exception import convert_exception_to_response
+from django.core.handlers.exception import (
+    convert_exception_to_response,
+    response_for_exception,
+)
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
 
 from sessions_redis import logs, stand_ins
 from sessions_redis.clients.outages import last_failure
 from sessions_redis.engine import SessionStore
-from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.exceptions import SessionLimitReached, SessionStoreUnavailable
 from sessions_redis.web import unavailable as outage
 from sessions_redis.web.unavailable import unavailable
 from sessions_redis.web.visitors import Visitor
@@ -127,6 +130,9 @@ class SessionMiddleware(middleware.SessionMiddleware):
             response = super().process_response(request, response)
         except SessionStoreUnavailable as error:
             return unavailable(request, error, response)
+        except SessionLimitReached as error:
+            # The session has no new user any more. Its other changes are saved.
+            return self._finish(request, response_for_exception(request, error))
         if isinstance(session := getattr(request, "session", None), SessionStore):
             try:
                 session.note_metadata()
@@ -139,6 +145,9 @@ class SessionMiddleware(middleware.SessionMiddleware):
             response = await self._saved(request, response)
         except SessionStoreUnavailable as error:
             return unavailable(request, error, response)
+        except SessionLimitReached as error:
+            refused = await sync_to_async(response_for_exception)(request, error)
+            return await self._afinish(request, refused)
         if isinstance(session := getattr(request, "session", None), SessionStore):
             try:
                 await session.anote_metadata()

@@ -15,7 +15,7 @@ from typing import Any
 
 from django.conf import settings
 
-from sessions_redis import conf, former, logs
+from sessions_redis import capping, conf, former, logs
 from sessions_redis.calls import Call, CallTo, Store, StoreSteps
 from sessions_redis.clients import arun, run
 from sessions_redis.exceptions import SessionStoreUnavailable
@@ -27,6 +27,7 @@ from sessions_redis.storage.changes import whole
 from sessions_redis.storage.commands import WrongType
 from sessions_redis.storage.entries import AGENT, COPIED, IP, Serializer
 from sessions_redis.storage.keyspaces import Keyspace
+from sessions_redis.storage.rules import Written
 from sessions_redis.storage.steps import Command
 from sessions_redis.unknown_keys import UnknownKeys
 
@@ -91,7 +92,11 @@ def moved(
             yield adoption.unshare(keyspace, key.id)
         return False
     changes, times = whole(entries, serializer, metadata_of(session)), times_of(session, began)
+    if keyspace.has_policies:
+        changes = changes._replace(rules=(yield from capping.rules(keyspace, changes.user)))
     became = yield from adoption.adopt(keyspace, key.id, session.ttl, changes, times)
+    if isinstance(became, Written):
+        yield from capping.ended(keyspace, became.ended)
     if became is Adoption.REFUSED:
         yield from deleted(keyspace, key)
     return became is not Adoption.REFUSED

@@ -7,10 +7,11 @@ A store asks for the `rules` of a write before it sends it, and gives a refusal 
 from enum import Enum
 from typing import TYPE_CHECKING, NoReturn
 
+from sessions_redis import capping
 from sessions_redis.calls import StoreSteps
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.keyspaces import Keyspace
-from sessions_redis.storage.rules import Refused
+from sessions_redis.storage.rules import Refused, Written
 from sessions_redis.storage.steps import Argument
 
 if TYPE_CHECKING:
@@ -27,17 +28,20 @@ class Write(Enum):
 
 
 def rules(
-    store: "StoreBase",  # noqa: ARG001
-    keyspace: Keyspace,  # noqa: ARG001
-    changes: Changes,  # noqa: ARG001
+    store: "StoreBase",
+    keyspace: Keyspace,
+    changes: Changes,
     write: Write,  # noqa: ARG001
 ) -> StoreSteps[dict[str, Argument]]:
     """The rules for one write, by name. Nothing is asked of Redis."""
-    asked: dict[str, Argument] = {}
-    yield from ()
-    return asked
+    return {**(yield from capping.rules(keyspace, changes.user, store.signed_in_user))}
+
+
+def ended(keyspace: Keyspace, written: Written) -> StoreSteps[None]:
+    """Let others know of the sessions that a write ended."""
+    yield from capping.ended(keyspace, written.ended)
 
 
 def refused_by(store: "StoreBase", refused: Refused) -> NoReturn:
     """Raise the exception of a rule that refused a write. Nothing was written."""
-    raise NotImplementedError(refused.rule)
+    raise capping.refused_by(store, refused)

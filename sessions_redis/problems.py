@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from ipaddress import ip_network
 from math import inf
-from typing import Any
+from typing import Any, TypeGuard
 
-from sessions_redis import key_prefixes, locations, next_engines
+from sessions_redis import callables, key_prefixes, locations, next_engines
+from sessions_redis.storage.rules import END_OLDEST, REFUSE
 
 # In TRUSTED_PROXIES, this is a proxy that connects through a unix socket and so has no address.
 UNIX = "unix"
 
 # A page of a list asks each shard, so there must not be too many.
 MAX_INDEX_SHARDS = 256
+
+# A write looks at the sessions of the user, so they must not be too many.
+MOST_SESSIONS = 1000
 
 # The settings, the types that their values may have, and a description of each type for messages.
 TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
@@ -35,11 +39,16 @@ TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "FORMER_ENGINE_SHARED": (bool, "True or False"),
     "FORMER_ENGINE_PARTIAL": (bool, "True or False"),
     "NEXT_ENGINE": (str, "the path of an engine, as in SESSION_ENGINE"),
+    "MAX_SESSIONS_PER_USER": (
+        (int, str, type(None)),
+        f"a number from 1 to {MOST_SESSIONS:,}, the path of a function, or None",
+    ),
+    "MAX_SESSIONS_POLICY": (str, f'"{END_OLDEST}" or "{REFUSE}"'),
     "EVENTS": (bool, "True or False"),
 }
 
 # For Python, True and False are numbers.
-_NUMBERS = (int, (int, float))
+_NUMBERS = (int, (int, float), (int, str, type(None)))
 
 # Settings that a later version will have. Only the value with which they change nothing is allowed.
 RESERVED: dict[str, Any] = {"ABSOLUTE_AGE": None}
@@ -95,6 +104,13 @@ def problems(setting: Any) -> Iterator[Problem]:
             "sessions_redis.E003",
             'SESSION_REDIS has no "LOCATION".',
             'Write the URL of Redis: "LOCATION": "redis://127.0.0.1:6379/0".',
+        )
+    if setting.get("MAX_SESSIONS_PER_USER") is not None and setting.get("INDEX") is False:
+        yield Problem(
+            "sessions_redis.E035",
+            'SESSION_REDIS["MAX_SESSIONS_PER_USER"] is set, but INDEX is False. The engine counts '
+            "the sessions of a user in the indexes, which it does not keep.",
+            'Leave "INDEX" out, or leave "MAX_SESSIONS_PER_USER" out.',
         )
 
 
@@ -241,7 +257,37 @@ def _location_problems(location: str) -> Iterator[Problem]:
         yield Problem("sessions_redis.E003", f'SESSION_REDIS["LOCATION"] {reason}.', hint)
 
 
+def _cap_problems(cap: int | str | None) -> Iterator[Problem]:
+    if isinstance(cap, str):
+        found = callables.problem(cap, "user")
+    elif cap is None or is_cap(cap):
+        return
+    else:
+        found = f"is {cap!r}", f"Write {TYPES['MAX_SESSIONS_PER_USER'][1]}."
+    if found:
+        reason, hint = found
+        yield Problem(
+            "sessions_redis.E004", f'SESSION_REDIS["MAX_SESSIONS_PER_USER"] {reason}.', hint
+        )
+
+
+def is_cap(cap: object) -> TypeGuard[int]:
+    """Whether ``MAX_SESSIONS_PER_USER`` may be this number."""
+    return isinstance(cap, int) and not isinstance(cap, bool) and 1 <= cap <= MOST_SESSIONS
+
+
+def _policy_problems(policy: str) -> Iterator[Problem]:
+    if policy not in (END_OLDEST, REFUSE):
+        yield Problem(
+            "sessions_redis.E004",
+            f'SESSION_REDIS["MAX_SESSIONS_POLICY"] is {policy!r}.',
+            f"Write {TYPES['MAX_SESSIONS_POLICY'][1]}.",
+        )
+
+
 _PROBLEMS: dict[str, Callable[[Any], Iterator[Problem]]] = {
     "ACTIVITY_INTERVAL": _interval_problems,
+    "MAX_SESSIONS_PER_USER": _cap_problems,
+    "MAX_SESSIONS_POLICY": _policy_problems,
     "NEXT_ENGINE": _next_engine_problems,
 }

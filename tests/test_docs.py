@@ -80,14 +80,18 @@ def test_python_can_be_read(page):
         ast.parse(f"{code}def test(): ..." if code.startswith("@override_settings") else code)
 
 
+SHOP = {"shop.tenants": {"key_prefix": str}, "shop.sessions": {"cap": abs}}
+
+
 @every_page
 def test_settings_can_be_used(page, monkeypatch):
     """Each ``SESSION_REDIS`` that a page shows is without mistakes."""
-    # The site of the docs, whose function KEY_PREFIX names.
-    tenants = ModuleType("shop.tenants")
-    tenants.key_prefix = str
+    # The site of the docs, with the functions that settings name.
     monkeypatch.setitem(sys.modules, "shop", ModuleType("shop"))
-    monkeypatch.setitem(sys.modules, "shop.tenants", tenants)
+    for name, functions in SHOP.items():
+        module = ModuleType(name)
+        vars(module).update(functions)
+        monkeypatch.setitem(sys.modules, name, module)
     for block in blocks(text_of(page), "python"):
         for setting in re.findall(r"^SESSION_REDIS = (\{.*?\})$", block, re.DOTALL | re.MULTILINE):
             names = {

@@ -38,6 +38,7 @@ E030 Sessions cannot move in from ``FORMER_ENGINE``.
 W031 ``FORMER_ENGINE_SHARED`` is set without ``FORMER_ENGINE``.
 E032 ``sessions_redis.moving_out`` has no ``NEXT_ENGINE``, or one that cannot be used.
 W033 ``NEXT_ENGINE`` is set where it has no effect.
+E035 ``MAX_SESSIONS_PER_USER`` is set, but no indexes are kept.
 E040 * The server does not let the site publish, which ``EVENTS`` needs.
 ==== ==========================================================================================
 """

@@ -13,6 +13,7 @@ from itertools import chain
 from time import monotonic, time
 from typing import Any
 
+from sessions_redis import capping
 from sessions_redis.clients import perform, run_all
 from sessions_redis.former import FormerStore, Found
 from sessions_redis.keys import Key
@@ -25,6 +26,7 @@ from sessions_redis.storage.changes import Changes, whole
 from sessions_redis.storage.entries import Serializer
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.moves import Moved
+from sessions_redis.storage.rules import Written
 from sessions_redis.storage.steps import Command, Steps
 from sessions_redis.storage.together import together
 
@@ -123,11 +125,13 @@ class Move:
     def _move(self, piece: Sequence[Ready]) -> None:
         keyspace = self._keyspace
         adopted = [
-            adoption.adopt(keyspace, one.key.id, one.left, one.changes, one.times) for one in piece
+            adoption.adopt(keyspace, one.key.id, one.left, _ruled(keyspace, one.changes), one.times)
+            for one in piece
         ]
         answers: list[Any] = perform(together([_now(), *adopted]))
         now: float = answers[0]
-        sessions: list[tuple[Ready, Adoption]] = list(zip(piece, answers[1:], strict=True))
+        became = [Adoption.ADOPTED if isinstance(one, Written) else one for one in answers[1:]]
+        sessions: list[tuple[Ready, Adoption]] = list(zip(piece, became, strict=True))
         for one, what in sessions:
             self.counts.add(what.value, one.key.id)
         moved = [_moved(one, now) for one, what in sessions if what is Adoption.ADOPTED]
@@ -137,6 +141,9 @@ class Move:
             here = [one.key for one, what in sessions if what is not Adoption.REFUSED]
             notes += [adoption.settle(keyspace, key.id) for key in here]
             gone += here
+        for one in answers[1:]:
+            if isinstance(one, Written):
+                capping.at_once(capping.ended(keyspace, one.ended))
         # Inside a transaction, which could be rolled back, only after the commit.
         self._former.after_commit(partial(self._settle, gone, notes))
 
@@ -144,6 +151,13 @@ class Move:
         if gone:
             self._former.delete_many(gone)
         run_all(notes)
+
+
+def _ruled(keyspace: Keyspace, changes: Changes) -> Changes:
+    if not keyspace.has_policies:
+        return changes
+    rules = capping.at_once(capping.rules(keyspace, changes.user))
+    return changes._replace(rules=rules)
 
 
 def _pieces(ready: Sequence[Ready]) -> Iterator[list[Ready]]:

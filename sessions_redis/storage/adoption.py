@@ -6,16 +6,17 @@ request that read the former engine's copy before, and was slow, cannot bring it
 """
 
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sessions_redis.storage import replies, scripts
-from sessions_redis.storage.across_slots import listing
+from sessions_redis.storage.across_slots import capping, listing
 from sessions_redis.storage.across_slots.listing import Listed, texts
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import milliseconds, writing
 from sessions_redis.storage.entries import COPIED
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.replies import WrongShape
+from sessions_redis.storage.rules import Written, ended_in
 from sessions_redis.storage.steps import Command, Steps, script_command
 
 # Milliseconds for which a note says what became of a session: longer than any request takes.
@@ -55,9 +56,12 @@ UNKNOWN = Times()
 
 def adopt(
     keyspace: Keyspace, id: str, ttl: float, changes: Changes, times: Times = UNKNOWN
-) -> Steps[Adoption]:
+) -> Steps[Adoption | Written]:
     """
     Create a session that the former engine has, unless it was here before.
+
+    `Written` is `Adoption.ADOPTED` as well: it names the sessions that ended because their user had
+    too many.
 
     If it is here because the stores were shared, the former engine's copy takes its place, once:
     workers of that engine may have written it last.
@@ -83,17 +87,17 @@ def _kept(keyspace: Keyspace, ttl: float) -> int | str:
 
 def _adopt_in_one_slot(
     keyspace: Keyspace, id: str, ttl: float, changes: Changes, times: Times
-) -> Steps[Adoption]:
+) -> Steps[Adoption | Written]:
     moved, user = keyspace.moved(id), changes.user
     keys = (keyspace.session(id), moved, keyspace.signed_out(user) if user else moved)
-    answer: Adoption = yield script_command(
+    answer: Adoption | Written = yield script_command(
         scripts.ADOPT,
         (*keys, keyspace.index) if keyspace.indexed else keys,
         (
             id, keyspace.users if keyspace.indexed else "", _kept(keyspace, ttl),
             _text(times.saved), _text(times.created), *writing(ttl, changes),
         ),
-        lambda reply: _adoption(replies.text(reply)),
+        _adopted,
         awaits_replicas=True,
     )  # fmt: skip
     return answer
@@ -101,14 +105,17 @@ def _adopt_in_one_slot(
 
 def _adopt_across_slots(
     keyspace: Keyspace, id: str, ttl: float, changes: Changes, times: Times
-) -> Steps[Adoption]:
+) -> Steps[Adoption | Written]:
     # The session is listed before it is asked whether all of its user's sessions were ended: that
     # note is written before the sessions are looked up in the index.
     ttl_ms, user, known, attempt = milliseconds(ttl), changes.user or "", Listed(), 0
     if keyspace.indexed and ttl_ms > 0:
         known = yield from listing.enlist(keyspace, id, user, ttl_ms)
-    said = "refused"
-    if not (user and (yield is_signed_out(keyspace, id, user, times.saved))):
+    said, rules = "refused", changes.rules
+    is_allowed = not (user and (yield is_signed_out(keyspace, id, user, times.saved)))
+    if is_allowed:
+        is_allowed = (yield from capping.refusal(keyspace, id, user, rules, known)) is None
+    if is_allowed:
         said, *more = yield _put(keyspace, id, ttl, changes, times, known)
     while said == "list":
         attempt += 1
@@ -116,7 +123,17 @@ def _adopt_across_slots(
         said, *more = yield _put(keyspace, id, ttl, changes, times, known)
     if said == "refused" and known.until:
         yield listing.delisting(keyspace, [(id, user)])
-    return _adoption(said)
+    done = (yield from capping.kept(keyspace, id, user, rules)) if said == "adopted" else None
+    return done if isinstance(done, Written) else _adoption(said)
+
+
+def _adopted(reply: Any) -> Adoption | Written:
+    if type(reply) is not list:
+        return _adoption(replies.text(reply))
+    said = texts(reply)
+    if said[:2] != ("adopted", "ended"):
+        raise WrongShape("expected the reply to an adoption, got other text")
+    return Written(ended_in(said))
 
 
 def is_signed_out(keyspace: Keyspace, id: str, user: str, saved: int | None) -> Command[bool]:

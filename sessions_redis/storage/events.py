@@ -8,7 +8,8 @@ from sessions_redis.storage import replies
 
 # The reasons that the engine gives by itself. ``LOGGED_OUT``: the session was deleted, as at the
 # visitor's logout. ``EXPIRED``: it was saved with no time left.
-LOGGED_OUT, EXPIRED, ENDED = "logged_out", "expired", "ended"
+# ``CAP``: its user had too many sessions.
+LOGGED_OUT, EXPIRED, ENDED, CAP = "logged_out", "expired", "ended", "cap"
 
 _MESSAGE = re.compile(r"([0-9a-f]{32}) (\S*) (.*)", re.DOTALL)
 

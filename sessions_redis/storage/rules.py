@@ -3,7 +3,8 @@ Rules: what policies ask of a write. The server checks them in the same step. Pu
 
 ``expects:<field>`` wants the session to have this field with this value; ``lacks:<field>`` wants it
 to have no such field. ``lock`` wants the holder with this token to have the session's lock.
-``bytes`` is the most that the session's entries may take. rules.lua explains them.
+``bytes`` is the most that the session's entries may take. rules.lua explains them. ``cap`` limits
+how many sessions the user has, as cap.lua explains.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 from sessions_redis.storage import replies
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.entries import LOCK, is_metadata
+from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.steps import Argument
 
 EXPECTS, LACKS = "expects:", "lacks:"
@@ -20,6 +22,11 @@ LOCKED, BYTES = "lock", "bytes"
 
 # The most entries that a refusal names, and the most bytes of each name: as in rules.lua.
 NAMED, LONGEST_NAME = 5, 100
+
+# How many sessions the user may have; what becomes of a sign-in beyond that; where it is published
+# which sessions ended.
+CAP, CAP_POLICY, CAP_CHANNEL = "cap", "cap_policy", "cap_channel"
+END_OLDEST, REFUSE = "end_oldest", "refuse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +57,29 @@ class Refused:
         return False
 
 
-# What a write answers: whether it was done, or which rule refused it.
-Outcome = bool | Refused
+@dataclass(frozen=True, slots=True)
+class Written:
+    """
+    The write was done, and ended other sessions. It counts as true.
+
+    ``ended``: their ids and users.
+    """
+
+    ended: tuple[tuple[str, str], ...]
+
+
+# What a write answers: whether it was done, and what it ended, or which rule refused it.
+Outcome = bool | Written | Refused
+
+
+def capping(keyspace: Keyspace, cap: int, policy: str) -> dict[str, Argument]:
+    """The rules that limit how many sessions a user has, for a write that signs the user in."""
+    rules: dict[str, Argument] = {CAP: cap}
+    if policy == REFUSE:
+        rules[CAP_POLICY] = REFUSE
+    elif keyspace.events and not keyspace.is_spread:
+        rules[CAP_CHANNEL] = keyspace.ended_channel
+    return rules
 
 
 def arguments(rules: Mapping[str, Argument]) -> tuple[Argument, ...]:
@@ -65,14 +93,23 @@ def _name(rule: str) -> Argument:
 
 
 def outcome(reply: Any) -> Outcome:
-    """The reply of a script that writes: 1, 0, or a refusal."""
-    return refused(reply) if type(reply) is list else replies.flag(reply)
+    """The reply of a script that writes: 1, 0, what it ended, or a refusal."""
+    if type(reply) is not list:
+        return replies.flag(reply)
+    if reply[:2] == [b"written", b"ended"]:
+        return Written(ended_in([*map(replies.text, reply)]))
+    return refused(reply)
+
+
+def ended_in(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """The ids and users in such a reply, after its first two words."""
+    return tuple(replies.pairs(list(texts[2:])))
 
 
 def refused(reply: list[Any]) -> Refused:
-    first, *parts = map(replies.raw, reply)
+    first, *parts = [replies.raw(one) for one in reply] or [b""]
     if first != b"refused" or not parts:
-        raise replies.WrongShape("expected the refusal of a rule, got another reply")
+        raise replies.WrongShape("expected what a write ended, or a refusal, got another reply")
     return Refused.of(*parts)
 
 

@@ -11,13 +11,13 @@ from sessions_redis.storage import replies, scripts
 from sessions_redis.storage.across_slots import listing
 from sessions_redis.storage.across_slots.ending import TOMBSTONE, delete
 from sessions_redis.storage.across_slots.listing import Listed, at_session
-from sessions_redis.storage.across_slots.writing import put, relist
+from sessions_redis.storage.across_slots.writing import put, put_within_cap, relist
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import Taken, milliseconds
 from sessions_redis.storage.entries import CREATED, LISTED, UPDATED, USER, is_metadata
 from sessions_redis.storage.events import EXPIRED
 from sessions_redis.storage.keyspaces import Keyspace
-from sessions_redis.storage.rules import Outcome, Refused, once_copied, refusal
+from sessions_redis.storage.rules import Outcome, Refused, Written, once_copied, refusal
 from sessions_redis.storage.steps import Command, Steps, Undoable, script_command
 
 T = TypeVar("T")
@@ -62,6 +62,8 @@ def cycle(
         if said in ("taken", "thawed"):
             # Another request may be ending what was under this id, and remove it from the indexes.
             return Taken
+        if isinstance(said, Written):
+            return said
         if said != "busy":
             return said == "left"
         yield listing.pause(waited)
@@ -89,7 +91,7 @@ def _moved(
     changes: Changes,
     expected: str,
     first: Sequence[Command[Any]],
-) -> Steps[str | Refused]:
+) -> Steps[str | Written | Refused]:
     ttl_ms, known = milliseconds(ttl), Listed()
     user = expected if changes.user is None else changes.user
     asked: list[Command[Any]] = []
@@ -110,7 +112,8 @@ def _moved(
         if real != user:  # another request has changed it
             known = yield from listing.enlist(keyspace, new_id, real, ttl_ms)
     copied = _copied(fields, changes, old_id, real)
-    done = yield from put(keyspace, new_id, ttl, copied, known, created, is_new=True)
+    begin = put if real == was else put_within_cap
+    done = yield from begin(keyspace, new_id, ttl, copied, known, created, is_new=True)
     if not done:
         return done if isinstance(done, Refused) else "taken"
     leave = script_command(
@@ -135,7 +138,7 @@ def _moved(
             awaits_replicas=True,
         )  # fmt: skip
         yield listing.delisting(keyspace, [(new_id, real)])
-    return str(left)
+    return done if isinstance(done, Written) and left == "left" else str(left)
 
 
 def _freeze(keyspace: Keyspace, old_id: str, new_id: str, ttl_ms: int) -> Command[tuple[Any, ...]]:
@@ -192,4 +195,4 @@ def create_beside(
     if said != "noted":
         yield listing.delisting(keyspace, [(new_id, changes.user or "")])
         return False
-    return (yield from put(keyspace, new_id, ttl, changes, known, is_new=True))
+    return (yield from put_within_cap(keyspace, new_id, ttl, changes, known, is_new=True))

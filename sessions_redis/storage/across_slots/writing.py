@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sessions_redis.storage import commands, rules, scripts
-from sessions_redis.storage.across_slots import listing
+from sessions_redis.storage.across_slots import capping, listing
 from sessions_redis.storage.across_slots.ending import delete
 from sessions_redis.storage.across_slots.listing import Listed, at_session
 from sessions_redis.storage.changes import Changes
@@ -32,7 +32,27 @@ def create(
         asked = listing.enlisting(keyspace, id, changes.user or "", ttl_ms)
         answers = yield [*asked, *first]
         known = listing.listed(answers[: len(asked)])
-    return (yield from put(keyspace, id, ttl, changes, known))
+    return (yield from put_within_cap(keyspace, id, ttl, changes, known))
+
+
+def put_within_cap(
+    keyspace: Keyspace,
+    id: str,
+    ttl: float,
+    changes: Changes,
+    known: Listed,
+    created: str = "",
+    *,
+    is_new: bool = False,
+) -> Steps[Outcome]:
+    """As `put`, for a session that its user did not have before."""
+    user, asked = changes.user or "", changes.rules
+    refused = yield from capping.refusal(keyspace, id, user, asked, known)
+    if refused is not None:
+        yield listing.delisting(keyspace, [(id, user)])
+        return refused
+    done = yield from put(keyspace, id, ttl, changes, known, created, is_new=is_new)
+    return (yield from capping.kept(keyspace, id, user, asked)) if done and known.until else done
 
 
 def put(
@@ -62,7 +82,8 @@ def put(
         if said in ("ended", "refused"):
             yield listing.delisting(keyspace, [(id, changes.user or "")])
         if said == "refused":
-            return _refused(more)
+            refused: Refused = more[0]
+            return refused
         if said != "list":
             return bool(said == "created")
         attempt += 1
@@ -89,6 +110,9 @@ def save(
         user = changes.user
         known = yield from listing.enlist(keyspace, id, user, ttl_ms, first=first)
     while True:
+        refused = yield from capping.refusal(keyspace, id, user, changes.rules, known)
+        if refused is not None:
+            return (yield from _not_written(keyspace, id, user, refused))
         said, *more = yield at_session(
             scripts.ACROSS_SAVE,
             keyspace,
@@ -111,20 +135,26 @@ def save(
             waited += 1
         else:
             break
+    if said == "refused":
+        refused = more[0]
+        return (yield from _not_written(keyspace, id, user, refused)) if known.until else refused
+    signs_in = said == "signed in"
+    if signs_in:
+        said, *more = more
     if said == "lower":
         user, until, ahead, wanted = more
         yield listing.lowering(keyspace, id, user, Listed(until, ahead), wanted)
-    if said in ("gone", "refused") and known.until:
+    if said == "gone" and known.until:
         yield listing.delisting(keyspace, [(id, user)])
-    if said == "refused":
-        if known.until:  # it lives, and has another user
-            yield from relist(keyspace, to_list([id], (yield looks(keyspace, [id]))))
-        return _refused(more)
+    if signs_in:
+        return (yield from capping.kept(keyspace, id, user, changes.rules))
     return bool(said != "gone")
 
 
-def _refused(more: list[Any]) -> Refused:
-    refused: Refused = more[0]
+def _not_written(keyspace: Keyspace, id: str, user: str, refused: Refused) -> Steps[Refused]:
+    """Take a session out of the indexes of a user that it did not get. It lives, with its own."""
+    yield listing.delisting(keyspace, [(id, user)])
+    yield from relist(keyspace, to_list([id], (yield looks(keyspace, [id]))))
     return refused
 
 

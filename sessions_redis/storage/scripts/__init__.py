@@ -31,7 +31,7 @@ def _script(*names: str) -> Script:
     return script
 
 
-_WRITING = ("margins", "calls", "list", "rules", "write")
+_WRITING = ("margins", "calls", "list", "rules", "announce", "cap", "write")
 
 CREATE = _script(*_WRITING, "create")
 CREATE_BESIDE = _script(*_WRITING, "user", "markers", "create_beside")
@@ -85,3 +85,4 @@ LOWER = _across("/calls", "lower")
 DELIST = _across("/calls", "delist")
 ACROSS_ADOPT = _across("/calls", "/moved", "/rules", "put", "adopt")
 WITHDRAW = _across("/calls", "withdraw")
+ACROSS_FENCE = _across("/calls", "fence")

@@ -16,9 +16,11 @@ end
 -- Writes what ARGV says from `first` on: ttl in ms, '1' if fields that are not given are removed,
 -- '1' if the user is given, the user, rules as rules.lua says, how many fields to remove, those
 -- fields, then fields and values in turn. KEYS[1] is the session. If it gets a new name, `moved_to`
--- is {key, id}. `was`: its user before; nil for a session that is created.
--- Returns 1; or {'refused', a rule, …} as rules.lua says, and nothing was written.
-local function write(id, was, moved_to, index, users, first)
+-- is {key, id}. `was`: its user before; nil for a session that is created. `replaced`: the user of a
+-- session of this name that it replaces; nil if there is none.
+-- Returns 1; {'written', 'ended', …} as cap.lua says, if that ended other sessions; or {'refused', a
+-- rule, …} as rules.lua and cap.lua say, and nothing was written.
+local function write(id, was, moved_to, index, users, first, replaced)
   local key, ttl, new_id = KEYS[1], tonumber(ARGV[first]), id
   if moved_to then key, new_id = moved_to.key, moved_to.id end
   local user = was or ''
@@ -30,21 +32,29 @@ local function write(id, was, moved_to, index, users, first)
 
   local refused = refusal(rules, KEYS[1], replaces, after)
   if refused then return refused end
+  local time = redis.pcall('TIME')
+  if time.err then call('TIME') end  -- raises
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local over
+  if rules.cap and index ~= '' and user ~= '' and user ~= was and user ~= replaced then
+    over = beyond_cap(rules, KEYS[1], id, new_id, user, index, users, now)
+    if over and over.refused then return over.refused end
+  end
   -- Which keys the user may use was checked with KEYS, by the server.
   need('HSET', key)
   need('PEXPIREAT', key)
   if removed > 0 or replaces or leaves_user then need('HDEL', key) end
   if replaces then need('HKEYS', key) end
   if moved_to then need('RENAME', KEYS[1], key) end
-  local time = redis.pcall('TIME')
-  if time.err then call('TIME') end  -- raises
-  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  if replaced then need('DEL', key) end
   -- The indexes first: a server that refuses to write does so before the session is touched.
   if index ~= '' then
     local listed = list(id, new_id, was, user, index, users, now, ttl)
     ARGV[last + 1], ARGV[last + 2], last = '@listed', listed, last + 2
   end
+  local said = over and end_beyond(over, rules, user) or 1
 
+  if replaced then redis.call('DEL', key) end
   if moved_to then
     redis.call('RENAME', KEYS[1], key)
     -- A marker has no @created, so it is not a session. It says to a request that came too late that
@@ -68,5 +78,5 @@ local function write(id, was, moved_to, index, users, first)
   ARGV[last + 1], ARGV[last + 2], last = '@updated', time[1], last + 2
   in_chunks('HSET', key, ARGV, after + 1 + removed, last)
   redis.call('PEXPIREAT', key, string.format('%.0f', now + ttl))
-  return 1
+  return said
 end

@@ -7,7 +7,8 @@
 --   {'list', the time in ms when it expires, its user, and how often it has been listed for a shorter
 --   time}: nothing was written either, list it first;
 --   {'saved'}; or {'lower', its user, until when its indexes list it, how many ms longer each of them
---   does, until when they shall}: it was saved.
+--   does, until when they shall}: it was saved. Before these two comes 'signed in', if the session got
+--   another user, and there is a cap.
 
 local key, SHORTER = KEYS[1], '@lowered'
 local found = on('HMGET', key, '@created', '@user', '@listed', '@ahead', '@frozen', SHORTER)
@@ -42,6 +43,8 @@ if ARGV[1] == '1' then
     if ahead == '' then less[1] = '@ahead' else more[#more + 1], more[#more + 2] = '@ahead', ahead end
   end
 end
+-- Then the caller looks how many sessions the user has.
+if rules.cap and user ~= '' and user ~= was then table.insert(answer, 1, 'signed in') end
 if is_thawed then less[#less + 1], less[#less + 2] = '@frozen', '@next' end
 put(was, 6, after, now, seconds, more, less)
 return answer
