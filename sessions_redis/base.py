@@ -49,6 +49,12 @@ class StoreBase(SessionBase):
     # Whether this store has written the session since it last loaded it.
     _has_written = False
 
+    # Whether the cookie's session exists, and ``BIND_TO`` keeps it from this request.
+    is_elsewhere = False
+
+    # The ID of the session that ``BIND_TO`` lets this store use.
+    _admitted_id: str | None = None
+
     @abstractmethod
     def _is_overridden(self, *names: str) -> bool:
         """Whether one of the engine's own methods is replaced, in a subclass or otherwise."""
@@ -182,6 +188,7 @@ class StoreBase(SessionBase):
         self._known = self._known_of(former_id or id).after(changes, id)
         self._mark = None
         self._has_written = True
+        self._admitted_id = id
 
     def _entries_in(self, fields: Mapping[bytes, bytes], id: str = "") -> Entries:
         def report(name: bytes) -> None:

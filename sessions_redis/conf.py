@@ -44,6 +44,8 @@ class Conf:
     metadata: bool = True
     trusted_proxies: Sequence[str] = ()
     activity_interval: float = 60
+    bind_to: Sequence[str] = ()
+    bind_to_ends: bool = False
     masked_names: Sequence[str] = ()
     unmasked_names: Sequence[str] = ()
     wait_replicas: int = 0

@@ -5,14 +5,14 @@ from time import time
 
 from django.contrib.sessions.backends.base import CreateError
 
-from sessions_redis import conf, moving_in, notices, policies, sharing
+from sessions_redis import binding, conf, moving_in, notices, policies, sharing
 from sessions_redis.base import StoreBase
 from sessions_redis.calls import Call, StoreSteps
 from sessions_redis.exceptions import GONE, SessionGone
 from sessions_redis.keys import Key, random_key
 from sessions_redis.policies import Write
 from sessions_redis.storage import layouts, shard_counts
-from sessions_redis.storage.changes import Changes, whole
+from sessions_redis.storage.changes import Changes, Known, whole
 from sessions_redis.storage.commands import Taken
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import margin
@@ -104,11 +104,13 @@ class CreatingStore(StoreBase):
         moved: bool | type[Taken] = False
         keyspace, age = conf.keyspace_of(self), (yield from self._age())
         if predecessor:
+            before = self._known_of(predecessor.id)
             moved = yield from self._moving(key.id, predecessor, keyspace, age)
             if moved is Taken:
                 return False
             if moved:
                 predecessor.is_replaced = True
+                yield from self._noticed(keyspace, before, self._known.fields)
         if not moved:
             changes = whole(self._entries, self._made_serializer(), self._metadata(keyspace))
             changes = yield from self._with_rules(keyspace, changes, Write.CREATE)
@@ -139,6 +141,14 @@ class CreatingStore(StoreBase):
             yield from policies.ended(keyspace, outcome)
             return True
         return outcome
+
+    def _noticed(
+        self, keyspace: Keyspace, before: Known, written: Mapping[bytes, bytes]
+    ) -> StoreSteps[None]:
+        """Send `session_moved` if the session is used from elsewhere than ``before``."""
+        id = self._known.id
+        if id is not None:
+            yield from binding.noticed(keyspace, id, before, written, self._made_serializer())
 
     def _metadata(self, keyspace: Keyspace) -> Mapping[bytes, bytes]:
         """The metadata of a new hash."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 from django.contrib.sessions.backends.base import CreateError
 from django.core.exceptions import ImproperlyConfigured
 
-from sessions_redis import conf, logs, moving_in, notices, reasons, registry, sharing
+from sessions_redis import binding, conf, logs, moving_in, notices, reasons, registry, sharing
 from sessions_redis.calls import Call, StoreSteps, twin
 from sessions_redis.clock import server_clock
 from sessions_redis.creation import CreatingStore, Predecessor, shards_to_note
@@ -77,7 +77,11 @@ class SessionStore(CreatingStore):
             stored = yield from self._moved_in(keyspace, key, stored)
         if isinstance(stored, commands.WrongType):
             log.warning("Session %s is not stored as a hash and is ignored.", id)
-        elif stored is not None:
+            stored = None
+        if stored is not None and binding.applies_to(self):
+            stored = yield from binding.admitted(self, keyspace, key, stored)
+        if stored is not None:
+            self._admitted_id = id
             if self._mark is None:
                 self._mark = object()
             entries = self._entries_in(stored, id)
@@ -153,6 +157,8 @@ class SessionStore(CreatingStore):
             yield Call("create")
             return
         entries = yield from self._loaded(no_load=must_create)
+        if not must_create:
+            yield from self._admitted()
         key = self._key
         if key is None:
             raise SessionGone(GONE)
@@ -161,9 +167,8 @@ class SessionStore(CreatingStore):
                 raise CreateError
             return
         id, age = key.id, (yield from self._age())
-        changes = self._known_of(id).changes(
-            entries, self._made_serializer(), self.metadata_source()
-        )
+        known = self._known_of(id)
+        changes = known.changes(entries, self._made_serializer(), self.metadata_source())
         keyspace = conf.keyspace_of(self)
         changes = yield from self._with_rules(keyspace, changes, Write.SAVE)
         first = shards_to_note(keyspace, age)
@@ -176,6 +181,7 @@ class SessionStore(CreatingStore):
         if not saved:
             raise SessionGone(GONE)
         self._record_written(id, changes)
+        yield from self._noticed(keyspace, known, changes.written)
 
     def save(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002 - Django's signature
         """
@@ -193,7 +199,9 @@ class SessionStore(CreatingStore):
         await self._aperform(self._saving(must_create=must_create))
 
     def _deleting(self, key: Key | None) -> StoreSteps[None]:
-        key = key or self._key
+        if key is None or key.id == self._id:
+            yield from self._admitted()
+            key = self._key
         if key is None:
             return
         former = self._predecessor
@@ -225,6 +233,7 @@ class SessionStore(CreatingStore):
 
     def _cycling(self) -> StoreSteps[None]:
         yield from self._loaded()
+        yield from self._admitted()
         if self.session_key is None:
             yield Call("create")
             return
@@ -285,8 +294,8 @@ class SessionStore(CreatingStore):
             raise TypeError(f"The key of an entry to increment is a string, not {key!r}.")
         self._require_decimal_serializer()
         keyspace = conf.keyspace_of(self)
-        if keyspace.moves_in or self._is_overridden("load", "aload"):
-            yield from self._loaded()  # an overridden load() may refuse the session
+        if self._must_load(keyspace):
+            yield from self._loaded()
         loaded, id = hasattr(self, "_entries"), self._id
         if id is None or (
             loaded and self._known_of(id).is_changed(key, self._entries, self._made_serializer())
@@ -328,6 +337,19 @@ class SessionStore(CreatingStore):
     async def aincrement(self, key: str, by: int = 1) -> int:
         return await self._aperform(self._incrementing(key, by))
 
+    def _must_load(self, keyspace: Keyspace) -> bool:
+        """Whether only loading finds out if the session may be used."""
+        return (
+            keyspace.moves_in
+            or self._is_overridden("load", "aload")  # it may refuse the session
+            or binding.applies_to(self)
+        )
+
+    def _admitted(self) -> StoreSteps[None]:
+        """Look whether ``BIND_TO`` lets this request use the session, if it was not loaded."""
+        if self._id != self._admitted_id and binding.applies_to(self):
+            yield from self._loading()
+
     def _shared(self, keyspace: Keyspace) -> StoreSteps[None]:
         """Save all entries in the former engine, whose workers read them there."""
         key, age = self._key, (yield from self._age())
@@ -353,8 +375,8 @@ class SessionStore(CreatingStore):
 
     def _inspecting(self) -> StoreSteps[StoredSession | None]:
         keyspace = conf.keyspace_of(self)
-        if keyspace.moves_in or self._is_overridden("load", "aload"):
-            yield from self._loaded()  # an overridden load() may refuse the session
+        if self._must_load(keyspace):
+            yield from self._loaded()
         id = self._id
         if id is None:
             return None
@@ -374,6 +396,8 @@ class SessionStore(CreatingStore):
         return await self._aperform(self._inspecting())
 
     def _noting_metadata(self) -> StoreSteps[None]:
+        if hasattr(self, "_entries"):
+            yield from self._admitted()
         id = self._id
         if id is None or not hasattr(self, "_entries"):
             return
@@ -381,10 +405,13 @@ class SessionStore(CreatingStore):
         metadata = known.new_metadata(self.metadata_source())
         if not self._is_note_due(known, interval, is_elsewhere=bool(metadata)):
             return
-        now = yield from layouts.note(conf.keyspace_of(self), id, metadata, interval)
+        keyspace = conf.keyspace_of(self)
+        now = yield from layouts.note(keyspace, id, metadata, interval)
         if now:
+            written = metadata if now > 0 else NOTHING
             server_clock.set(abs(now) / 1000)
-            self._record_written(id, Changes(metadata if now > 0 else NOTHING))
+            self._record_written(id, Changes(written))
+            yield from self._noticed(keyspace, known, written)
 
     def note_metadata(self) -> None:
         """

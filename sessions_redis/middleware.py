@@ -20,7 +20,7 @@ from django.core.handlers.exception import (
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
 
-from sessions_redis import logs, stand_ins
+from sessions_redis import binding, logs, stand_ins
 from sessions_redis.clients.outages import last_failure
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionLimitReached, SessionStoreUnavailable
@@ -53,6 +53,9 @@ class SessionMiddleware(middleware.SessionMiddleware):
     after this one, and any session store that they use. The 503 is JSON if the view returned JSON.
     Otherwise it is the site's template ``503.html``, or in the admin ``admin/503.html``, which this
     package contains.
+
+    With ``BIND_TO``, a session that is used from another network or device is kept from the
+    request, as if the cookie were unknown, but the cookie stays.
 
     If the session got a new key, as it does at sign-in, and the request fails later, the middleware
     still sends the cookie with the new key, because the old key no longer works. If the session was
@@ -127,7 +130,12 @@ class SessionMiddleware(middleware.SessionMiddleware):
 
     def _finish(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         try:
-            response = super().process_response(request, response)
+            if _is_saved_unseen(request):
+                request.session._get_session()  # type: ignore[attr-defined]  # a SessionStore
+            seen: Any = request
+            if stand_ins.keeps_cookie(request):
+                seen = stand_ins.RequestStandIn(request, request.session)
+            response = super().process_response(seen, response)
         except SessionStoreUnavailable as error:
             return unavailable(request, error, response)
         except SessionLimitReached as error:
@@ -142,6 +150,8 @@ class SessionMiddleware(middleware.SessionMiddleware):
 
     async def _afinish(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         try:
+            if _is_saved_unseen(request):
+                await request.session._aget_session()  # type: ignore[attr-defined]
             response = await self._saved(request, response)
         except SessionStoreUnavailable as error:
             return unavailable(request, error, response)
@@ -209,6 +219,18 @@ class SessionMiddleware(middleware.SessionMiddleware):
 
 
 _INTERRUPTED = "The session was ended or has expired before the request completed."
+
+
+def _is_saved_unseen(request: HttpRequest) -> bool:
+    """Whether Django may save a session that the view did not load, and ``BIND_TO`` may refuse."""
+    # Django would store an empty session then, whose cookie takes the place of the visitor's.
+    session = getattr(request, "session", None)
+    return (
+        settings.SESSION_SAVE_EVERY_REQUEST
+        and isinstance(session, SessionStore)
+        and session.session_key is not None
+        and binding.applies_to(session)
+    )
 
 
 def _has_new_key(request: HttpRequest) -> bool:

@@ -9,7 +9,7 @@ from ipaddress import ip_network
 from math import inf
 from typing import Any, TypeGuard
 
-from sessions_redis import callables, key_prefixes, locations, next_engines
+from sessions_redis import callables, key_prefixes, locations, next_engines, user_agents
 from sessions_redis.storage.rules import END_OLDEST, REFUSE
 
 # In TRUSTED_PROXIES, this is a proxy that connects through a unix socket and so has no address.
@@ -30,6 +30,8 @@ TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "METADATA": (bool, "True or False"),
     "TRUSTED_PROXIES": ((list, tuple), "a list of networks"),
     "ACTIVITY_INTERVAL": ((int, float), "a number of seconds, such as 60"),
+    "BIND_TO": ((list, tuple), 'a list of "device" or "network", or of both'),
+    "BIND_TO_ENDS": (bool, "True or False"),
     "MASKED_NAMES": ((list, tuple), "a list of names"),
     "UNMASKED_NAMES": ((list, tuple), "a list of names"),
     "WAIT_REPLICAS": (int, "a number of replicas, such as 1, or 0 for none"),
@@ -99,6 +101,7 @@ def problems(setting: Any) -> Iterator[Problem]:
     for name, value in setting.items():
         if name not in old and name not in of_former:
             yield from _problems_of(name, value)
+    yield from _binding_problems(setting)
     if "LOCATION" not in setting and not old:
         yield Problem(
             "sessions_redis.E003",
@@ -240,6 +243,37 @@ def _next_engine_problems(path: str) -> Iterator[Problem]:
         yield Problem("sessions_redis.E004", f'SESSION_REDIS["NEXT_ENGINE"] {reason}.', hint)
 
 
+def _place_problems(names: Sequence[Any]) -> Iterator[Problem]:
+    for name in names:
+        if name not in ("device", "network"):
+            yield Problem(
+                "sessions_redis.E004",
+                f'SESSION_REDIS["BIND_TO"] has {name!r}.',
+                f"Write {TYPES['BIND_TO'][1]}.",
+            )
+
+
+def _binding_problems(setting: Mapping[Any, Any]) -> Iterator[Problem]:
+    """Without these, sessions would not be bound, and nobody would notice."""
+    names = setting.get("BIND_TO")
+    if not names or not isinstance(names, list | tuple):
+        return
+    if setting.get("METADATA") is False:
+        yield Problem(
+            "sessions_redis.E038",
+            'SESSION_REDIS["BIND_TO"] needs the address and user agent of sessions, and METADATA '
+            "is False.",
+            "Set METADATA to True, or leave BIND_TO out.",
+        )
+    if "device" in names and user_agents.parser() is None:
+        yield Problem(
+            "sessions_redis.E038",
+            'SESSION_REDIS["BIND_TO"] has "device", but ua-parser, which recognizes devices, is '
+            "not installed.",
+            'Install django-sessions-redis[devices], or leave out "device".',
+        )
+
+
 def _interval_problems(seconds: float) -> Iterator[Problem]:
     if not 0 < seconds < inf:
         yield Problem(
@@ -287,6 +321,7 @@ def _policy_problems(policy: str) -> Iterator[Problem]:
 
 _PROBLEMS: dict[str, Callable[[Any], Iterator[Problem]]] = {
     "ACTIVITY_INTERVAL": _interval_problems,
+    "BIND_TO": _place_problems,
     "MAX_SESSIONS_PER_USER": _cap_problems,
     "MAX_SESSIONS_POLICY": _policy_problems,
     "NEXT_ENGINE": _next_engine_problems,

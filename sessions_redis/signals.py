@@ -19,3 +19,11 @@ session_created = Signal()
 # flush(). Its further argument ``reason`` is one of `sessions_redis.reasons`, or what the caller of
 # the registry gave. It is not sent when a session expires, nor if the reply from Redis was lost.
 session_ended = Signal()
+
+# Sent when a session was used from another network or device than before: another /24 of IPv4 or
+# /48 of IPv6, another browser or operating system. It is sent after the save or the note that
+# stores the new address or user agent, in the process that does so, and needs
+# sessions_redis.middleware. Arguments: session_id, user_pk and tenant as above; old_ip and new_ip;
+# old_user_agent and new_user_agent. One of them is None if it is not known. The sender is
+# sessions_redis.registry.LiveSession, and exceptions of receivers are logged.
+session_moved = Signal()

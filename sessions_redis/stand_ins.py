@@ -18,12 +18,23 @@ class DiscardedResponse(HttpResponse):
         pass
 
 
+def keeps_cookie(request: HttpRequest) -> bool:
+    """Whether the cookie is that of a session which ``BIND_TO`` only keeps from this request."""
+    session: Any = getattr(request, "session", None)
+    return bool(getattr(session, "is_elsewhere", False) and session.is_empty())
+
+
 class RequestStandIn:
-    """A request with another object as its session."""
+    """
+    A request with another object as its session.
+
+    It has no cookies if `keeps_cookie`, so that Django does not delete that of the session.
+    """
 
     def __init__(self, request: HttpRequest, session: Any) -> None:
         self._request = request
         self.session = session
+        self.COOKIES = {} if keeps_cookie(request) else request.COOKIES
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._request, name)

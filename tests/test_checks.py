@@ -17,7 +17,8 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.test.utils import _TestState
 
-from sessions_redis import checks, engine
+from sessions_redis import checks, engine, user_agents
+from sessions_redis.middleware import SessionMiddleware
 from sessions_redis.storage.keyspaces import Keyspace
 from tests.pickling import PickleSerializer
 from tests.servers import Server
@@ -181,6 +182,40 @@ DB = "django.contrib.sessions.backends.db"
 def test_a_former_engine(said, setting, found):
     """FORMER_ENGINE is an engine whose sessions can move in. Its own settings are fine."""
     assert ids(said(SESSION_REDIS={"LOCATION": HERE, **setting})) == found
+
+
+OURS = "sessions_redis.middleware.SessionMiddleware"
+DJANGOS = "django.contrib.sessions.middleware.SessionMiddleware"
+
+
+class OwnMiddleware(SessionMiddleware):
+    """A site's own middleware."""
+
+
+@pytest.mark.parametrize(
+    ("setting", "middleware", "found"),
+    [
+        ({"BIND_TO": ["device"]}, [OURS], []),
+        ({"BIND_TO": ["device", "network"], "METADATA": True}, [f"{__name__}.OwnMiddleware"], []),
+        ({"BIND_TO": []}, [DJANGOS], []),
+        ({"BIND_TO": [], "METADATA": False}, [OURS], []),
+        ({"BIND_TO": ["network"]}, [DJANGOS], ["E038"]),
+        ({"BIND_TO": ("network",)}, ["no.such.middleware", "builtins.print"], ["E038"]),
+        ({"BIND_TO": ["network"], "METADATA": False}, [OURS], ["E038"]),
+    ],
+)
+def test_binding(said, setting, middleware, found):
+    """BIND_TO needs metadata, and the middleware that knows it."""
+    setting = {"LOCATION": HERE, **setting}
+    assert ids(said(SESSION_REDIS=setting, MIDDLEWARE=middleware)) == found
+
+
+def test_binding_without_parser(said, monkeypatch):
+    """Without the extra "devices", sessions cannot be bound to devices."""
+    monkeypatch.setattr(user_agents, "parser", lambda: None)
+    for names, found in ((["network"], []), (["device"], ["E038"])):
+        setting = {"LOCATION": HERE, "BIND_TO": names}
+        assert ids(said(SESSION_REDIS=setting, MIDDLEWARE=[OURS])) == found
 
 
 def test_all_that_is_wrong(said):

@@ -178,6 +178,26 @@ WRONG = {
         ["MAX_SESSIONS_PER_USER", "INDEX is False"],
         ['Leave "INDEX" out'],
     ),
+    "a place as text": (setting_with(BIND_TO="device"), "E004", ["str, not a list"], ['"network"']),
+    "an unknown place": (
+        setting_with(BIND_TO=["device", "country"]),
+        "E004",
+        ["\"BIND_TO\"] has 'country'"],
+        ['"device" or "network"'],
+    ),
+    "a place that cannot be hashed": (
+        setting_with(BIND_TO=[["device"]]),
+        "E004",
+        ["has ['device']"],
+        ['"device" or "network"'],
+    ),
+    "ends by number": (setting_with(BIND_TO_ENDS=1), "E004", ["int, not True"], ["True or False"]),
+    "bound without metadata": (
+        setting_with(BIND_TO=["network"], METADATA=False),
+        "E038",
+        ['"BIND_TO"] needs the address', "METADATA is False"],
+        ["METADATA to True"],
+    ),
     "reserved age": (setting_with(ABSOLUTE_AGE=60), "E004", ["ABSOLUTE_AGE", "60"], ["None"]),
     "no shards": (
         setting_with(INDEX_SHARDS=0),

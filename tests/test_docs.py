@@ -517,6 +517,7 @@ FLOORS = (
         "conf",
         "problems",
         "next_engines",
+        "user_agents",
         "key_prefixes",
         "tenants",
         "serializer_probes",
@@ -530,6 +531,7 @@ FLOORS = (
     {
         "engine",
         "base",
+        "binding",
         "calls",
         "creation",
         "former",

@@ -5,7 +5,7 @@ import sys
 import pytest
 from django.utils import translation
 
-from sessions_redis.web import devices
+from sessions_redis import user_agents
 from sessions_redis.web.devices import device_of
 from tests.site import FIREFOX
 
@@ -33,9 +33,9 @@ KNOWN = {
 @pytest.fixture
 def without_parser(monkeypatch):
     monkeypatch.setitem(sys.modules, "ua_parser", None)
-    devices._parser.cache_clear()
+    user_agents.parser.cache_clear()
     yield
-    devices._parser.cache_clear()
+    user_agents.parser.cache_clear()
 
 
 @pytest.mark.parametrize("user_agent", KNOWN)

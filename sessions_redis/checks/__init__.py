@@ -39,6 +39,7 @@ W031 ``FORMER_ENGINE_SHARED`` is set without ``FORMER_ENGINE``.
 E032 ``sessions_redis.moving_out`` has no ``NEXT_ENGINE``, or one that cannot be used.
 W033 ``NEXT_ENGINE`` is set where it has no effect.
 E035 ``MAX_SESSIONS_PER_USER`` is set, but no indexes are kept.
+E038 ``BIND_TO`` is set where it has no effect.
 E040 * The server does not let the site publish, which ``EVENTS`` needs.
 ==== ==========================================================================================
 """
@@ -56,6 +57,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from sessions_redis import conf, locations
 from sessions_redis.checks import (
+    binding,
     caches,
     cluster,
     events,
@@ -95,6 +97,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     found = wrong or [
         *_check_client(), *_check_prefix(), *cluster.problems_of_settings(conf.current()),
         *moving.problems(conf.current()), *next_engine.problems(),
+        *binding.problems(conf.current()),
     ]  # fmt: skip
     return [*found, *serialization.problems()]
 

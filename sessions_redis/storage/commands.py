@@ -172,6 +172,27 @@ def note(
     )
 
 
+def bind(
+    keyspace: Keyspace, id: str, metadata: Mapping[bytes, bytes]
+) -> Command[dict[bytes, bytes]]:
+    """
+    Write metadata fields that the session does not have yet.
+
+    Returns the values of these fields that it has then. None if the session is gone or being cycled
+    to another id, and nothing was written.
+    """
+
+    def read(reply: Any) -> dict[bytes, bytes]:
+        values = replies.listing(reply)
+        if values and len(values) != len(metadata):
+            raise WrongShape("expected a value for each field, got another number of them")
+        held = zip(metadata, values, strict=False)
+        return {name: replies.raw(value) for name, value in held if value is not None}
+
+    pairs = [part for pair in metadata.items() for part in pair]
+    return script_command(scripts.BIND, (keyspace.session(id),), tuple(pairs), read)
+
+
 class NotAnInteger:
     """The entry to increment does not hold an integer."""
 

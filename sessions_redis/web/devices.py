@@ -1,10 +1,9 @@
 """Describes a device in words, such as "Firefox on Linux", from the user agent of its browser."""
 
-from functools import cache
-from typing import Any
-
 from django.utils.text import Truncator
 from django.utils.translation import gettext as _
+
+from sessions_redis.user_agents import browser_and_system
 
 # How many characters to show of a user agent that is not recognized.
 MAX_SHOWN = 60
@@ -29,7 +28,7 @@ def names_of(user_agent: str) -> tuple[str, str | None]:
 
     If only one of them is known, or none, the second is ``None``.
     """
-    browser, system = _known(user_agent)
+    browser, system = browser_and_system(user_agent)
     if browser and system and browser != system:
         # Some browser names end with the system: "Chrome Mobile iOS".
         return browser.removesuffix(f" {system}"), system
@@ -41,20 +40,3 @@ def in_words(browser: str, system: str | None) -> str:
     if system is None:
         return browser
     return _("%(browser)s on %(system)s") % {"browser": browser, "system": system}
-
-
-def _known(user_agent: str) -> tuple[str | None, str | None]:
-    parser = _parser()
-    if parser is None:
-        return None, None
-    browser, system = parser.parse_user_agent(user_agent), parser.parse_os(user_agent)
-    return browser and browser.family, system and system.family
-
-
-@cache
-def _parser() -> Any:
-    try:
-        import ua_parser  # noqa: PLC0415 - optional, and takes 0.2 s to import
-    except ImportError:
-        return None
-    return ua_parser
