@@ -10,7 +10,7 @@ from django.contrib.sessions.exceptions import SessionInterrupted
 from django.http import HttpResponse
 from django.test import AsyncRequestFactory, RequestFactory
 
-from sessions_redis import binding, registry
+from sessions_redis import binding, conf, registry
 from sessions_redis.binding import device_of, network_of
 from sessions_redis.clients import run
 from sessions_redis.engine import SessionStore
@@ -18,7 +18,6 @@ from sessions_redis.exceptions import SessionGone
 from sessions_redis.middleware import SessionMiddleware
 from sessions_redis.signals import session_ended, session_moved
 from sessions_redis.storage import commands
-from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import session_id
 from sessions_redis.web.visitors import Visitor
 from tests.proxy import Proxy
@@ -466,18 +465,21 @@ def test_copies_of_a_session(bind, visit, saved):
 
 def test_the_command(raw, prefix):
     """It writes what is missing, once, and nothing into a session that is gone or being cycled."""
-    keyspace = binding.conf.current().keyspace
-    fields = {b"@ip": b"::1", b"@agent": b"a"}
-    assert run(commands.bind(keyspace, "a", fields)) == {}
-    assert not raw.exists(f"{prefix}:a")
-    run(commands.create(keyspace, "a", 1000, Changes({b"@ip": b"::2"})))
-    raw.hset(f"{prefix}:a", "@frozen", "9" * 13)
-    assert run(commands.bind(keyspace, "a", fields)) == {b"@ip": b"::2"}
-    raw.hset(f"{prefix}:a", "@frozen", "1000")
-    expires = raw.pexpiretime(f"{prefix}:a")
+    keyspace, fields = conf.current().keyspace, {b"@ip": b"::1", b"@agent": b"a"}
+    gone = session_id("gone")
+    assert run(commands.bind(keyspace, gone, fields)) == {}
+    assert not raw.exists(f"{prefix}:{gone}")
+    session = SessionStore()
+    session.metadata_source = {b"@ip": b"::2"}.copy
+    session.save()
+    id = session_id(session.session_key)
+    raw.hset(f"{prefix}:{id}", "@frozen", "9" * 13)
+    assert run(commands.bind(keyspace, id, fields)) == {b"@ip": b"::2"}
+    raw.hset(f"{prefix}:{id}", "@frozen", "1000")
+    expires = raw.pexpiretime(f"{prefix}:{id}")
     for _ in range(2):
-        assert run(commands.bind(keyspace, "a", fields)) == {b"@ip": b"::2", b"@agent": b"a"}
-    assert raw.pexpiretime(f"{prefix}:a") == expires
+        assert run(commands.bind(keyspace, id, fields)) == {b"@ip": b"::2", b"@agent": b"a"}
+    assert raw.pexpiretime(f"{prefix}:{id}") == expires
 
 
 def test_round_trips(bind, saved, server):

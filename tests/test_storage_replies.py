@@ -38,7 +38,16 @@ ANSWERS = {
     ),
     "note": (
         commands.note(KEYSPACE, "a", {b"@ip": b"::1"}),
-        [(1_764_000_000_123, 1_764_000_000_123), (0, 0)],
+        [(now, now) for now in (1_764_000_000_123, -1_764_000_000_123, 0)],
+    ),
+    "bind": (
+        commands.bind(KEYSPACE, "a", {b"@ip": b"::1", b"@agent": b"b"}),
+        [
+            ([], {}),
+            ([None, None], {}),
+            ([b"::2", None], {b"@ip": b"::2"}),
+            ([b"::1", b"b"], {b"@ip": b"::1", b"@agent": b"b"}),
+        ],
     ),
     "delete": (
         commands.delete(KEYSPACE, "a"),
@@ -222,7 +231,7 @@ def fits(name, reply):
         ),
         "owner": kinds == [bytes, bytes],
         "end_many": kinds is not None and set(kinds) <= {bytes} and len(kinds) % 2 == 0,
-        "load": kinds == [bytes, bytes],
+        **dict.fromkeys(("load", "bind"), kinds == [bytes, bytes]),
         "page": kinds == [int, list] and reply[0] >= 0 and reply[1] == [b"a"],
         **dict.fromkeys(
             ("sample", "first"),
@@ -294,6 +303,12 @@ def test_the_kind_of_what_came_is_told_and_nothing_of_it():
         assert "secret" not in str(caught.value)
     with pytest.raises(WrongShape, match=r"^expected a list of 2, got list of 1$"):
         replies.listing([1], 2)
+
+
+def test_bound_fields_without_their_number():
+    """There is a value for each field, or none."""
+    with pytest.raises(WrongShape, match="a value for each field"):
+        commands.bind(KEYSPACE, "a", {b"@ip": b"::1"}).read([b"::1", b"b"])
 
 
 def test_a_note_without_the_time():

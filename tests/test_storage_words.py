@@ -28,6 +28,7 @@ SEEN = [
     ),
     (commands.delete(KEYSPACE, ID), "EVALSHA delete", [SESSION, INDEX]),
     (commands.note(KEYSPACE, ID), "EVALSHA note", [SESSION, INDEX]),
+    (commands.bind(KEYSPACE, ID, {b"@ip": b"::1"}), "EVALSHA bind", [SESSION]),
     (commands.increment(KEYSPACE, ID, b"color", 1), "EVALSHA increment", [SESSION]),
     (commands.inspect(KEYSPACE, ID), "EVALSHA inspect", [SESSION]),
     (listings.end_all(KEYSPACE, "7"), "EVALSHA end_all", ["shop:user:7", INDEX]),
