@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ class Conf:
     max_sessions_per_user: int | str | None = None
     max_sessions_policy: str = END_OLDEST
     events: bool = False
+    encryption_keys: Sequence[str] = ()
+    encryption_plaintext_until: str | date | None = None
     tenants: Tenants | None = None
 
     def __repr__(self) -> str:

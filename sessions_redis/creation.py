@@ -1,11 +1,12 @@
 """How a session begins in Redis: under a new key, and perhaps in place of another session."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import time
+from typing import TypeVar
 
 from django.contrib.sessions.backends.base import CreateError
 
-from sessions_redis import binding, conf, moving_in, notices, policies, sharing
+from sessions_redis import binding, conf, moving_in, notices, policies, sealing, sharing
 from sessions_redis.base import StoreBase
 from sessions_redis.calls import Call, StoreSteps
 from sessions_redis.exceptions import GONE, SessionGone
@@ -14,10 +15,13 @@ from sessions_redis.policies import Write
 from sessions_redis.storage import layouts, shard_counts
 from sessions_redis.storage.changes import Changes, Known, whole
 from sessions_redis.storage.commands import Taken
+from sessions_redis.storage.entries import SealingSerializer
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import margin
 from sessions_redis.storage.rules import Outcome, Refused, Written
-from sessions_redis.storage.steps import Command
+from sessions_redis.storage.steps import Command, Steps
+
+T = TypeVar("T")
 
 
 def shards_to_note(keyspace: Keyspace, age: float) -> list[Command[int]]:
@@ -115,7 +119,9 @@ class CreatingStore(StoreBase):
             changes = whole(self._entries, self._made_serializer(), self._metadata(keyspace))
             changes = yield from self._with_rules(keyspace, changes, Write.CREATE)
             first = shards_to_note(keyspace, age)
-            done = yield from layouts.create(keyspace, key.id, age, changes, first)
+            done, changes = yield from self._sealed(
+                key.id, changes, lambda sealed: layouts.create(keyspace, key.id, age, sealed, first)
+            )
             if not (yield from self._done(keyspace, done)):
                 return False
             self._record_written(key.id, changes)
@@ -132,6 +138,23 @@ class CreatingStore(StoreBase):
         if not keyspace.has_policies:
             return changes
         return changes._replace(rules=(yield from policies.rules(self, keyspace, changes, write)))
+
+    def _sealed(
+        self, id: str, changes: Changes, write: Callable[[Changes], Steps[T]]
+    ) -> StoreSteps[tuple[T, Changes]]:
+        """
+        Carry out ``write`` with the changes of the session ``id``, encrypted if the site wants it.
+
+        Returns its answer, and the changes as they were written.
+        """
+        serializer = self._made_serializer()
+        if not isinstance(serializer, SealingSerializer):
+            return (yield from write(changes)), changes
+        before = self._known_of(id)
+        answer, sealed, known = yield from sealing.written(before, changes, serializer, write)
+        if known is not before:
+            self._known = known
+        return answer, sealed
 
     def _done(self, keyspace: Keyspace, outcome: Outcome) -> StoreSteps[bool]:
         """Whether a write was done. Raises the exception of the policy that refused it."""
@@ -164,19 +187,28 @@ class CreatingStore(StoreBase):
         changes = yield from self._with_rules(keyspace, changes, Write.CYCLE)
         user = known.user(serializer)
         user_pk, first = user.decode("utf-8", "backslashreplace"), shards_to_note(keyspace, age)
-        moved = yield from layouts.cycle(keyspace, predecessor.id, id, age, changes, user_pk, first)
+        old_id = predecessor.id
+        moved, changes = yield from self._sealed(
+            old_id,
+            changes,
+            lambda sealed: layouts.cycle(keyspace, old_id, id, age, sealed, user_pk, first),
+        )
         if isinstance(moved, type):
             return Taken
         if (yield from self._done(keyspace, moved)):
-            self._record_written(id, changes, predecessor.id)
+            self._record_written(id, changes, old_id)
             return True
         if not user:
             return False
         # Another request may have cycled the session: then create a second session beside it.
         changes = whole(self._entries, serializer, self._metadata(keyspace))
         changes = yield from self._with_rules(keyspace, changes, Write.BESIDE)
-        steps = layouts.create_beside(keyspace, predecessor.id, user, id, age, changes)
-        if not (yield from self._done(keyspace, (yield from steps))):
+        done, changes = yield from self._sealed(
+            id,
+            changes,
+            lambda sealed: layouts.create_beside(keyspace, old_id, user, id, age, sealed),
+        )
+        if not (yield from self._done(keyspace, done)):
             raise SessionGone(GONE)
         self._record_written(id, changes)
         yield from notices.created(keyspace, id, changes.user, age)

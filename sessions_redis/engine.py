@@ -25,7 +25,15 @@ from sessions_redis.scope import Scope
 from sessions_redis.storage import commands, layouts
 from sessions_redis.storage.changes import Changes, Known
 from sessions_redis.storage.commands import StoredSession
-from sessions_redis.storage.entries import CREATED, NOTHING, SEEN, UPDATED, field_of, is_time
+from sessions_redis.storage.entries import (
+    CREATED,
+    NOTHING,
+    SEEN,
+    UPDATED,
+    SealingSerializer,
+    field_of,
+    is_time,
+)
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.lazy_entries import Entries
 
@@ -174,7 +182,9 @@ class SessionStore(CreatingStore):
         first = shards_to_note(keyspace, age)
         if keyspace.is_shared:
             yield from self._shared(keyspace)
-        outcome = yield from layouts.save(keyspace, id, age, changes, first)
+        outcome, changes = yield from self._sealed(
+            id, changes, lambda sealed: layouts.save(keyspace, id, age, sealed, first)
+        )
         saved = yield from self._done(keyspace, outcome)
         if keyspace.moves_in and (age <= 0 or not saved):
             yield from moving_in.deleted(keyspace, key)
@@ -366,7 +376,8 @@ class SessionStore(CreatingStore):
         return total
 
     def _require_decimal_serializer(self) -> None:
-        if self._made_serializer().dumps(-12) != b"-12":
+        serializer = self._made_serializer()
+        if isinstance(serializer, SealingSerializer) or serializer.dumps(-12) != b"-12":
             raise ImproperlyConfigured(
                 "increment() adds on the server, which needs a SESSION_SERIALIZER that writes "
                 f"integers as decimal text; {self.serializer.__qualname__} does not. "

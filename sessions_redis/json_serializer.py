@@ -47,8 +47,16 @@ _encode = _prepared()
 
 
 def made(kind: Callable[[], Serializer]) -> Serializer:
-    """A serializer of class ``kind``. For Django's own class, a faster one."""
-    return _PREPARED if kind is JSONSerializer else kind()
+    """
+    What reads and writes the entries of a session if ``kind`` is ``SESSION_SERIALIZER``.
+
+    That is an instance; for Django's own class, a faster one. A class that binds values to their
+    place in Redis has ``for_entries()``, which returns a `SealingSerializer`.
+    """
+    if kind is JSONSerializer:
+        return _PREPARED
+    for_entries: Callable[[], Serializer] | None = getattr(kind, "for_entries", None)
+    return kind() if for_entries is None else for_entries()
 
 
 class PreparedJSONSerializer(JSONSerializer):

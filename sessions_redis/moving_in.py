@@ -21,6 +21,7 @@ from sessions_redis.clients import arun, run
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.former import FormerSession, FormerStore
 from sessions_redis.keys import Key
+from sessions_redis.sealing import begun
 from sessions_redis.storage import adoption, commands
 from sessions_redis.storage.adoption import Adoption, Times
 from sessions_redis.storage.changes import whole
@@ -91,7 +92,8 @@ def moved(
         if was_shared:
             yield adoption.unshare(keyspace, key.id)
         return False
-    changes, times = whole(entries, serializer, metadata_of(session)), times_of(session, began)
+    changes = begun(whole(entries, serializer, metadata_of(session)), serializer)
+    times = times_of(session, began)
     if keyspace.has_policies:
         changes = changes._replace(rules=(yield from capping.rules(keyspace, changes.user)))
     became = yield from adoption.adopt(keyspace, key.id, session.ttl, changes, times)

@@ -4,12 +4,13 @@ The mistakes that a value for ``SESSION_REDIS`` can have. Redis is not asked to 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from difflib import get_close_matches
 from ipaddress import ip_network
 from math import inf
 from typing import Any, TypeGuard
 
-from sessions_redis import callables, key_prefixes, locations, next_engines, user_agents
+from sessions_redis import callables, key_prefixes, locations, next_engines, site_keys, user_agents
 from sessions_redis.storage.rules import END_OLDEST, REFUSE
 
 # In TRUSTED_PROXIES, this is a proxy that connects through a unix socket and so has no address.
@@ -47,6 +48,8 @@ TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     ),
     "MAX_SESSIONS_POLICY": (str, f'"{END_OLDEST}" or "{REFUSE}"'),
     "EVENTS": (bool, "True or False"),
+    "ENCRYPTION_KEYS": ((list, tuple), "a list of keys"),
+    "ENCRYPTION_PLAINTEXT_UNTIL": ((str, date, type(None)), 'a date such as "2027-01-31", or None'),
 }
 
 # For Python, True and False are numbers.
@@ -283,6 +286,29 @@ def _interval_problems(seconds: float) -> Iterator[Problem]:
         )
 
 
+def _key_problems(keys: Sequence[Any]) -> Iterator[Problem]:
+    for number, key in enumerate(keys, 1):
+        reason = site_keys.problem(key)
+        if reason:
+            # The message does not repeat the key.
+            yield Problem(
+                "sessions_redis.E004",
+                f'Key {number} in SESSION_REDIS["ENCRYPTION_KEYS"] {reason}.',
+                'Make a key with: python -c "import secrets; print(secrets.token_urlsafe(32))"',
+            )
+
+
+def _day_problems(day: Any) -> Iterator[Problem]:
+    try:
+        site_keys.day_of(day)
+    except ValueError as error:
+        yield Problem(
+            "sessions_redis.E004",
+            f'SESSION_REDIS["ENCRYPTION_PLAINTEXT_UNTIL"] is {day!r}: {error}.',
+            'Write the last day as "2027-01-31".',
+        )
+
+
 def _location_problems(location: str) -> Iterator[Problem]:
     found = locations.problem(location)
     if found:
@@ -322,6 +348,8 @@ def _policy_problems(policy: str) -> Iterator[Problem]:
 _PROBLEMS: dict[str, Callable[[Any], Iterator[Problem]]] = {
     "ACTIVITY_INTERVAL": _interval_problems,
     "BIND_TO": _place_problems,
+    "ENCRYPTION_KEYS": _key_problems,
+    "ENCRYPTION_PLAINTEXT_UNTIL": _day_problems,
     "MAX_SESSIONS_PER_USER": _cap_problems,
     "MAX_SESSIONS_POLICY": _policy_problems,
     "NEXT_ENGINE": _next_engine_problems,

@@ -14,13 +14,16 @@ from sessions_redis.calls import CallTo, StoreSteps
 from sessions_redis.former import FormerSession
 from sessions_redis.keys import Key
 from sessions_redis.moving_in import Deletion, Stored, former_store, kept, metadata_of, moved
+from sessions_redis.sealing import written
 from sessions_redis.storage import adoption, commands, layouts, listings
-from sessions_redis.storage.changes import Known
+from sessions_redis.storage.changes import Changes, Known
 from sessions_redis.storage.commands import WrongType
-from sessions_redis.storage.entries import COPIED, Serializer
+from sessions_redis.storage.entries import COPIED, SealingSerializer, Serializer
 from sessions_redis.storage.events import ENDED
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.lazy_entries import entries_in
+from sessions_redis.storage.rules import Outcome
+from sessions_redis.storage.steps import Steps
 
 # Seconds that a session lives which somebody made persistent here: browsers keep no cookie longer.
 LONGEST = 400 * 86_400
@@ -82,7 +85,14 @@ def _taken_over(
     changes = known.changes(entries, serializer, {**metadata_of(session), **MARKED})
     if not (changes.written or changes.removed):
         return False
-    yield from layouts.save(keyspace, key.id, session.ttl, changes)
+
+    def save(sealed: Changes) -> Steps[Outcome]:
+        return layouts.save(keyspace, key.id, session.ttl, sealed)
+
+    if isinstance(serializer, SealingSerializer):
+        yield from written(known, changes, serializer, save)
+    else:
+        yield from save(changes)
     return True
 
 

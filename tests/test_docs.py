@@ -104,9 +104,13 @@ def test_settings_can_be_used(page, monkeypatch):
 
 
 class Environment:
-    """``os``, in settings that take a password or a URL from the environment."""
+    """``os``, in settings that take a password, a URL or a key from the environment."""
 
-    environ = {"REDIS_PASSWORD": "countess", "REDIS_URL": "rediss://host:6379/0"}  # noqa: RUF012
+    environ = {  # noqa: RUF012
+        "REDIS_PASSWORD": "countess",
+        "REDIS_URL": "rediss://host:6379/0",
+        "SESSION_KEY": "0d" * 32,
+    }
 
 
 @every_page
@@ -508,6 +512,7 @@ FLOORS = (
         "clusters",
         "locations",
         "services",
+        "site_keys",
         "signals",
         "reasons",
         "clock",
@@ -523,6 +528,7 @@ FLOORS = (
         "serializer_probes",
         "json_serializer",
         "typed_json",
+        "encryption",
         "serializers",
         "masking",
     },
@@ -542,6 +548,7 @@ FLOORS = (
         "moving_in",
         "moving_out",
         "notices",
+        "sealing",
         "sharing",
         "unknown_keys",
     },

@@ -85,6 +85,18 @@ def write_entries(session_key: str, name: str, times: int) -> int:
 
 
 @job
+def write_to_each(session_keys: list[str], name: str) -> int:
+    """Set an entry of this worker's own in each session."""
+    from sessions_redis.engine import SessionStore
+
+    for session_key in session_keys:
+        session = SessionStore(session_key)
+        session[name] = name
+        session.save()
+    return len(session_keys)
+
+
+@job
 def sign_in(user: str, times: int) -> list[str]:
     """Let a user sign in so often. Returns the session keys."""
     from sessions_redis.engine import SessionStore
@@ -587,6 +599,8 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
     django.setup()
     settings.SESSION_REDIS = json.loads(os.environ["WORKER_SESSION_REDIS"])
+    serializer = os.environ.get("WORKER_SESSION_SERIALIZER", settings.SESSION_SERIALIZER)
+    settings.SESSION_SERIALIZER = serializer
     name, arguments = sys.argv[1:]
     from sessions_redis.engine import SessionStore
 

@@ -41,6 +41,8 @@ W033 ``NEXT_ENGINE`` is set where it has no effect.
 E035 ``MAX_SESSIONS_PER_USER`` is set, but no indexes are kept.
 E038 ``BIND_TO`` is set where it has no effect.
 E040 * The server does not let the site publish, which ``EVENTS`` needs.
+E041 ``SESSION_SERIALIZER`` encrypts, and the package ``cryptography`` is not installed.
+W042 ``ENCRYPTION_KEYS`` is set, but ``SESSION_SERIALIZER`` does not encrypt.
 ==== ==========================================================================================
 """
 
@@ -98,6 +100,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *_check_client(), *_check_prefix(), *cluster.problems_of_settings(conf.current()),
         *moving.problems(conf.current()), *next_engine.problems(),
         *binding.problems(conf.current()),
+        *serialization.problems_of_keys(conf.current()),
     ]  # fmt: skip
     return [*found, *serialization.problems()]
 

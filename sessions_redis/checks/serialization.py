@@ -6,17 +6,57 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
+from sessions_redis import encryption
+from sessions_redis.conf import Conf
+from sessions_redis.json_serializer import made
 from sessions_redis.serializer_probes import executes_code
+from sessions_redis.storage.entries import SealingSerializer
 
 # Values such as sessions have. The engine serializes each entry by itself.
 SAMPLES: tuple[Any, ...] = ("text", 1, True, None, ["a", 1], {"key": {"nested": 1.5}})
 
 
 def problems() -> Iterator[CheckMessage]:
+    try:
+        _encrypts()
+    except ImproperlyConfigured as error:
+        # Otherwise a setting has a mistake, which E004 and others report.
+        if not encryption.is_installed():
+            yield _missing(error)
+        return
     yield from _check_serializer()
     yield from _check_execution()
+
+
+def problems_of_keys(current: Conf) -> Iterator[CheckMessage]:
+    """Whether ``ENCRYPTION_KEYS`` has no effect."""
+    if current.encryption_keys and encryption.is_installed() and not _encrypts():
+        yield checks.Warning(
+            'SESSION_REDIS["ENCRYPTION_KEYS"] is set, but SESSION_SERIALIZER '
+            f"{settings.SESSION_SERIALIZER!r} encrypts nothing.",
+            "Write SESSION_SERIALIZER = "
+            '"sessions_redis.serializers.EncryptedJSONSerializer", or leave ENCRYPTION_KEYS out. '
+            "docs/encryption.md explains how to turn encryption on or off on a live site.",
+            id="sessions_redis.W042",
+        )
+
+
+def _encrypts() -> bool:
+    try:
+        return isinstance(made(import_string(settings.SESSION_SERIALIZER)), SealingSerializer)
+    except (AttributeError, ImportError, TypeError):
+        return False  # It cannot be created, which E005 reports.
+
+
+def _missing(error: ImproperlyConfigured) -> CheckMessage:
+    return Error(
+        f"SESSION_SERIALIZER {settings.SESSION_SERIALIZER!r} cannot encrypt. {error}",
+        'Install it with: python -m pip install "django-sessions-redis[encryption]"',
+        id="sessions_redis.E041",
+    )
 
 
 def _check_serializer() -> Iterator[CheckMessage]:

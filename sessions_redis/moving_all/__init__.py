@@ -20,6 +20,7 @@ from sessions_redis.keys import Key
 from sessions_redis.moving_all.counts import Counts
 from sessions_redis.moving_all.pace import Pace
 from sessions_redis.moving_in import divided, metadata_of, times_of
+from sessions_redis.sealing import begun
 from sessions_redis.storage import adoption, listings, moves
 from sessions_redis.storage.adoption import Adoption, Times
 from sessions_redis.storage.changes import Changes, whole
@@ -113,6 +114,7 @@ class Move:
             if not self._moves_partly:
                 return None
             changes = whole(entries, self._serializer, metadata_of(session))
+        changes = begun(changes, self._serializer)
         return Ready(found.key, changes, now + session.ttl, times_of(session, began))
 
     def _look(self, piece: Sequence[Ready]) -> None:

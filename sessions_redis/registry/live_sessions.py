@@ -11,6 +11,7 @@ from django.utils.module_loading import import_string
 from sessions_redis import conf
 from sessions_redis.clients import Steps, aperform, perform
 from sessions_redis.clock import TOLERANCE
+from sessions_redis.json_serializer import made
 from sessions_redis.serializer_probes import executes_code
 from sessions_redis.storage import commands, listings
 from sessions_redis.storage.entries import StoredEntry, stored_entries, unread_entries
@@ -60,7 +61,7 @@ class LiveSession:
         serializer = import_string(settings.SESSION_SERIALIZER)
         if executes_code(serializer):
             return unread_entries(stored)
-        return stored_entries(serializer(), stored)
+        return stored_entries(made(serializer), stored)
 
     def entries(self) -> list[StoredEntry]:
         """

@@ -9,12 +9,14 @@ from sessions_redis.storage.entries import (
     NOTHING,
     USER,
     USER_KEY,
+    SealingSerializer,
     Serializer,
     decoded,
     field_of,
     fields_of,
     is_key,
     key_of,
+    opened,
 )
 from sessions_redis.storage.lazy_entries import NOT_DECODED, Entries
 from sessions_redis.storage.steps import Argument
@@ -77,8 +79,10 @@ class Known(NamedTuple):
         if self.replaces:
             return whole(entries, serializer, written)
         held = self._encoded(entries, serializer)
+        is_sealing = isinstance(serializer, SealingSerializer)
         for name, encoded in held.items():
-            if self.fields.get(name) != encoded and self._differs(name, encoded, serializer):
+            is_same = self.fields.get(name) == encoded and not is_sealing
+            if not is_same and self._differs(name, encoded, serializer):
                 written[name] = encoded
         removed = [name for name in self._missing(entries, serializer) if name not in held]
         user: str | None = None
@@ -108,8 +112,8 @@ class Known(NamedTuple):
         """The user as bytes, even if damaged; empty if there is none."""
         if USER in self.fields:
             return self.fields[USER]
-        encoded = self.fields.get(USER_FIELD)
-        user = None if encoded is None else decoded(serializer, encoded)
+        there = USER_FIELD in self.fields
+        user = decoded(serializer, self.fields, USER_FIELD) if there else None
         text = "" if user is DAMAGED else _text_of_user(user)
         return text.encode("utf-8", "surrogatepass")
 
@@ -170,18 +174,18 @@ class Known(NamedTuple):
             for name in (self.fields if names else ())
             if name in names
             and key_of(name) not in there
-            and decoded(serializer, self.fields[name]) is not DAMAGED
+            and decoded(serializer, self.fields, name) is not DAMAGED
         ]
 
     def _differs(self, name: bytes, encoded: bytes, serializer: Serializer) -> bool:
-        known = self.fields.get(name)
+        known = opened(serializer, self.fields, name)
         if known is None:
             return True
         if known == encoded:
             return False
         # Another writer may have spelt the same value differently (spaces, the order of keys):
         # an entry that was only read must not be written over what others write meanwhile.
-        value = decoded(serializer, known)
+        value = decoded(serializer, self.fields, name)
         return value is DAMAGED or serializer.dumps(value) != encoded
 
 

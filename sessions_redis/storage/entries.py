@@ -21,7 +21,8 @@ IP = b"@ip"
 AGENT = b"@agent"
 COPIED = b"@copied"  # the former engine may have a copy of the session
 LOCK = b"@lock"  # the token of its holder, and until when it holds, in milliseconds since 1970
-METADATA = frozenset({CREATED, UPDATED, USER, SEEN, LISTED, IP, AGENT, COPIED, LOCK})
+SALT = b"@salt"  # what the session's encrypted entries are bound to
+METADATA = frozenset({CREATED, UPDATED, USER, SEEN, LISTED, IP, AGENT, COPIED, LOCK, SALT})
 
 # django.contrib.auth.SESSION_KEY: the entry that holds the primary key of the session's user.
 USER_KEY = "_auth_user_id"
@@ -37,6 +38,34 @@ class Serializer(Protocol):
 
     def dumps(self, obj: Any) -> bytes: ...
     def loads(self, data: bytes) -> Any: ...
+
+
+class SealingSerializer:
+    """
+    A serializer whose values are sealed in Redis: encrypted, and bound to their place.
+
+    ``dumps`` and ``loads`` work on the open value, which must be the same for equal values. So
+    changes are found without regard to how a value was sealed.
+
+    ``salt``: what the hash holds in `SALT`, ``b""`` if there is none. ``name``: that of the field.
+    ``seals``: ``False`` if it only opens what another one has sealed, and `seal` is not called.
+    """
+
+    seals = True
+
+    def dumps(self, obj: Any) -> bytes:
+        raise NotImplementedError
+
+    def loads(self, data: bytes) -> Any:
+        raise NotImplementedError
+
+    def seal(self, encoded: bytes, salt: bytes, name: bytes) -> bytes:
+        """What Redis holds for a value that `dumps` has written."""
+        raise NotImplementedError
+
+    def open(self, sealed: bytes, salt: bytes, name: bytes) -> bytes:
+        """What `seal` was given. Raises ``ValueError`` for anything that it did not return."""
+        raise NotImplementedError
 
 
 def field_of(key: str) -> bytes:
@@ -109,12 +138,26 @@ def is_key(name: bytes) -> bool:
     return True
 
 
-def decoded(serializer: Serializer, encoded: bytes) -> Any:
-    """The value of an entry; `DAMAGED` if the serializer cannot read it."""
+def decoded(serializer: Serializer, fields: Mapping[bytes, bytes], name: bytes) -> Any:
+    """The value of the entry in the field ``name``; `DAMAGED` if the serializer cannot read it."""
     try:
+        encoded = fields[name]
+        if isinstance(serializer, SealingSerializer):
+            encoded = serializer.open(encoded, fields.get(SALT, b""), name)
         return serializer.loads(encoded)
     except Exception:  # noqa: BLE001 - a serializer can raise any error
         return DAMAGED
+
+
+def opened(serializer: Serializer, fields: Mapping[bytes, bytes], name: bytes) -> bytes | None:
+    """What the serializer's ``dumps`` wrote of an entry. ``None`` if it is damaged or missing."""
+    encoded = fields.get(name)
+    if encoded is None or not isinstance(serializer, SealingSerializer):
+        return encoded
+    try:
+        return serializer.open(encoded, fields.get(SALT, b""), name)
+    except Exception:  # noqa: BLE001 - as above
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +179,7 @@ class StoredEntry:
 def stored_entries(serializer: Serializer, stored: Mapping[bytes, bytes]) -> list[StoredEntry]:
     """The entries among a hash's fields, by name; names that are not UTF-8 show as ``\\xNN``."""
     return [
-        _stored_entry(serializer, name, encoded)
-        for name, encoded in sorted(stored.items())
-        if not is_metadata(name)
+        _stored_entry(serializer, stored, name) for name in sorted(stored) if not is_metadata(name)
     ]
 
 
@@ -151,11 +192,13 @@ def unread_entries(stored: Mapping[bytes, bytes]) -> list[StoredEntry]:
     ]
 
 
-def _stored_entry(serializer: Serializer, name: bytes, encoded: bytes) -> StoredEntry:
-    value = decoded(serializer, encoded) if is_key(name) else DAMAGED
+def _stored_entry(
+    serializer: Serializer, stored: Mapping[bytes, bytes], name: bytes
+) -> StoredEntry:
+    value = decoded(serializer, stored, name) if is_key(name) else DAMAGED
     is_damaged = value is DAMAGED
     return StoredEntry(
-        _text_of_name(name), None if is_damaged else value, len(encoded), damaged=is_damaged
+        _text_of_name(name), None if is_damaged else value, len(stored[name]), damaged=is_damaged
     )
 
 

@@ -16,6 +16,7 @@ from sessions_redis.storage.entries import (
     is_key,
     is_metadata,
     keys_with,
+    opened,
 )
 
 if TYPE_CHECKING:
@@ -76,13 +77,13 @@ class Entries(dict[Any, Any]):
 
     def encoded(self, key: str, serializer: Serializer) -> bytes | None:
         """
-        The value of an entry as it was loaded, if it was not decoded since.
+        What the serializer's ``dumps`` wrote of an entry, if it was not decoded since.
 
         ``None`` also if it was loaded with another serializer than ``serializer``.
         """
         if super().get(key) is not NOT_DECODED or type(serializer) is not type(self._serializer):
             return None
-        return self.fields[field_of(key)]
+        return opened(serializer, self.fields, field_of(key))
 
     def decoded_items(self) -> list[tuple[Any, Any]]:
         """The entries that were read or set and still exist."""
@@ -121,7 +122,7 @@ class Entries(dict[Any, Any]):
         return self.get(key, DAMAGED) is not DAMAGED
 
     def _decoded(self, key: str) -> Any:
-        value = decoded(self._serializer, self.fields[field_of(key)])
+        value = decoded(self._serializer, self.fields, field_of(key))
         if value is DAMAGED:
             super().pop(key, None)  # another thread may have found it damaged, too
             self._on_damaged(field_of(key))

@@ -13,7 +13,7 @@ from typing import Any
 
 from sessions_redis.storage import replies
 from sessions_redis.storage.changes import Changes
-from sessions_redis.storage.entries import LOCK, is_metadata
+from sessions_redis.storage.entries import LOCK, SALT, is_metadata
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.steps import Argument
 
@@ -127,8 +127,12 @@ def condition(name: bytes, held: bytes | None) -> dict[str, Argument]:
 
 
 def is_repeatable(rules: Mapping[str, Argument]) -> bool:
-    """Whether a write with these rules may be sent again. A condition would not hold any more."""
-    return not any(_kind_and_field(name)[0] for name in rules)
+    """
+    Whether a write with these rules may be sent again.
+
+    A condition would not hold any more. One about the salt says then which salt there is.
+    """
+    return not any(kind and of != SALT for kind, of in map(_kind_and_field, rules))
 
 
 def refusal(changes: Changes, fields: Mapping[bytes, bytes]) -> Refused | None:
