@@ -11,8 +11,12 @@ from sessions_redis import registry, sealing
 from sessions_redis.encryption import MARK
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionStoreUnavailable
+from sessions_redis.json_serializer import made
+from sessions_redis.serializers import EncryptedJSONSerializer
+from sessions_redis.storage.changes import Changes, Known
 from sessions_redis.storage.commands import session_id
 from sessions_redis.storage.entries import SALT, StoredEntry, is_metadata
+from sessions_redis.storage.rules import Refused
 from tests.workers import Worker, race
 
 ENCRYPTED = "sessions_redis.serializers.EncryptedJSONSerializer"
@@ -281,14 +285,28 @@ def test_a_session_that_lost_its_salt(raw, prefix):
     assert held(session.session_key) == {"size": 7}
 
 
-def test_a_salt_that_cannot_be(put):
-    """If the salt does not stay the same, the save raises and has written nothing."""
+def test_a_damaged_salt(put):
+    """Values that were sealed with another salt are damaged. What is written next can be read."""
     session = loaded(saved(color="red").session_key)
     put(session.session_key, SALT, b"\xff")
     session["size"] = 7
+    session.save()
+    assert held(session.session_key) == {"size": 7}
+
+
+def test_a_salt_that_does_not_stay_the_same():
+    """If each attempt finds another salt, the write raises and has written nothing."""
+
+    def refusing(changes):
+        yield from ()
+        return Refused("expects:@salt", (), next(salts))
+
+    salts = iter([b"a", b"b", b"c", b"d", b"e"])
+    serializer = made(EncryptedJSONSerializer)
+    steps = sealing.written(Known("id", {}), Changes({b"size": b"7"}), serializer, refusing)
     with pytest.raises(SessionStoreUnavailable, match="@salt"):
-        session.save()
-    put(session.session_key, SALT, session._known.fields[SALT])
+        next(steps)
+    assert next(salts, None) is None
 
 
 # Damage
