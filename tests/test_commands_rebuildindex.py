@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from sessions_redis import conf, registry
 from sessions_redis.clients import perform
 from sessions_redis.engine import SessionStore
-from sessions_redis.registry import rebuilding
+from sessions_redis.registry import rebuilding, scanning
 from sessions_redis.storage import layouts
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import session_id
@@ -183,6 +183,6 @@ def test_nodes_that_are_looked_at_again():
     before = [Primary("a:1", ((0, 99),), 0), Primary("b:1", ((100, 199),), 1)]
     with_replica = [replace(before[0], replicas=1), before[1]]
     moved = [replace(before[0], ranges=((0, 149),)), replace(before[1], ranges=((150, 199),))]
-    assert rebuilding._with_other_slots(with_replica, before) == []
-    assert rebuilding._with_other_slots(moved, before) == moved
-    assert rebuilding._with_other_slots([None], [None]) == []
+    assert scanning._with_other_slots(with_replica, before) == []
+    assert scanning._with_other_slots(moved, before) == moved
+    assert scanning._with_other_slots([None], [None]) == []

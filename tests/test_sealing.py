@@ -17,7 +17,6 @@ from sessions_redis.storage.changes import Changes, Known
 from sessions_redis.storage.commands import session_id
 from sessions_redis.storage.entries import SALT, StoredEntry, is_metadata
 from sessions_redis.storage.rules import Refused
-from tests.workers import Worker, race
 
 ENCRYPTED = "sessions_redis.serializers.EncryptedJSONSerializer"
 TYPED = "sessions_redis.serializers.EncryptedTypedJSONSerializer"
@@ -239,22 +238,6 @@ def test_two_requests_cycle_a_session_without_salt(plain):
     other["shape"] = "round"
     other.cycle_key()
     assert held(other.session_key) == {"color": "red", "size": 7, "shape": "round"}
-
-
-def test_processes_give_a_session_its_salt(plain, settings, monkeypatch):
-    """Real processes race to write the first entries, and no entry is lost or damaged."""
-    monkeypatch.setenv("WORKER_SESSION_SERIALIZER", ENCRYPTED)
-    keys = [plain(color="red") for _ in range(40)]
-    workers = [
-        Worker(settings.SESSION_REDIS, "write_to_each", session_keys=keys, name=name)
-        for name in ("one", "other")
-    ]
-    try:
-        race(workers)
-    finally:
-        for worker in workers:
-            worker.end()
-    assert [held(key) for key in keys] == [{"color": "red", "one": "one", "other": "other"}] * 40
 
 
 def test_a_session_with_another_salt_by_now(fields):

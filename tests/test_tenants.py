@@ -913,7 +913,9 @@ def test_commands(a, b):
         assert output_of("endsessions", "ada") == "ada: 2 sessions ended\n"
 
 
-@pytest.mark.parametrize("name", ["endsessions", "rebuildindex", "sessionstats"])
+@pytest.mark.parametrize(
+    "name", ["endsessions", "rebuildindex", "reencryptsessions", "sessionstats"]
+)
 def test_a_command_without_a_tenant(settings, session_redis, name):
     """The error says what failed, and what to do."""
     arguments = ["ada"] if name == "endsessions" else []

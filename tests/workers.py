@@ -85,15 +85,33 @@ def write_entries(session_key: str, name: str, times: int) -> int:
 
 
 @job
-def write_to_each(session_keys: list[str], name: str) -> int:
-    """Set an entry of this worker's own in each session."""
+def visit_through_phases(
+    session_keys: list[str], name: str, phases: str, url: str
+) -> dict[str, int]:
+    """
+    Visit sessions at random, and write an entry of this worker's own, until the last phase.
+
+    Redis holds the settings of each phase. For each, this counts its visits in Redis.
+    """
+    from django.test import override_settings
+
     from sessions_redis.engine import SessionStore
 
-    for session_key in session_keys:
-        session = SessionStore(session_key)
-        session[name] = name
-        session.save()
-    return len(session_keys)
+    rng, wrote = random.Random(name), dict.fromkeys(session_keys, 0)
+    result = {"visits": 0, "signed out": 0, "lost": 0}
+    with client_at(url) as client:
+        while (phase := client.llen(phases)) and (found := client.lindex(phases, -1)) != b"end":
+            with override_settings(SESSION_REDIS=json.loads(found)):
+                for _ in range(5):
+                    session_key = rng.choice(session_keys)
+                    session = SessionStore(session_key)
+                    result["visits"] += 1
+                    result["signed out"] += session.get("_auth_user_id") != "7"
+                    result["lost"] += session.get(name, 0) != wrote[session_key]
+                    session[name] = wrote[session_key] = wrote[session_key] + 1
+                    session.save()
+            client.incr(f"{phases}-{phase}-{name}")
+    return result
 
 
 @job

@@ -1,22 +1,14 @@
 """List every session again that an index has lost."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
-from sessions_redis import clusters, conf
-from sessions_redis.clients import Steps, perform, run, run_all
+from sessions_redis.clients import Steps, perform
+from sessions_redis.registry.scanning import scanned
 from sessions_redis.registry.selections import indexed
-from sessions_redis.storage import layouts, listings, parts, replies, servers, shard_counts
+from sessions_redis.storage import layouts, parts, replies, shard_counts
 from sessions_redis.storage.keyspaces import Keyspace
-from sessions_redis.storage.listings import BATCH_SIZE, LIST_MANY_BATCH_SIZE, is_id
-from sessions_redis.storage.servers import Primary
-from sessions_redis.storage.steps import Command
-
-T = TypeVar("T")
-
-# In a Cluster: how often nodes that got other slots meanwhile are looked at again.
-RESCANS = 5
+from sessions_redis.storage.listings import LIST_MANY_BATCH_SIZE, is_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,53 +46,20 @@ def rebuild(
     `SessionStoreUnavailable` if Redis is away: the sessions of earlier steps are listed then.
     """
     keyspace, progress = indexed(), Progress(0, 0, 0)
-    nodes, again = _nodes(), RESCANS
-    total = max(sum(run_all([_at(listings.keys(), node) for node in nodes])), 1)
-    looked_at, waiting = 0, [*nodes]
-    while waiting:
-        node = waiting.pop(0)
-        cursor, is_first = 0, True
-        while cursor or is_first:
-            is_first = False
-            cursor, ids = run(_at(listings.session_ids(keyspace, cursor), node))
-            looked_at += BATCH_SIZE
-            for start in range(0, len(ids), LIST_MANY_BATCH_SIZE):
-                batch = ids[start : start + LIST_MANY_BATCH_SIZE]
-                live, missing = perform(layouts.list_many(keyspace, batch, only_look=only_look))
-                progress = replace(
-                    progress,
-                    sessions=progress.sessions + live,
-                    unlisted=progress.unlisted + missing,
-                )
-            is_over = not cursor and not waiting
-            progress = replace(progress, share=1 if is_over else min(looked_at / total, 1))
-            report(progress)
-        if not waiting and again:
-            # While slots move, a node may miss sessions that it gets, and another one has lost.
-            again, before, nodes = again - 1, nodes, _nodes()
-            waiting = _with_other_slots(nodes, before)
+    for ids, share in scanned(keyspace):
+        for start in range(0, len(ids), LIST_MANY_BATCH_SIZE):
+            batch = ids[start : start + LIST_MANY_BATCH_SIZE]
+            live, missing = perform(layouts.list_many(keyspace, batch, only_look=only_look))
+            progress = replace(
+                progress,
+                sessions=progress.sessions + live,
+                unlisted=progress.unlisted + missing,
+            )
+        progress = replace(progress, share=share)
+        report(progress)
     if keyspace.is_spread and not only_look:
         progress = replace(progress, removed=perform(_removal(keyspace)))
     return replace(progress, share=1)
-
-
-def _nodes() -> Sequence[Primary | None]:
-    """The nodes of a Cluster that have slots; elsewhere one, which needs no name."""
-    if not clusters.is_cluster(conf.current().location):
-        return [None]
-    return run(servers.slot_ranges())
-
-
-def _with_other_slots(
-    nodes: Sequence[Primary | None], before: Sequence[Primary | None]
-) -> list[Primary | None]:
-    """The nodes that served other slots before, or none. Replicas may come and go meanwhile."""
-    served = {(node.name, node.ranges) for node in before if node}
-    return [node for node in nodes if node and (node.name, node.ranges) not in served]
-
-
-def _at(command: Command[T], node: Primary | None) -> Command[T]:
-    return command if node is None else command._replace(slot=node.slot)
 
 
 def _removal(keyspace: Keyspace) -> Steps[int]:

@@ -67,6 +67,10 @@ class SealingSerializer:
         """What `seal` was given. Raises ``ValueError`` for anything that it did not return."""
         raise NotImplementedError
 
+    def is_current(self, stored: bytes) -> bool:
+        """Whether a value is stored as this serializer stores it now, for all one can see."""
+        raise NotImplementedError
+
 
 def field_of(key: str) -> bytes:
     """The name of the field that holds the entry ``key``: never the name of a metadata field."""

@@ -61,6 +61,7 @@ SIGNED_OUT = _script("calls", "moved", "signed_out")
 SETTLE = _script("calls", "moved", "settle")
 UNSHARE = _script("calls", "moved", "unshare")
 REMEMBER = _script("calls", "remember")
+RESEAL = _script("calls", "reseal")
 
 
 def _across(*names: str) -> Script:
