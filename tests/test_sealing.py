@@ -17,6 +17,8 @@ from sessions_redis.storage.changes import Changes, Known
 from sessions_redis.storage.commands import session_id
 from sessions_redis.storage.entries import SALT, StoredEntry, is_metadata
 from sessions_redis.storage.rules import Refused
+from tests.proxy import Proxy
+from tests.test_round_trips import OPERATIONS
 
 ENCRYPTED = "sessions_redis.serializers.EncryptedJSONSerializer"
 TYPED = "sessions_redis.serializers.EncryptedTypedJSONSerializer"
@@ -290,6 +292,19 @@ def test_a_salt_that_does_not_stay_the_same():
     with pytest.raises(SessionStoreUnavailable, match="@salt"):
         next(steps)
     assert next(salts, None) is None
+
+
+def test_round_trips(settings, server):
+    """Encryption takes no round trip more."""
+    with Proxy(server.port) as proxy:
+        settings.SESSION_REDIS = {**settings.SESSION_REDIS, "LOCATION": proxy.url}
+        counted = {}
+        for _ in range(2):  # the first time, the server does not know the scripts
+            for name, (operate, prepare, _) in OPERATIONS.items():
+                if name != "increment":
+                    session = prepare(saved(color="red", _auth_user_id="1"))
+                    counted[name] = proxy.counted(operate, session)
+    assert counted == {name: trips for name, (_, _, trips) in OPERATIONS.items() if name in counted}
 
 
 # Damage
