@@ -139,17 +139,25 @@ def test_values_that_are_not_encrypted(configure, until, is_read):
     assert opens(b"1") == (b"1" if is_read else None)
 
 
-def test_the_last_day_counts(configure):
+@pytest.mark.parametrize(
+    ("now", "is_read"),
+    [
+        (datetime(2026, 3, 31, 23, 59, 59, tzinfo=UTC), True),
+        (datetime(2026, 4, 1, 0, 0, 0, tzinfo=UTC), False),
+    ],
+    ids=str,
+)
+def test_the_last_day_counts(configure, monkeypatch, now, is_read):
     """Values that are not encrypted are read until the end of that day, in UTC."""
-    while True:  # once more if a day has just begun
-        today = datetime.now(UTC).date()
-        configure(ENCRYPTION_PLAINTEXT_UNTIL=today.isoformat())
-        is_read_today = is_plaintext_read()
-        configure(ENCRYPTION_PLAINTEXT_UNTIL=(today - timedelta(days=1)).isoformat())
-        is_read_later = is_plaintext_read()
-        if datetime.now(UTC).date() == today:
-            break
-    assert (is_read_today, is_read_later) == (True, False)
+
+    class Clock:
+        @staticmethod
+        def now(zone):
+            return now.astimezone(zone)
+
+    monkeypatch.setattr(encryption, "datetime", Clock)
+    configure(ENCRYPTION_PLAINTEXT_UNTIL="2026-03-31")
+    assert is_plaintext_read() is is_read
 
 
 @pytest.mark.parametrize(

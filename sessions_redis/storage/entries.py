@@ -5,6 +5,7 @@ A field's name is the entry's key in UTF-8; its value is the entry's value as th
 it. Names with one leading ``@`` are metadata, so a leading ``@`` of an entry's key is doubled.
 """
 
+from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -53,23 +54,25 @@ class SealingSerializer:
 
     seals = True
 
+    @abstractmethod
     def dumps(self, obj: Any) -> bytes:
-        raise NotImplementedError
+        """The open value in bytes."""
 
+    @abstractmethod
     def loads(self, data: bytes) -> Any:
-        raise NotImplementedError
+        """The value of which `dumps` has made ``data``."""
 
+    @abstractmethod
     def seal(self, encoded: bytes, salt: bytes, name: bytes) -> bytes:
         """What Redis holds for a value that `dumps` has written."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open(self, sealed: bytes, salt: bytes, name: bytes) -> bytes:
         """What `seal` was given. Raises ``ValueError`` for anything that it did not return."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_current(self, stored: bytes) -> bool:
         """Whether a value is stored as this serializer stores it now, for all one can see."""
-        raise NotImplementedError
 
 
 def field_of(key: str) -> bytes:
