@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.contrib.sessions.backends.base import SessionBase
 
@@ -12,9 +12,12 @@ from sessions_redis.clients import acarry_out, arun, carry_out, run
 from sessions_redis.json_serializer import made
 from sessions_redis.keys import Key
 from sessions_redis.storage.changes import UNKNOWN, Changes, Known
-from sessions_redis.storage.entries import Serializer
+from sessions_redis.storage.entries import LOCK, Serializer
 from sessions_redis.storage.lazy_entries import Entries, entries_in
 from sessions_redis.storage.steps import Command
+
+if TYPE_CHECKING:
+    from sessions_redis.locks import SessionLock
 
 T = TypeVar("T")
 
@@ -54,6 +57,9 @@ class StoreBase(SessionBase):
 
     # The ID of the session that ``BIND_TO`` lets this store use.
     _admitted_id: str | None = None
+
+    # The lock of the session, while a block of this request holds it.
+    _lock: "SessionLock | None" = None
 
     @abstractmethod
     def _is_overridden(self, *names: str) -> bool:
@@ -189,6 +195,19 @@ class StoreBase(SessionBase):
         self._mark = None
         self._has_written = True
         self._admitted_id = id
+        if LOCK in changes.written:  # the save has released it
+            self._lock = None
+
+    def _loaded_entries(self, id: str, fields: Mapping[bytes, bytes]) -> Entries:
+        """The entries of the session ``id``, whose ``fields`` were read from Redis just now."""
+        if self._mark is None:
+            self._mark = object()
+        entries = self._entries_in(fields, id)
+        entries.known = self._last_loaded = Known(id, fields)
+        entries.mark = self._mark
+        self._has_written = False
+        self._admitted_id = id
+        return entries
 
     def _entries_in(self, fields: Mapping[bytes, bytes], id: str = "") -> Entries:
         def report(name: bytes) -> None:

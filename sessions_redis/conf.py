@@ -61,6 +61,7 @@ class Conf:
     events: bool = False
     encryption_keys: Sequence[str] = ()
     encryption_plaintext_until: str | date | None = None
+    max_session_bytes: int | None = None
     tenants: Tenants | None = None
 
     def __repr__(self) -> str:
@@ -90,8 +91,8 @@ class Conf:
 
     @cached_property
     def has_policies(self) -> bool:
-        """Whether writes may carry rules."""
-        return self.max_sessions_per_user is not None
+        """Whether a setting asks for rules of writes."""
+        return self.max_sessions_per_user is not None or self.max_session_bytes is not None
 
     @cached_property
     def directory(self) -> Path:

@@ -124,6 +124,7 @@ class CreatingStore(StoreBase):
             )
             if not (yield from self._done(keyspace, done)):
                 return False
+            self._lock = None  # nobody else has the new key
             self._record_written(key.id, changes)
             yield from notices.created(keyspace, key.id, changes.user, age)
         if keyspace.is_shared:
@@ -135,9 +136,12 @@ class CreatingStore(StoreBase):
     def _with_rules(
         self, keyspace: Keyspace, changes: Changes, write: Write
     ) -> StoreSteps[Changes]:
-        if not keyspace.has_policies:
+        if self._lock is not None and write is Write.SAVE:
+            changes = self._lock.released_by(changes)
+        if not keyspace.has_policies and self._lock is None:
             return changes
-        return changes._replace(rules=(yield from policies.rules(self, keyspace, changes, write)))
+        rules = yield from policies.rules(self, keyspace, changes, write)
+        return changes._replace(rules={**changes.rules, **rules})
 
     def _sealed(
         self, id: str, changes: Changes, write: Callable[[Changes], Steps[T]]
@@ -210,6 +214,21 @@ class CreatingStore(StoreBase):
         )
         if not (yield from self._done(keyspace, done)):
             raise SessionGone(GONE)
+        self._lock = None
         self._record_written(id, changes)
         yield from notices.created(keyspace, id, changes.user, age)
         return True
+
+    def _must_load(self, keyspace: Keyspace) -> bool:
+        """Whether only loading finds out if the session may be used."""
+        return (
+            keyspace.moves_in
+            or self._is_overridden("load", "aload")  # it may refuse the session
+            or binding.applies_to(self)
+        )
+
+    def _shared(self, keyspace: Keyspace) -> StoreSteps[None]:
+        """Save all entries in the former engine, whose workers read them there."""
+        key, age = self._key, (yield from self._age())
+        if key and not (yield from sharing.saved(keyspace, key, self._entries, age)):
+            raise SessionGone(GONE)

@@ -3,7 +3,8 @@ The session engine: ``SESSION_ENGINE = "sessions_redis.engine"``.
 
 Each method that needs Redis is written once, as a generator of steps. The two methods below it, the
 plain one and its asynchronous twin, carry the steps out. `base` holds the session's entries,
-`creation` begins a session in Redis, and `storage` has the commands.
+`creation` begins a session in Redis, `locks` and `updates` are for entries that several requests
+change at the same time, and `storage` has the commands.
 """
 
 from collections.abc import Callable, Coroutine, Mapping
@@ -13,10 +14,20 @@ from typing import Any, TypeVar, cast
 from django.contrib.sessions.backends.base import CreateError
 from django.core.exceptions import ImproperlyConfigured
 
-from sessions_redis import binding, conf, logs, moving_in, notices, reasons, registry, sharing
+from sessions_redis import (
+    binding,
+    conf,
+    logs,
+    moving_in,
+    notices,
+    policies,
+    reasons,
+    registry,
+    sharing,
+)
 from sessions_redis.calls import Call, StoreSteps, twin
 from sessions_redis.clock import server_clock
-from sessions_redis.creation import CreatingStore, Predecessor, shards_to_note
+from sessions_redis.creation import Predecessor, shards_to_note
 from sessions_redis.exceptions import GONE, SessionGone, SessionStoreUnavailable
 from sessions_redis.keys import Key
 from sessions_redis.moving_in import Stored
@@ -36,6 +47,8 @@ from sessions_redis.storage.entries import (
 )
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.lazy_entries import Entries
+from sessions_redis.storage.rules import Refused
+from sessions_redis.updates import UpdatingStore
 
 Method = TypeVar("Method", bound=Callable[..., Coroutine[Any, Any, Any]])
 
@@ -63,7 +76,7 @@ def _after_override(method: Method) -> Method:
     return cast("Method", called)
 
 
-class SessionStore(CreatingStore):
+class SessionStore(UpdatingStore):
     """
     A session in one Redis hash.
 
@@ -89,14 +102,7 @@ class SessionStore(CreatingStore):
         if stored is not None and binding.applies_to(self):
             stored = yield from binding.admitted(self, keyspace, key, stored)
         if stored is not None:
-            self._admitted_id = id
-            if self._mark is None:
-                self._mark = object()
-            entries = self._entries_in(stored, id)
-            entries.known = self._last_loaded = Known(id, stored)
-            entries.mark = self._mark
-            self._has_written = False
-            return entries
+            return self._loaded_entries(id, stored)
         if self._id == id:  # another task of the request may have cycled it meanwhile
             self._session_key = None
         return self._entries_in(NOTHING)
@@ -180,7 +186,9 @@ class SessionStore(CreatingStore):
         keyspace = conf.keyspace_of(self)
         changes = yield from self._with_rules(keyspace, changes, Write.SAVE)
         first = shards_to_note(keyspace, age)
-        if keyspace.is_shared:
+        # With rules, the server here decides first whether anything is written.
+        decides_here = bool(changes.rules)
+        if keyspace.is_shared and not decides_here:
             yield from self._shared(keyspace)
         outcome, changes = yield from self._sealed(
             id, changes, lambda sealed: layouts.save(keyspace, id, age, sealed, first)
@@ -191,6 +199,8 @@ class SessionStore(CreatingStore):
         if not saved:
             raise SessionGone(GONE)
         self._record_written(id, changes)
+        if keyspace.is_shared and decides_here:
+            yield from self._shared(keyspace)
         yield from self._noticed(keyspace, known, changes.written)
 
     def save(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002 - Django's signature
@@ -220,6 +230,8 @@ class SessionStore(CreatingStore):
             return
         keyspace = conf.keyspace_of(self)
         user_pk = yield from layouts.delete(keyspace, key.id)
+        if key.id == self._id:
+            self._lock = None
         if keyspace.moves_in:
             yield from moving_in.deleted(keyspace, key)
         if user_pk is not None and not is_cycled:
@@ -312,7 +324,8 @@ class SessionStore(CreatingStore):
         ):
             return self._increment_here(key, by)
         _require_64_bits(key, by)
-        value = yield from layouts.increment(keyspace, id, field_of(key), by)
+        asked = policies.rules_of_entries(self, Changes({field_of(key): b"%d" % by}))
+        value = yield from layouts.increment(keyspace, id, field_of(key), by, asked)
         if value is None:
             if not loaded:
                 # As after loading: the middleware removes the cookie.
@@ -320,6 +333,8 @@ class SessionStore(CreatingStore):
             raise SessionGone(GONE)
         if isinstance(value, commands.NotAnInteger):
             raise TypeError(_not_an_integer(key))
+        if isinstance(value, Refused):
+            policies.refused_by(self, value)
         if isinstance(value, commands.TooLarge):
             raise OverflowError(f"The session entry {key!r} would leave 64 bits by adding {by}.")
         if loaded:
@@ -328,8 +343,7 @@ class SessionStore(CreatingStore):
         if keyspace.is_shared:
             yield from self._shared(keyspace)
         self.modified = True
-        result: int = value
-        return result
+        return value
 
     def increment(self, key: str, by: int = 1) -> int:
         """
@@ -347,24 +361,10 @@ class SessionStore(CreatingStore):
     async def aincrement(self, key: str, by: int = 1) -> int:
         return await self._aperform(self._incrementing(key, by))
 
-    def _must_load(self, keyspace: Keyspace) -> bool:
-        """Whether only loading finds out if the session may be used."""
-        return (
-            keyspace.moves_in
-            or self._is_overridden("load", "aload")  # it may refuse the session
-            or binding.applies_to(self)
-        )
-
     def _admitted(self) -> StoreSteps[None]:
         """Look whether ``BIND_TO`` lets this request use the session, if it was not loaded."""
         if self._id != self._admitted_id and binding.applies_to(self):
             yield from self._loading()
-
-    def _shared(self, keyspace: Keyspace) -> StoreSteps[None]:
-        """Save all entries in the former engine, whose workers read them there."""
-        key, age = self._key, (yield from self._age())
-        if key and not (yield from sharing.saved(keyspace, key, self._entries, age)):
-            raise SessionGone(GONE)
 
     def _increment_here(self, key: str, by: int) -> int:
         value = self.get(key, 0)

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.utils.translation import ngettext
 
 from sessions_redis.logs import printable
+from sessions_redis.sizes import shown_size
 
 GONE = "The session was ended or has expired."
 
@@ -66,3 +67,54 @@ class SessionStoreUnavailable(Exception):  # noqa: N818 - named for what happene
 
     def __str__(self) -> str:
         return printable(super().__str__())
+
+
+class SessionTooLarge(SuspiciousOperation):
+    """
+    The session's entries would take more than ``MAX_SESSION_BYTES``. Nothing was written.
+
+    If a view does not catch it, Django answers 400 and logs it to ``django.security``, as it does
+    for a request that is too large: a visitor may be filling the session on purpose.
+
+    ``size``: the bytes that the entries would take, names and values. ``limit``: the setting.
+    ``largest``: the names and sizes of the largest entries, up to five. Values are never shown.
+    """
+
+    def __init__(self, size: int, limit: int, largest: Sequence[tuple[str, int]] = ()) -> None:
+        super().__init__(size, limit, largest)
+        self.size = size
+        self.limit = limit
+        self.largest = largest
+
+    def __str__(self) -> str:
+        named = [f"{printable(name)} ({shown_size(size)})" for name, size in self.largest]
+        return (
+            f"The session would take {self.size:,} bytes, and "
+            f'SESSION_REDIS["MAX_SESSION_BYTES"] allows {self.limit:,}. Its largest entries are: '
+            f"{', '.join(named)}. Store less in them, or raise the limit."
+        )
+
+
+class SessionBusy(Exception):  # noqa: N818 - named for what happened
+    """
+    Other requests use the session at the same time. This request has written nothing there.
+
+    The base of the exceptions below, for a site that answers all of them in the same way, such as
+    with a page that asks the visitor to try again.
+    """
+
+
+class LockTimeout(SessionBusy):
+    """Another request held the lock of the session for longer than this one was to wait."""
+
+
+class LockLost(SessionBusy):
+    """
+    Another request has taken the session's lock: the block took longer than the lock's ``timeout``.
+
+    What this request was about to write was not written.
+    """
+
+
+class Contended(SessionBusy):
+    """``update_entry()`` gave up: other requests changed the entry at each of its attempts."""

@@ -7,15 +7,22 @@ A store asks for the `rules` of a write before it sends it, and gives a refusal 
 from enum import Enum
 from typing import TYPE_CHECKING, NoReturn
 
-from sessions_redis import capping
+from sessions_redis import capping, conf
 from sessions_redis.calls import StoreSteps
+from sessions_redis.exceptions import LockLost, SessionTooLarge
 from sessions_redis.storage.changes import Changes
+from sessions_redis.storage.entries import is_metadata
 from sessions_redis.storage.keyspaces import Keyspace
-from sessions_redis.storage.rules import Refused, Written
+from sessions_redis.storage.rules import BYTES, CAP, LOCKED, Refused, Written, sizes
 from sessions_redis.storage.steps import Argument
 
 if TYPE_CHECKING:
     from sessions_redis.base import StoreBase
+
+LOST = (
+    "This request does not hold the lock of the session any more, so nothing was written. "
+    "The block took longer than the timeout of session.lock(), and another request took the lock."
+)
 
 
 class Write(Enum):
@@ -31,10 +38,11 @@ def rules(
     store: "StoreBase",
     keyspace: Keyspace,
     changes: Changes,
-    write: Write,  # noqa: ARG001
+    write: Write,
 ) -> StoreSteps[dict[str, Argument]]:
     """The rules for one write, by name. Nothing is asked of Redis."""
-    return {**(yield from capping.rules(keyspace, changes.user, store.signed_in_user))}
+    asked = rules_of_entries(store, changes, write)
+    return asked | (yield from capping.rules(keyspace, changes.user, store.signed_in_user))
 
 
 def ended(keyspace: Keyspace, written: Written) -> StoreSteps[None]:
@@ -42,6 +50,30 @@ def ended(keyspace: Keyspace, written: Written) -> StoreSteps[None]:
     yield from capping.ended(keyspace, written.ended)
 
 
+def rules_of_entries(
+    store: "StoreBase", changes: Changes, write: Write = Write.SAVE
+) -> dict[str, Argument]:
+    """The rules that also hold for a write that leaves the session's lifetime as it is."""
+    asked: dict[str, Argument] = {}
+    if store._lock is not None and write in {Write.SAVE, Write.CYCLE}:
+        asked[LOCKED] = store._lock.token
+    limit = conf.current().max_session_bytes
+    # A session that only lives on, or loses entries, cannot become too large.
+    if limit is not None and not all(map(is_metadata, changes.written)):
+        # A new session that takes over the entries of one that was too large may be as large.
+        held = 0 if write is Write.SAVE else sum(sizes(store._known.fields).values())
+        asked[BYTES] = max(limit, held)
+    return asked
+
+
 def refused_by(store: "StoreBase", refused: Refused) -> NoReturn:
     """Raise the exception of a rule that refused a write. Nothing was written."""
-    raise capping.refused_by(store, refused)
+    if refused.rule == CAP:
+        raise capping.refused_by(store, refused)
+    if refused.rule == LOCKED:
+        raise LockLost(LOST)
+    assert refused.rule == BYTES, refused.rule  # noqa: S101 - no other rule is sent
+    total, *named = refused.details
+    keys = [name.removeprefix("@") for name in named[::2]]
+    largest = tuple(zip(keys, map(int, named[1::2]), strict=True))
+    raise SessionTooLarge(int(total), conf.current().max_session_bytes or 0, largest)

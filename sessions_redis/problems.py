@@ -50,10 +50,8 @@ TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "EVENTS": (bool, "True or False"),
     "ENCRYPTION_KEYS": ((list, tuple), "a list of keys"),
     "ENCRYPTION_PLAINTEXT_UNTIL": ((str, date, type(None)), 'a date such as "2027-01-31", or None'),
+    "MAX_SESSION_BYTES": ((int, type(None)), "a number of bytes, such as 100_000, or None"),
 }
-
-# For Python, True and False are numbers.
-_NUMBERS = (int, (int, float), (int, str, type(None)))
 
 # Settings that a later version will have. Only the value with which they change nothing is allowed.
 RESERVED: dict[str, Any] = {"ABSOLUTE_AGE": None}
@@ -204,7 +202,9 @@ def _has_type_of(name: str, value: Any) -> bool:
     kind = TYPES[name][0]
     if name == "KEY_PREFIX" and callable(value):
         return True
-    return isinstance(value, kind) and (kind not in _NUMBERS or not isinstance(value, bool))
+    # For Python, True and False are numbers.
+    are_meant = kind is bool or (isinstance(kind, tuple) and bool in kind)
+    return isinstance(value, kind) and (are_meant or not isinstance(value, bool))
 
 
 def _prefix_problems(prefix: Any) -> Iterator[Problem]:
@@ -309,6 +309,15 @@ def _day_problems(day: Any) -> Iterator[Problem]:
         )
 
 
+def _bytes_problems(limit: int | None) -> Iterator[Problem]:
+    if limit is not None and limit <= 0:
+        yield Problem(
+            "sessions_redis.E004",
+            f'SESSION_REDIS["MAX_SESSION_BYTES"] is {limit}, so no session could be saved.',
+            f"Write {TYPES['MAX_SESSION_BYTES'][1]}.",
+        )
+
+
 def _location_problems(location: str) -> Iterator[Problem]:
     found = locations.problem(location)
     if found:
@@ -352,5 +361,6 @@ _PROBLEMS: dict[str, Callable[[Any], Iterator[Problem]]] = {
     "ENCRYPTION_PLAINTEXT_UNTIL": _day_problems,
     "MAX_SESSIONS_PER_USER": _cap_problems,
     "MAX_SESSIONS_POLICY": _policy_problems,
+    "MAX_SESSION_BYTES": _bytes_problems,
     "NEXT_ENGINE": _next_engine_problems,
 }

@@ -294,6 +294,39 @@ def test_a_salt_that_does_not_stay_the_same():
     assert next(salts, None) is None
 
 
+def test_entries_that_several_requests_change(fields):
+    """An encrypted entry can be updated and appended to, also from a value that is old by now."""
+    key = saved(log=["first"], count=1).session_key
+    one, other = loaded(key), loaded(key)
+    other.append("log", "second")
+    assert one.append("log", "third") == ["first", "second", "third"]
+    assert one.update_entry("count", lambda count: count + 1) == 2
+    assert other.update_entry("count", lambda count: count + 1) == 3
+    assert held(key) == {"log": ["first", "second", "third"], "count": 3}
+    assert all(value.startswith(MARK) for name, value in fields(key).items() if name == b"log")
+
+
+def test_updates_of_a_session_that_gets_its_first_salt(plain):
+    """Two requests that update entries which are not encrypted yet lose none of the updates."""
+    key = plain(log=["first"])
+    one, other = loaded(key), loaded(key)
+    one.append("log", "second")
+    assert other.append("log", "third") == ["first", "second", "third"]
+    assert held(key) == {"log": ["first", "second", "third"]}
+
+
+def test_a_locked_session():
+    """The block sees what the former holder of the lock wrote, and its changes are encrypted."""
+    key = saved(color="red").session_key
+    session, other = loaded(key), loaded(key)
+    other["color"] = "blue"
+    other.save()
+    with session.lock():
+        assert session["color"] == "blue"
+        session["color"] = "green"
+    assert held(key) == {"color": "green"}
+
+
 def test_round_trips(settings, server):
     """Encryption takes no round trip more."""
     with Proxy(server.port) as proxy:

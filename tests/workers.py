@@ -154,6 +154,47 @@ def increment_entry(session_key: str, times: int) -> int:
 
 
 @job
+def append_items(session_key: str, name: str, times: int) -> None:
+    """Append so many items to one list."""
+    from sessions_redis.engine import SessionStore
+
+    for number in range(times):
+        SessionStore(session_key).append("items", f"{name}-{number}")
+
+
+@job
+def update_total(session_key: str, name: str, times: int) -> None:
+    """Count in an entry that increment() cannot count in, so often, in one request."""
+    from sessions_redis.engine import SessionStore
+
+    session = SessionStore(session_key)
+    for _ in range(times):
+        session.update_entry("total", lambda total: {"times": total["times"] + 1}, {"times": 0})
+
+
+@job
+def count_in_lock(session_key: str, times: int) -> None:
+    """Read an entry, compute, and write it, so often, in turn with other processes."""
+    from sessions_redis.engine import SessionStore
+
+    for _ in range(times):
+        session = SessionStore(session_key)
+        with session.lock(wait=100):
+            session["total"] = session.get("total", 0) + 1
+
+
+@job
+def hold_lock(session_key: str, timeout: float) -> None:  # pragma: no cover - it is killed
+    """Take the lock of a session, and keep it until the process is killed."""
+    import time
+
+    from sessions_redis.engine import SessionStore
+
+    with SessionStore(session_key).lock(timeout=timeout):
+        time.sleep(600)
+
+
+@job
 def save_until_gone(session_keys: list[str], turns: str, url: str) -> dict[str, int]:
     """Save each session repeatedly until it is gone, and announce each one when its turn begins."""
     from django.contrib.sessions.backends.base import UpdateError

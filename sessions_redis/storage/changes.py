@@ -154,7 +154,7 @@ class Known(NamedTuple):
                 fields[field_of(key)] = serializer.dumps(entries[key])
         for key, value in items:
             if value is not NOT_DECODED:
-                fields[_name_of(key, serializer)] = serializer.dumps(value)
+                fields[name_of(key, serializer)] = serializer.dumps(value)
         return fields
 
     def _missing(self, entries: dict[Any, Any], serializer: Serializer) -> Iterable[bytes]:
@@ -208,7 +208,7 @@ def whole(
         if encoded is not None:
             written[field_of(key)] = encoded
         elif (value := entries.get(key, NOT_THERE)) is not NOT_THERE:
-            written[_name_of(key, serializer)] = serializer.dumps(value)
+            written[name_of(key, serializer)] = serializer.dumps(value)
     return Changes(written, replaces=True, user=_text_of_user(entries.get(USER_KEY)))
 
 
@@ -216,10 +216,10 @@ def _names_of(keys: list[Any], serializer: Serializer) -> list[bytes]:
     try:
         return fields_of(keys)
     except TypeError:  # one is not a string
-        return [_name_of(key, serializer) for key in keys]
+        return [name_of(key, serializer) for key in keys]
 
 
-def _name_of(key: Any, serializer: Serializer) -> bytes:
+def name_of(key: Any, serializer: Serializer) -> bytes:
     """
     The field that holds the entry ``key``.
 

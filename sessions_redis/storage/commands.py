@@ -11,12 +11,12 @@ from hashlib import sha256
 from typing import Any
 
 from sessions_redis.storage import replies, rules, scripts
-from sessions_redis.storage.changes import Changes
+from sessions_redis.storage.changes import NOTHING_ASKED, Changes
 from sessions_redis.storage.entries import CREATED, NOTHING
 from sessions_redis.storage.events import EXPIRED, LOGGED_OUT
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.replies import WrongShape
-from sessions_redis.storage.rules import Outcome
+from sessions_redis.storage.rules import Outcome, Refused
 from sessions_redis.storage.steps import Argument, Command, script_command
 
 # No session lives longer than 300 years. A larger number could not be stored exactly: Redis counts
@@ -201,13 +201,52 @@ class TooLarge:
     """The sum would not fit into the 64 bits that Redis counts with."""
 
 
+Incremented = int | NotAnInteger | TooLarge | Refused | None
+
+
 def increment(
-    keyspace: Keyspace, id: str, name: bytes, by: int
-) -> Command[int | NotAnInteger | TooLarge | None]:
-    """The new value; ``None`` if the session is gone. The time to live stays as it is."""
+    keyspace: Keyspace, id: str, name: bytes, by: int, asked: Mapping[str, Argument] = NOTHING_ASKED
+) -> Command[Incremented]:
+    """
+    The new value; ``None`` if the session is gone. The time to live stays as it is.
+
+    ``asked``: rules for the lock of the session and for its size.
+    """
     return script_command(
-        scripts.INCREMENT, (keyspace.session(id),), (name, by), incremented, repeatable=False
+        scripts.INCREMENT_IF if asked else scripts.INCREMENT,
+        (keyspace.session(id),),
+        incrementing(name, by, asked),
+        incremented,
+        repeatable=False,
     )
+
+
+def incrementing(name: bytes, by: int, asked: Mapping[str, Argument]) -> tuple[Argument, ...]:
+    """The arguments that ``increment.lua`` takes, and ``allowed.lua`` if there are rules."""
+    return (name, by, *rules.arguments(asked), 0, name, by) if asked else (name, by)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Another request holds the lock of the session, for so many ``seconds`` at most."""
+
+    seconds: float
+
+
+def lock(
+    keyspace: Keyspace, id: str, token: str, milliseconds: int
+) -> Command[Mapping[bytes, bytes] | Held | None]:
+    """
+    Take the lock of a session, for so many ``milliseconds`` at most, and return its fields.
+
+    ``None`` if the session is gone.
+    """
+    return script_command(scripts.LOCK, (keyspace.session(id),), (token, milliseconds), locked)
+
+
+def unlock(keyspace: Keyspace, id: str, token: str) -> Command[bool]:
+    """``False`` if another request has taken the lock, or the session is gone."""
+    return script_command(scripts.UNLOCK, (keyspace.session(id),), (token,), replies.flag)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,8 +320,17 @@ def live_fields(reply: Any) -> Mapping[bytes, bytes] | None:
     return fields if CREATED in fields else None
 
 
-def incremented(reply: Any) -> int | NotAnInteger | TooLarge | None:
+def locked(reply: Any) -> Mapping[bytes, bytes] | Held | None:
+    said, *more = replies.listing(reply)
+    if said == b"taken":
+        return replies.fields(*more)
+    return Held(replies.decimal(*more) / 1000) if said == b"held" else None
+
+
+def incremented(reply: Any) -> Incremented:
     if isinstance(reply, list):
+        if reply[:1] == [b"refused"]:
+            return rules.refused(reply)
         error = replies.raw(*replies.listing(reply, 1))
         if b"overflow" in error:
             return TooLarge()

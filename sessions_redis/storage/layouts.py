@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 from sessions_redis.storage import adoption, commands, listings
 from sessions_redis.storage.across_slots import cycling, ending, writing
 from sessions_redis.storage.across_slots.ending import EndingSteps
-from sessions_redis.storage.changes import Changes
-from sessions_redis.storage.commands import Taken
+from sessions_redis.storage.changes import NOTHING_ASKED, Changes
+from sessions_redis.storage.commands import Held, Incremented, Taken
 from sessions_redis.storage.entries import COPIED, NOTHING
 from sessions_redis.storage.events import ENDED, LOGGED_OUT
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import Ended
 from sessions_redis.storage.rules import Outcome
-from sessions_redis.storage.steps import Command, Steps
+from sessions_redis.storage.steps import Argument, Command, Steps
 
 T = TypeVar("T")
 
@@ -98,10 +98,26 @@ def note(
     return _single(commands.note(keyspace, id, metadata, interval))
 
 
-def increment(keyspace: Keyspace, id: str, name: bytes, by: int) -> Steps[Any]:
+def increment(
+    keyspace: Keyspace, id: str, name: bytes, by: int, asked: Mapping[str, Argument] = NOTHING_ASKED
+) -> Steps[Incremented]:
     if keyspace.is_spread:
-        return writing.increment(keyspace, id, name, by)
-    return _single(commands.increment(keyspace, id, name, by))
+        return writing.increment(keyspace, id, name, by, asked)
+    return _single(commands.increment(keyspace, id, name, by, asked))
+
+
+def lock(
+    keyspace: Keyspace, id: str, token: str, milliseconds: int
+) -> Steps[Mapping[bytes, bytes] | Held | None]:
+    if keyspace.is_spread:
+        return writing.lock(keyspace, id, token, milliseconds)
+    return _single(commands.lock(keyspace, id, token, milliseconds))
+
+
+def unlock(keyspace: Keyspace, id: str, token: str) -> Steps[bool]:
+    if keyspace.is_spread:
+        return writing.unlock(keyspace, id, token)
+    return _single(commands.unlock(keyspace, id, token))
 
 
 def list_many(

@@ -1,18 +1,32 @@
-"""Create, save, note and increment a session across slots."""
+"""Create, save, note, increment and lock a session across slots."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from sessions_redis.storage import commands, rules, scripts
+from sessions_redis.storage import replies, rules, scripts
 from sessions_redis.storage.across_slots import capping, listing
 from sessions_redis.storage.across_slots.ending import delete
 from sessions_redis.storage.across_slots.listing import Listed, at_session
-from sessions_redis.storage.changes import Changes
-from sessions_redis.storage.commands import NotAnInteger, TooLarge, milliseconds, writing
+from sessions_redis.storage.changes import NOTHING_ASKED, Changes
+from sessions_redis.storage.commands import (
+    Held,
+    Incremented,
+    incremented,
+    incrementing,
+    locked,
+    milliseconds,
+    writing,
+)
 from sessions_redis.storage.events import EXPIRED
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.rules import Outcome, Refused
-from sessions_redis.storage.steps import Command, Steps, script_command
+from sessions_redis.storage.scripts import Script
+from sessions_redis.storage.steps import Argument, Command, Steps, script_command
+
+T = TypeVar("T")
+
+# The session is being cycled.
+_FROZEN: Any = object()
 
 
 def create(
@@ -177,20 +191,50 @@ def note(
 
 
 def increment(
-    keyspace: Keyspace, id: str, name: bytes, by: int
-) -> Steps[int | NotAnInteger | TooLarge | None]:
+    keyspace: Keyspace, id: str, name: bytes, by: int, asked: Mapping[str, Argument] = NOTHING_ASKED
+) -> Steps[Incremented]:
     """As `commands.increment`. It waits while another request cycles the session."""
+    script = scripts.ACROSS_INCREMENT_IF if asked else scripts.ACROSS_INCREMENT
+    arguments = incrementing(name, by, asked)
+    answer: Incremented = yield from _once_thawed(
+        script, keyspace, id, arguments, incremented, repeatable=False
+    )
+    return answer
 
-    def read(reply: Any) -> Any:
-        return "frozen" if reply == b"frozen" else commands.incremented(reply)
+
+def lock(
+    keyspace: Keyspace, id: str, token: str, milliseconds: int
+) -> Steps[Mapping[bytes, bytes] | Held | None]:
+    """As `commands.lock`. It waits while another request cycles the session."""
+    return _once_thawed(scripts.ACROSS_LOCK, keyspace, id, (token, milliseconds), locked)
+
+
+def unlock(keyspace: Keyspace, id: str, token: str) -> Steps[bool]:
+    """As `commands.unlock`. It waits while another request cycles the session."""
+    return _once_thawed(scripts.ACROSS_UNLOCK, keyspace, id, (token,), replies.flag)
+
+
+def _once_thawed(
+    script: Script,
+    keyspace: Keyspace,
+    id: str,
+    arguments: tuple[Argument, ...],
+    read: Callable[[Any], T],
+    *,
+    repeatable: bool = True,
+) -> Steps[T]:
+    """The answer of a script behind frozen.lua, sent again while the session is being cycled."""
+
+    def read_unless_frozen(reply: Any) -> Any:
+        return _FROZEN if reply == b"frozen" else read(reply)
 
     waited = 0
     while True:
-        value: Any = yield script_command(
-            scripts.ACROSS_INCREMENT, (keyspace.session(id),), (name, by), read, repeatable=False
+        answer: T = yield script_command(
+            script, (keyspace.session(id),), arguments, read_unless_frozen, repeatable=repeatable
         )
-        if value != "frozen":
-            return value  # type: ignore[no-any-return]  # one of these
+        if answer is not _FROZEN:
+            return answer
         yield listing.pause(waited)
         waited += 1
 
