@@ -198,6 +198,19 @@ WRONG = {
         ['"BIND_TO"] needs the address', "METADATA is False"],
         ["METADATA to True"],
     ),
+    "bytes as text": (
+        setting_with(MAX_SESSION_BYTES="1"),
+        "E004",
+        ['"MAX_SESSION_BYTES"', "str, not a number of bytes"],
+        ["100_000"],
+    ),
+    "bytes on": (setting_with(MAX_SESSION_BYTES=True), "E004", ["bool, not a number"], ["None"]),
+    "no bytes": (
+        setting_with(MAX_SESSION_BYTES=0),
+        "E004",
+        ['"MAX_SESSION_BYTES"] is 0', "no session could be saved"],
+        ["100_000"],
+    ),
     "reserved age": (setting_with(ABSOLUTE_AGE=60), "E004", ["ABSOLUTE_AGE", "60"], ["None"]),
     "no shards": (
         setting_with(INDEX_SHARDS=0),

@@ -72,6 +72,11 @@ ALWAYS = {
     "load": commands.load,
     "exists": commands.exists,
     "increment": lambda key, id: commands.increment(key, id, b"visits", 1),
+    "increment with rules": lambda key, id: commands.increment(
+        key, id, b"visits", 1, {"bytes": 100}
+    ),
+    "lock": lambda key, id: commands.lock(key, id, "token", 1000),
+    "unlock": lambda key, id: commands.unlock(key, id, "token"),
     "inspect": commands.inspect,
 }
 # Commands that do so if no indexes are kept.

@@ -337,6 +337,20 @@ def test_the_example_of_an_async_view(visitor):
     assert stored_in(visitor) == before | {"visits": 1, "scope:cart:pears": 2}
 
 
+def test_the_examples_of_entries_that_others_change(live):
+    """Each does what the page says."""
+    view, pay = blocks(text_of("docs/concurrency.md"), "python")
+    example(view)["view"](requested_with(live))
+    assert stored_in(live) == {
+        "color": "red", "visits": 1, "seen": ["pears"], "total": 2.5, "paid": True,
+    }  # fmt: skip
+    assert example(pay)["pay"](requested_with(live)).status_code == 200
+    other = SessionStore(live.session_key)
+    with other.lock():
+        impatient = example(pay.replace("wait=5", "wait=0"))["pay"]
+        assert impatient(requested_with(live)).status_code == 409
+
+
 def test_the_example_of_replacing_all(live):
     """A session that takes the entries of another one holds these, and no others."""
     other = SessionStore()
@@ -544,6 +558,8 @@ FLOORS = (
         "former",
         "handover",
         "keys",
+        "locks",
+        "policies",
         "scope",
         "moving_all",
         "moving_in",
@@ -551,6 +567,7 @@ FLOORS = (
         "notices",
         "sharing",
         "unknown_keys",
+        "updates",
     },
     {"web", "stand_ins", "models", "requests"},
     {"middleware", "admin", "checks", "apps", "urls", "management", "test"},

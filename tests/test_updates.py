@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from django.contrib.sessions.backends.base import UpdateError
 
-from sessions_redis import updates
+from sessions_redis import registry, updates
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import Contended, SessionStoreUnavailable
 from tests.proxy import Proxy
@@ -218,12 +218,12 @@ def test_a_serializer_that_writes_bytes(settings, live, call):
     assert call(other, "append", "seen", 2.5) == [b"\xff", {1}, 2.5]
 
 
-def test_the_user(live, call, raw, prefix):
-    """An update of the entry with the user moves the session to that user's index."""
+def test_the_user(live, call):
+    """An update of the entry with the user lists the session as one of that user."""
     call(live, "update_entry", "_auth_user_id", lambda _: "7")
-    assert raw.zscore(f"{prefix}:user:7", live.inspect().redis_key.rpartition(":")[2])
+    assert [found.user_pk for found in registry.of_user("7")] == ["7"]
     call(live, "update_entry", "_auth_user_id", lambda _: None)
-    assert raw.zcard(f"{prefix}:user:7") == 0
+    assert registry.of_user("7") == []
 
 
 def test_rules_of_a_subclass(call):

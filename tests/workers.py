@@ -195,6 +195,23 @@ def hold_lock(session_key: str, timeout: float) -> None:  # pragma: no cover - i
 
 
 @job
+def fill(session_key: str, name: str, size: int) -> int:
+    """Add entries of so many bytes to a session until it is full. Returns how many."""
+    from sessions_redis.engine import SessionStore
+    from sessions_redis.exceptions import SessionTooLarge
+
+    number = 0
+    while True:
+        session, key = SessionStore(session_key), f"{name}-{number}"
+        session[key] = "x" * (size - len(key) - 2)
+        try:
+            session.save()
+        except SessionTooLarge:
+            return number
+        number += 1
+
+
+@job
 def save_until_gone(session_keys: list[str], turns: str, url: str) -> dict[str, int]:
     """Save each session repeatedly until it is gone, and announce each one when its turn begins."""
     from django.contrib.sessions.backends.base import UpdateError
