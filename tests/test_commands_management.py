@@ -14,6 +14,7 @@ from sessions_redis.management.commands import sessionstats
 from sessions_redis.registry import inspection
 from sessions_redis.registry.inspection import Inspection
 from sessions_redis.signals import session_ended
+from sessions_redis.sizes import shown_size
 from sessions_redis.storage.commands import session_id
 from sessions_redis.storage.servers import Memory
 from tests.people.models import Employee, Person
@@ -184,6 +185,18 @@ def test_a_large_entry(raw, prefix):
     size = figures()["bytes_per_session"]
     assert size == raw.memory_usage(f"{prefix}:{id}", samples=0)
     assert 200_000 < size < 250_000
+
+
+def test_the_largest_sessions(raw, prefix):
+    """The largest sessions of the sample are named, with what they take in Redis."""
+    ids = [started(str(number), photo="x" * 5_000 * number) for number in range(7)]
+    sizes = [raw.memory_usage(f"{prefix}:{id}", samples=0) for id in ids]
+    of_all = [{"id": id, "bytes": size} for id, size in zip(ids, sizes, strict=True)]
+    assert figures()["largest"] == of_all[::-1]
+    title, *lines = run("sessionstats").split("\n\n")[2].splitlines()
+    assert title == "largest sessions of 7 sampled"
+    assert [line.split()[0] for line in lines] == ids[:1:-1]
+    assert lines[0].endswith(shown_size(sizes[6]))
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
@@ -360,7 +373,7 @@ def test_a_restricted_user(own, settings):
     assert found["server"] is found["memory_used"] is found["survives_restart"] is None
     own.execute_command("ACL", "SETUSER", "sessions", "+info", "+object|encoding")
     assert figures()["refused"] == []
-    assert len(run("sessionstats").split("\n\n")) == 2
+    assert len(run("sessionstats").split("\n\n")) == 3
 
 
 def test_a_user_who_may_not_measure(own, settings):

@@ -17,6 +17,7 @@ from sessions_redis.admin.ending import EndingAdmin
 from sessions_redis.admin.filters import ActivityFilter, ExpiryFilter, SignedInFilter, UserFilter
 from sessions_redis.admin.finding import FindingAdmin
 from sessions_redis.admin.histogram import histogram
+from sessions_redis.admin.largest import LargestAdmin
 from sessions_redis.admin.listing import SEVERAL_USERS_LIMIT, Listing
 from sessions_redis.admin.outage import with_failure_page
 from sessions_redis.admin.viewers import Viewer
@@ -26,7 +27,7 @@ from sessions_redis.registry import finding
 Context = dict[str, Any]
 
 
-class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin):
+class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin, LargestAdmin):
     """Shows sessions and ends them. Staff can neither add nor change sessions here."""
 
     list_display = ("short_id", "user", "device", "address", "began", "active", "expires_in")
@@ -73,6 +74,7 @@ class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin):
             return self.admin_site.admin_view(view)
 
         own = [
+            path("largest/", wrap(self.largest_view), name="sessions_redis_session_largest"),
             path("find/", wrap(self.find_view), name="sessions_redis_session_find"),
             path(
                 "user/<path:user_pk>/end/",
@@ -102,6 +104,7 @@ class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin):
             context["is_short"] = self.is_short(context["cl"].query)
             context["cl"].search_help_text = self.search_help(request)
             context["find_url"] = self._url("find")
+            context["largest_url"] = self._url("largest")
             shown = context["cl"].result_list
             if listing.selection.users and len(listing.selection.users) == 1 and shown:
                 context |= self._ending_all(request, shown[0])

@@ -13,6 +13,17 @@ from sessions_redis.storage import commands, listings
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import BATCH_SIZE, is_id
 
+# How many of the sessions in a sample are named as its largest.
+LARGEST = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How many ``bytes`` the session with this ``id`` takes in Redis."""
+
+    id: str
+    bytes: int
+
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
@@ -24,7 +35,8 @@ class Statistics:
     members that have not expired were looked at. ``bytes_per_session``: the average size of the
     live sessions among them; ``None`` if none is live, or the server refuses to say. ``drift``: the
     share of them, from 0 to 1, whose session is gone, and which ``live`` counts nevertheless;
-    ``None`` for an empty sample.
+    ``None`` for an empty sample. ``largest``: up to 20 sessions of the sample, the largest first;
+    none if the server refuses to say.
     """
 
     live: int
@@ -34,6 +46,7 @@ class Statistics:
     sampled: int
     bytes_per_session: float | None
     drift: float | None
+    largest: tuple[Size, ...] = ()
 
 
 def _measure(sample: int) -> Steps[Statistics]:
@@ -46,18 +59,19 @@ def _measure(sample: int) -> Steps[Statistics]:
         now, members = yield [listings.now(), listings.sample(keyspace.index, sample)]
     (expired, total), (_, signed_in), (_, anonymous) = counts
     ids = [id for id, expires in members if expires > now]
-    sizes: list[int | None] = []
+    sizes: dict[str, int | None] = {}
     for start in range(0, len(ids), BATCH_SIZE):
-        sizes += yield from _sizes(keyspace, ids[start : start + BATCH_SIZE])
-    known = [size for size in sizes if size]
+        sizes |= yield from _sizes(keyspace, ids[start : start + BATCH_SIZE])
+    known = [Size(id, size) for id, size in sizes.items() if size]
     return Statistics(
         total,
         signed_in,
         anonymous,
         expired,
         sampled=len(ids),
-        bytes_per_session=sum(known) / len(known) if known else None,
+        bytes_per_session=sum(one.bytes for one in known) / len(known) if known else None,
         drift=(len(ids) - len(sizes)) / len(ids) if ids else None,
+        largest=tuple(sorted(known, key=lambda one: -one.bytes)[:LARGEST]),
     )
 
 
@@ -75,11 +89,12 @@ def _spread(keyspace: Keyspace, sample: int) -> Steps[Any]:
     return counts, (now, members[:sample])
 
 
-def _sizes(keyspace: Keyspace, ids: Sequence[str]) -> Steps[list[int | None]]:
+def _sizes(keyspace: Keyspace, ids: Sequence[str]) -> Steps[dict[str, int | None]]:
     """The bytes that each live session among ``ids`` takes in Redis; ``None`` if not known."""
-    asked = (commands.exists, listings.memory)
-    answers = yield [ask(keyspace, id) for id in ids if is_id(id) for ask in asked]
-    return [size for live, size in zip(answers[::2], answers[1::2], strict=True) if live]
+    asked, some = (commands.exists, listings.memory), list(filter(is_id, ids))
+    answers = yield [ask(keyspace, id) for id in some for ask in asked]
+    sizes = zip(some, answers[::2], answers[1::2], strict=True)
+    return {id: size for id, live, size in sizes if live}
 
 
 def measure(sample: int) -> Statistics:

@@ -20,6 +20,9 @@ from sessions_redis.storage.servers import Memory, Primary
 # How many sessions show how the server stores them, and what their listings take.
 STORED_SAMPLE = 50
 
+# How many of the largest sessions the text has. The JSON has more.
+LARGEST_SHOWN = 5
+
 NOT_KNOWN = "not known"
 
 
@@ -27,7 +30,8 @@ class Command(BaseCommand):
     help = (
         "Prints how many sessions there are. From a sample, it estimates how much memory a session "
         "takes and how many sessions in the index no longer exist. Then it prints what the server "
-        "says of itself: version, memory, and whether sessions survive a restart."
+        "says of itself: version, memory, and whether sessions survive a restart, and the largest "
+        "sessions of the sample."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -88,8 +92,7 @@ def _node_as_json(server: Server, node: Primary) -> dict[str, Any]:
 def _server_as_text(found: Inspection) -> str:
     lines = dict(_server_lines(found))
     labels = max(map(len, lines))
-    text = "\n".join(f"{label:<{labels}}  {value}" for label, value in lines.items())
-    return f"{text}\n\n{_remedy(found.refused)}" if found.refused else text
+    return "\n".join(f"{label:<{labels}}  {value}" for label, value in lines.items())
 
 
 def _server_lines(found: Inspection) -> Iterator[tuple[str, str]]:
@@ -136,7 +139,18 @@ def _remedy(refused: list[str]) -> str:
 def _as_text(statistics: Statistics, found: Inspection) -> str:
     if conf.current().scheme == "memory":  # there is no server
         return _sessions_as_text(statistics)
-    return f"{_sessions_as_text(statistics)}\n\n{_server_as_text(found)}"
+    parts = [_sessions_as_text(statistics), _server_as_text(found)]
+    if statistics.largest:
+        parts.append(_largest_as_text(statistics))
+    if found.refused:
+        parts.append(_remedy(found.refused))
+    return "\n\n".join(parts)
+
+
+def _largest_as_text(statistics: Statistics) -> str:
+    shown = statistics.largest[:LARGEST_SHOWN]
+    lines = [f"{one.id}  {shown_size(one.bytes):>10}" for one in shown]
+    return "\n".join([f"largest sessions of {statistics.sampled:,} sampled", *lines])
 
 
 def _sessions_as_text(statistics: Statistics) -> str:
