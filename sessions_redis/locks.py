@@ -83,8 +83,7 @@ class SessionLock:
             store._lock = None
             store._find_gone()
         elif must_load and not unsaved.are_all:
-            if hasattr(store, "_entries"):
-                del store._session_cache
+            del store._session_cache
             unsaved.put_into((yield from store._loaded()))
         elif not unsaved.are_all:
             store._session_cache = store._loaded_entries(self._id, fields)

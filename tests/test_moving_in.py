@@ -148,6 +148,27 @@ def test_expired_session_does_not_move(old):
     assert SessionStore(key).load() == {}
 
 
+def test_an_update_moves_it_first(old):
+    """The entry of the former engine is updated. A session that has ended does not come back."""
+    key = old(seen=["pears"])
+    assert SessionStore(key).append("seen", "figs") == ["pears", "figs"]
+    late = SessionStore(key)
+    late.load()
+    late.get("seen")
+    SessionStore(key).delete()
+    with pytest.raises(UpdateError):
+        late.append("seen", "plums")
+    assert not SessionStore().exists(key)
+
+
+def test_a_lock_moves_it_first(old):
+    """The block has the entries of the former engine."""
+    with SessionStore(old(color="red")).lock() as session:
+        assert session["color"] == "red"
+        session["color"] = "blue"
+    assert SessionStore(session.session_key)["color"] == "blue"
+
+
 def test_increment_moves_it_first(old):
     """Adding to an entry of a session that has not moved moves it first."""
     key = old(visits=4)

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from sessions_redis import registry
 from sessions_redis.engine import SessionStore
+from sessions_redis.exceptions import SessionTooLarge
 from sessions_redis.former.database import DatabaseStore
 from sessions_redis.storage.commands import session_id
 
@@ -129,6 +130,41 @@ def test_ended_session_leaves_the_old_side(new):
     registry.end(session_id(key))
     assert SessionStore(key).load() == {}
     assert not FormerSessions().exists(key)
+
+
+def test_updates_reach_old_workers(old):
+    """append() and update_entry() write the session there as well."""
+    key = old(seen=["pears"], total=1)
+    assert SessionStore(key).append("seen", "figs") == ["pears", "figs"]
+    assert SessionStore(key).update_entry("total", lambda total: total + 0.5) == 1.5
+    former = FormerSessions(key)
+    assert (former["seen"], former["total"]) == (["pears", "figs"], 1.5)
+
+
+def test_a_lock_reaches_old_workers(old):
+    """What the block changes is saved there as well."""
+    key = old(color="red")
+    with SessionStore(key).lock() as session:
+        session["color"] += "blue"
+    assert FormerSessions(key)["color"] == "redblue"
+    session["size"] = 1
+    with session.lock():
+        assert session["size"] == 1
+    assert FormerSessions(key)["size"] == 1
+
+
+def test_a_refused_save_does_not_reach_old_workers(old, settings):
+    """A session that would be too large is saved on neither side."""
+    settings.SESSION_REDIS = {**settings.SESSION_REDIS, "MAX_SESSION_BYTES": 100}
+    key = old(color="red")
+    session = SessionStore(key)
+    session["photo"] = "x" * 100
+    with pytest.raises(SessionTooLarge):
+        session.save()
+    assert "photo" not in FormerSessions(key)
+    session["photo"] = "x"
+    session.save()
+    assert FormerSessions(key)["photo"] == "x"
 
 
 def test_increment_reaches_old_workers(old):
