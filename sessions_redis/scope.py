@@ -1,12 +1,12 @@
 """A part of a session: its entries that belong to one name."""
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from sessions_redis.storage.lazy_entries import keys_starting_with
 
 if TYPE_CHECKING:
-    from sessions_redis.base import StoreBase
+    from sessions_redis.engine import SessionStore
 
 _MISSING = object()
 
@@ -21,7 +21,7 @@ class Scope(MutableMapping[str, Any]):
     and modified, as reading and writing the session does.
     """
 
-    def __init__(self, session: "StoreBase", name: str) -> None:
+    def __init__(self, session: "SessionStore", name: str) -> None:
         if not isinstance(name, str):
             raise TypeError(f"A scope's name must be a string, not {type(name).__name__}.")
         self._session = session
@@ -63,6 +63,28 @@ class Scope(MutableMapping[str, Any]):
         # MutableMapping.clear() would list all keys again for each key that it removes.
         for key in self:
             del self[key]
+
+    # Entries that several requests change at the same time, as the session does it
+
+    def increment(self, key: str, by: int = 1) -> int:
+        return self._session.increment(self._entry(key), by)
+
+    async def aincrement(self, key: str, by: int = 1) -> int:
+        return await self._session.aincrement(self._entry(key), by)
+
+    def append(self, key: str, value: Any) -> list[Any]:
+        return self._session.append(self._entry(key), value)
+
+    async def aappend(self, key: str, value: Any) -> list[Any]:
+        return await self._session.aappend(self._entry(key), value)
+
+    def update_entry(self, key: str, function: Callable[[Any], Any], default: Any = None) -> Any:
+        return self._session.update_entry(self._entry(key), function, default)
+
+    async def aupdate_entry(
+        self, key: str, function: Callable[[Any], Any], default: Any = None
+    ) -> Any:
+        return await self._session.aupdate_entry(self._entry(key), function, default)
 
     def _keys(self) -> Iterator[str]:
         found = keys_starting_with(self._session._get_session(), self._prefix)

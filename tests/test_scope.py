@@ -381,3 +381,21 @@ def test_a_scope_is_of_one_session(live):
     assert isinstance(live.scope("ada"), Scope)
     live.scope("ada")["figs"] = 1
     assert dict(SessionStore().scope("ada")) == {}
+
+
+def test_entries_that_several_requests_change(carts):
+    """increment(), append() and update_entry() work on the scope's own entries, at once."""
+    cart = SessionStore(carts.session_key).scope("ada")
+    assert cart.increment("apples") == 2
+    assert cart.append("pears", 3) == [2, 3]
+    assert cart.update_entry("total", lambda total: total + 0.5, 1) == 1.5
+
+    async def again():
+        assert await cart.aincrement("apples", 2) == 4
+        assert await cart.aappend("pears", 4) == [2, 3, 4]
+        assert await cart.aupdate_entry("total", lambda total: total + 0.5) == 2
+
+    asyncio.run(again())
+    session = SessionStore(carts.session_key)
+    assert dict(session.scope("ada")) == {"apples": 4, "pears": [2, 3, 4], "total": 2}
+    assert dict(session.scope("bob")) == {"apples": 3}
