@@ -17,6 +17,9 @@ from tests.pickling import Trap
 from tests.proxy import Proxy
 from tests.section import FIREFOX, listed, own_id, signed_in, staff, text_of, url, use_section
 
+HEADLESS = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 HeadlessChrome/131.0 Safari/537.36"
+IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) Version/18.1 Mobile/1 Safari/604.1"
+
 pytestmark = pytest.mark.django_db
 
 
@@ -77,6 +80,33 @@ def test_addresses():
     assert section.address(Session(ip="2001:db8::7334")) == "2001:<wbr>db8::<wbr>7334"
     assert section.address(Session(ip="203.0.113.7")) == "203.<wbr>0.<wbr>113.<wbr>7"
     assert section.address(Session(ip=None)) == ""
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        ([], None),
+        (["device"], "Firefox on Linux"),
+        (["device", "network"], "Firefox on Linux, 203.0.113.0/24"),
+    ],
+)
+def test_what_a_session_is_bound_to(admin_client, settings, raw, prefix, names, shown):
+    """With BIND_TO, the page of a session says what it is bound to."""
+    id = signed_in()
+    settings.SESSION_REDIS = {**settings.SESSION_REDIS, "BIND_TO": names}
+    text = text_of(admin_client.get(url("change", id)))
+    assert ("Bound to:" in text) == bool(names)
+    assert shown is None or f"IP address: 203.0.113.7 Bound to: {shown} Created:" in text
+    raw.hdel(f"{prefix}:{id}", "@ip", "@agent")
+    text = text_of(admin_client.get(url("change", id)))
+    assert ("Bound to: nothing yet Created:" in text) == bool(names)
+
+
+def test_devices():
+    """The name of a device may break between its words."""
+    section = admin.site.get_model_admin(Session)
+    shown = {agent: section.device(Session(user_agent=agent)) for agent in (HEADLESS, IPHONE)}
+    assert shown == {HEADLESS: "Headless<wbr>Chrome on Linux", IPHONE: "Mobile Safari on iOS"}
 
 
 def test_times_in_words(admin_client, raw, prefix, ada):

@@ -6,6 +6,7 @@ import logging
 import pickle
 
 import pytest
+from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.http import HttpResponse
 from django.test import AsyncRequestFactory, RequestFactory
@@ -397,6 +398,42 @@ def test_the_user_of_an_ended_session(bind, visit, sent):
     bind("network", BIND_TO_ENDS=True)
     visit(key.value, flush, THERE)
     assert [one["user_pk"] for one in sent] == ["7"]
+
+
+def test_ended_once(bind, visit, saved, sent):
+    """Of two requests from elsewhere at once, one ends the session and sends the signal."""
+    bind("network", BIND_TO_ENDS=True)
+    steps = []
+    for _ in range(2):
+        store = SessionStore(saved)
+        store.metadata_source = {b"@ip": b"203.0.113.5"}.copy
+        loading = store._loading()
+        steps.append((loading, loading.send(run(next(loading)))))
+    (first, ending), (second, again) = steps
+    first.send(run(ending)).of(None)
+    with pytest.raises(StopIteration):
+        second.send(run(again))
+    assert [one["reason"] for one in sent] == ["moved"]
+
+
+@pytest.mark.django_db
+def test_ending_a_session_that_moved_in(bind, visit):
+    """It ends in the former engine, too."""
+    former = DatabaseStore()
+    former["color"] = "blue"
+    former.save()
+    key = former.session_key
+    engine = "django.contrib.sessions.backends.db"
+    bind("network", BIND_TO_ENDS=True, FORMER_ENGINE=engine)
+    assert SessionStore(key)["color"] == "blue"
+    store = SessionStore(key)
+    store.metadata_source = Visitor(HERE)
+    assert store["color"] == "blue"
+    store = SessionStore(key)
+    store.metadata_source = Visitor(THERE)
+    assert store.get("color") is None
+    assert not former.exists(key)
+    assert not SessionStore().exists(key)
 
 
 # What a session is bound to

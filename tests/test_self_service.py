@@ -14,6 +14,7 @@ from sessions_redis import registry
 from sessions_redis.engine import SessionStore
 from sessions_redis.signals import session_ended
 from sessions_redis.storage.commands import session_id
+from sessions_redis.web.own_sessions import sessions_of
 from tests.people.models import Member, Person
 from tests.servers import Server
 from tests.site import id_of, signed_in_browser, use_site
@@ -123,7 +124,8 @@ def test_very_many_sessions(ada, browser, others, more):
 def test_an_old_session_of_very_many(ada, browser, raw, prefix):
     """The page shows the current session, even if many others were used later."""
     key = f"{prefix}:{id_of(browser)}"
-    raw.hset(key, mapping={"@created": 1_000_000, "@updated": 1_000_000, "@seen": 1_000_000})
+    old = {"@created": 1_000_000, "@updated": 1_000_000, "@seen": 1_000_000}
+    raw.hset(key, mapping=old)
     for _ in range(100):
         started(str(ada.pk))
     page = browser.get(PAGE)
@@ -131,6 +133,7 @@ def test_an_old_session_of_very_many(ada, browser, raw, prefix):
     assert page.content.decode().count("/end/") == 102
     assert "more. “Sign out" not in text_of(page)
     started(str(ada.pk))
+    raw.hset(key, mapping=old)  # the page was a use of it
     assert "And 1 more. “Sign out everywhere else” includes it." in text_of(browser.get(PAGE))
 
 
@@ -171,6 +174,16 @@ def test_times_are_in_the_sites_time_zone(settings, browser, raw, prefix):
     raw.hset(f"{prefix}:{id_of(browser)}", "@created", 1_700_000_000)
     page = browser.get(PAGE).content.decode()
     assert '<time datetime="2023-11-15T07:13:20+09:00">Nov. 15, 2023, 7:13 a.m.</time>' in page
+
+
+def test_times_for_templates(rf, browser):
+    """A site's own template can also show when a session was last saved."""
+    request = rf.get(PAGE)
+    request.session = SessionStore(browser.cookies["session-id"].value)
+    request.user = User.objects.get()
+    (session,) = sessions_of(request).sessions
+    assert session.updated == session.last_saved
+    assert session.last_active == session.used
 
 
 def test_times_that_are_damaged(browser, raw, prefix):

@@ -14,6 +14,8 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext
 
+from sessions_redis import conf
+from sessions_redis.binding import network_of
 from sessions_redis.models import Session
 from sessions_redis.registry.live_sessions import NEVER, NOT_KNOWN
 from sessions_redis.web.devices import device_of
@@ -48,14 +50,23 @@ class ColumnsAdmin(SessionModelAdmin):
 
     @admin.display(description=gettext_lazy("device"))
     def device(self, session: Session) -> str:
-        # A long name may break between its words: Headless|Chrome.
-        words = re.split("(?<=[a-z])(?=[A-Z])", device_of(session.user_agent))
+        # A long name may break between its words: Headless|Chrome, but not i|OS.
+        words = re.split("(?<=[a-z]{2})(?=[A-Z])", device_of(session.user_agent))
         return format_html_join(BREAK, "{}", ((word,) for word in words))
 
     @admin.display(description=gettext_lazy("IP address"), empty_value="-")
     def address(self, session: Session) -> str:
         # A long address may break between its groups. Copying it still gives the plain address.
         return format_html_join(BREAK, "{}", _groups(session.ip or ""))
+
+    @admin.display(description=gettext_lazy("bound to"))
+    def bound_to(self, session: Session) -> str:
+        shown = {
+            "device": device_of(session.user_agent) if session.user_agent else None,
+            "network": network_of((session.ip or "").encode()),
+        }
+        bound = [place for name in conf.current().bind_to if (place := shown[name])]
+        return ", ".join(bound) or pgettext("bound to", "nothing yet")
 
     @admin.display(description=gettext_lazy("created"))
     def began(self, session: Session) -> str:

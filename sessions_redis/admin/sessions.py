@@ -10,6 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 
+from sessions_redis import conf
 from sessions_redis.admin import entries, users
 from sessions_redis.admin.activity import LOOKED_AT
 from sessions_redis.admin.columns import ColumnsAdmin
@@ -40,7 +41,7 @@ class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin, LargestAdmin):
         "whole_id", "user", "device", "user_agent", "ip", "created_exactly", "saved_exactly",
         "active_exactly", "expires_exactly", "expires_in",
     )  # fmt: skip
-    readonly_fields = fields
+    readonly_fields = (*fields, "bound_to")
 
     class Media:
         css = {"all": ("sessions_redis/admin.css",)}
@@ -119,6 +120,11 @@ class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin, LargestAdmin):
         extra_context: Context | None = None,
     ) -> HttpResponse:
         return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def get_fields(self, request: HttpRequest, obj: Session | None = None) -> Any:
+        at = self.fields.index("ip") + 1
+        bound = ("bound_to",) if conf.current().bind_to else ()
+        return (*self.fields[:at], *bound, *self.fields[at:])
 
     def render_change_form(
         self, request: HttpRequest, context: Context, *args: Any, **kwargs: Any
