@@ -127,29 +127,30 @@ def _ended(keyspace: Keyspace, key: Key) -> StoreSteps[None]:
 
 
 def noticed(
-    keyspace: Keyspace, id: str, before: Known, written: Fields, serializer: Serializer
+    keyspace: Keyspace, before: Known, after: Known, serializer: Serializer
 ) -> StoreSteps[None]:
     """
-    Send `session_moved` if ``written``, which is now in Redis, says that the session has moved.
+    Send `session_moved` if the session has moved.
 
-    ``before``: what Redis held.
+    ``before`` and ``after``: what Redis is known to hold, before and after a write.
     """
-    if not (IP in written or AGENT in written) or not session_moved.has_listeners(LiveSession):
+    if not session_moved.receivers or not session_moved.has_listeners(LiveSession):
         return
-    after = {**before.fields, **written}
-    if not differing(PLACES, before.fields, after):
+    was, found = before.fields, after.fields
+    # A save with METADATA off removes what the session had.
+    if not any(place(name, found) for name in differing(PLACES, was, found)):
         return
-    user = before.user(serializer).decode("utf-8", "backslashreplace")
+    user = after.user(serializer).decode("utf-8", "backslashreplace")
     yield CallTo(
         session_moved,
         "send_robust",
         sender=LiveSession,
-        session_id=id,
+        session_id=after.id,
         user_pk=user or None,
-        old_ip=_text(before.fields, IP),
-        new_ip=_text(after, IP),
-        old_user_agent=_text(before.fields, AGENT),
-        new_user_agent=_text(after, AGENT),
+        old_ip=_text(was, IP),
+        new_ip=_text(found, IP),
+        old_user_agent=_text(was, AGENT),
+        new_user_agent=_text(found, AGENT),
         tenant=keyspace.tenant,
     )
 

@@ -114,7 +114,7 @@ class CreatingStore(StoreBase):
                 return False
             if moved:
                 predecessor.is_replaced = True
-                yield from self._noticed(keyspace, key.id, before, self._known.fields)
+                yield from self._noticed(keyspace, before)
         if not moved:
             changes = whole(self._entries, self._made_serializer(), self._metadata(keyspace))
             changes = yield from self._with_rules(keyspace, changes, Write.CREATE)
@@ -169,11 +169,9 @@ class CreatingStore(StoreBase):
             return True
         return outcome
 
-    def _noticed(
-        self, keyspace: Keyspace, id: str, before: Known, written: Mapping[bytes, bytes]
-    ) -> StoreSteps[None]:
+    def _noticed(self, keyspace: Keyspace, before: Known) -> StoreSteps[None]:
         """Send `session_moved` if the session is used from elsewhere than ``before``."""
-        yield from binding.noticed(keyspace, id, before, written, self._made_serializer())
+        yield from binding.noticed(keyspace, before, self._known, self._made_serializer())
 
     def _metadata(self, keyspace: Keyspace) -> Mapping[bytes, bytes]:
         """The metadata of a new hash."""

@@ -201,7 +201,7 @@ class SessionStore(UpdatingStore):
         self._record_written(id, changes)
         if keyspace.is_shared and decides_here:
             yield from self._shared(keyspace)
-        yield from self._noticed(keyspace, id, known, changes.written)
+        yield from self._noticed(keyspace, known)
 
     def save(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002 - Django's signature
         """
@@ -422,7 +422,7 @@ class SessionStore(UpdatingStore):
             written = metadata if now > 0 else NOTHING
             server_clock.set(abs(now) / 1000)
             self._record_written(id, Changes(written))
-            yield from self._noticed(keyspace, id, known, written)
+            yield from self._noticed(keyspace, known)
 
     def note_metadata(self) -> None:
         """

@@ -128,6 +128,11 @@ def inspect(session):
     return session.inspect()
 
 
+def sign_in(session):
+    session["_auth_user_id"] = "7"
+    session.cycle_key()
+
+
 async def aread(session):
     return await session.aget("color")
 
@@ -157,6 +162,11 @@ async def ainspect(session):
     return await session.ainspect()
 
 
+async def asign_in(session):
+    await session.aset("_auth_user_id", "7")
+    await session.acycle_key()
+
+
 ASYNC = {
     read: aread,
     write: awrite,
@@ -165,6 +175,7 @@ ASYNC = {
     cleared_and_cycled: acleared_and_cycled,
     increment: aincrement,
     inspect: ainspect,
+    sign_in: asign_in,
 }
 
 
@@ -570,12 +581,26 @@ def test_moved_while_signed_in(visit, sent):
     assert sent == [expected]
 
 
+def test_moved_by_signing_in(visit, saved, sent):
+    """The signal has the user who is signed in since."""
+    key = visit(saved, sign_in, THERE).cookies["sessionid"].value
+    assert sent == [moved(session_id=session_id(key), user_pk="7")]
+
+
 def test_not_moved(visit, saved, sent):
     """In the same place, and in the first place that is known, nothing is sent."""
     visit(saved, write, SAME)
     session = SessionStore()
     session.save()
     visit(session.session_key, write)
+    assert sent == []
+
+
+def test_not_moved_without_metadata(visit, saved, sent, settings, session_redis, fields):
+    """With METADATA off, a save removes the place of the session, which is no move."""
+    settings.SESSION_REDIS = {**session_redis, "METADATA": False}
+    visit(saved, increment, THERE)
+    assert not {b"@ip", b"@agent"} & fields(saved).keys()
     assert sent == []
 
 

@@ -63,7 +63,7 @@ def test_the_list(german, ada, raw, prefix):
     assert "<title>Sitzung " in response.content.decode()
     for words in (
         "Alle Sitzungen nach verbleibender Zeit",
-        "ID Benutzer Gerät IP-Adresse Erstellt Zuletzt gespeichert Noch gültig",
+        "ID Benutzer Gerät IP-Adresse Erstellt Zuletzt aktiv Noch gültig",
         "Firefox auf Linux",
         "vor 1 Tag, 1 Stunde",  # not "1 Tage", and in the dative case:
         "vor 3 Tagen",

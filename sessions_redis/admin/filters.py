@@ -59,7 +59,7 @@ class ExpiryFilter(ChoiceFilter):
 
 
 class ActivityFilter(ChoiceFilter):
-    title = _("last active")
+    title = _("activity")
     parameter_name = "active"
     selections = {
         "minutes": {"within": 5 * MINUTE},
