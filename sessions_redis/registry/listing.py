@@ -131,7 +131,9 @@ async def alatest(start: int = 0, stop: int = 50, selection: Selection = ALL) ->
     return await aperform(_latest(start, stop, selection))
 
 
-def _of_user(user: Any, start: int, stop: int | None, order: str) -> Steps[list[LiveSession]]:
+def _of_user(
+    user: Any, start: int, stop: int | None, order: str = "created"
+) -> Steps[list[LiveSession]]:
     if order not in ORDERS:
         raise ValueError(f"order is {order!r}. It can be {' or '.join(map(repr, ORDERS))}.")
     user_pk = user_pk_of(user)
