@@ -62,6 +62,8 @@ class Conf:
     encryption_keys: Sequence[str] = ()
     encryption_plaintext_until: str | date | None = None
     max_session_bytes: int | None = None
+    end_on_deactivation: bool = False
+    end_on_password_change: bool = False
     tenants: Tenants | None = None
 
     def __repr__(self) -> str:

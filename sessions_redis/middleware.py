@@ -24,6 +24,7 @@ from sessions_redis import binding, logs, stand_ins
 from sessions_redis.clients.outages import last_failure
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionLimitReached, SessionStoreUnavailable
+from sessions_redis.web import current
 from sessions_redis.web import unavailable as outage
 from sessions_redis.web.unavailable import unavailable
 from sessions_redis.web.visitors import Visitor
@@ -71,15 +72,18 @@ class SessionMiddleware(middleware.SessionMiddleware):
         if self.async_mode:
             return self.__acall__(request)
         outage.watch(request)
+        before = current.begin(request)
         try:
             return super().__call__(request)
         except SessionStoreUnavailable as error:  # from a subclass or the site's error page
             return self._after_failure(request, unavailable(request, error))
         finally:
+            current.end(before)
             outage.unwatch(request)
 
     async def __acall__(self, request: HttpRequest) -> HttpResponse:
         outage.watch(request)
+        before = current.begin(request)
         try:
             # A subclass's method is synchronous code, so it runs in a thread, as with Django's
             # middleware.
@@ -95,6 +99,7 @@ class SessionMiddleware(middleware.SessionMiddleware):
         except SessionStoreUnavailable as error:
             return self._after_failure(request, unavailable(request, error))
         finally:
+            current.end(before)
             outage.unwatch(request)
 
     def _is_own(self, name: str) -> bool:

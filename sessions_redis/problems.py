@@ -51,6 +51,8 @@ TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "ENCRYPTION_KEYS": ((list, tuple), "a list of keys"),
     "ENCRYPTION_PLAINTEXT_UNTIL": ((str, date, type(None)), 'a date such as "2027-01-31", or None'),
     "MAX_SESSION_BYTES": ((int, type(None)), "a number of bytes, such as 100_000, or None"),
+    "END_ON_DEACTIVATION": (bool, "True or False"),
+    "END_ON_PASSWORD_CHANGE": (bool, "True or False"),
 }
 
 # Settings that a later version will have. Only the value with which they change nothing is allowed.
@@ -103,6 +105,7 @@ def problems(setting: Any) -> Iterator[Problem]:
         if name not in old and name not in of_former:
             yield from _problems_of(name, value)
     yield from _binding_problems(setting)
+    yield from _problems_without_index(setting)
     if "LOCATION" not in setting and not old:
         yield Problem(
             "sessions_redis.E003",
@@ -116,6 +119,17 @@ def problems(setting: Any) -> Iterator[Problem]:
             "the sessions of a user in the indexes, which it does not keep.",
             'Leave "INDEX" out, or leave "MAX_SESSIONS_PER_USER" out.',
         )
+
+
+def _problems_without_index(setting: Mapping[Any, Any]) -> Iterator[Problem]:
+    for name in ("END_ON_DEACTIVATION", "END_ON_PASSWORD_CHANGE"):
+        if setting.get(name) is True and setting.get("INDEX") is False:
+            yield Problem(
+                "sessions_redis.E004",
+                f'SESSION_REDIS["{name}"] is True, but "INDEX" is False: without the indexes, the '
+                "sessions of a user cannot be found.",
+                f'Set "INDEX" to True, or leave "{name}" out.',
+            )
 
 
 def _names_of_former_engine(setting: Mapping[Any, Any]) -> set[str]:

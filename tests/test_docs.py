@@ -569,7 +569,7 @@ FLOORS = (
         "unknown_keys",
         "updates",
     },
-    {"web", "stand_ins", "models", "requests"},
+    {"web", "stand_ins", "models", "requests", "account_changes"},
     {"middleware", "admin", "checks", "apps", "urls", "management", "test"},
 )
 

@@ -40,6 +40,7 @@ E032 ``sessions_redis.moving_out`` has no ``NEXT_ENGINE``, or one that cannot be
 W033 ``NEXT_ENGINE`` is set where it has no effect.
 E035 ``MAX_SESSIONS_PER_USER`` is set, but no indexes are kept.
 E038 ``BIND_TO`` is set where it has no effect.
+E039 ``END_ON_PASSWORD_CHANGE`` is set without the session middleware that it needs.
 E040 * The server does not let the site publish, which ``EVENTS`` needs.
 E041 ``SESSION_SERIALIZER`` encrypts, and the package ``cryptography`` is not installed.
 W042 ``ENCRYPTION_KEYS`` is set, but ``SESSION_SERIALIZER`` does not encrypt.
@@ -59,6 +60,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from sessions_redis import conf, locations
 from sessions_redis.checks import (
+    account_changes,
     binding,
     caches,
     cluster,
@@ -101,6 +103,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *moving.problems(conf.current()), *next_engine.problems(),
         *binding.problems(conf.current()),
         *serialization.problems_of_keys(conf.current()),
+        *account_changes.problems(conf.current()),
     ]  # fmt: skip
     return [*found, *serialization.problems()]
 

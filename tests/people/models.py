@@ -66,3 +66,10 @@ class Guest(AbstractBaseUser):
     name = models.CharField(max_length=50)
 
     USERNAME_FIELD = "name"
+
+
+class Staffer(Person):
+    """Persons under another name, as some sites have them in the admin."""
+
+    class Meta:
+        proxy = True
