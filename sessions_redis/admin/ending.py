@@ -24,7 +24,7 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from sessions_redis import registry
+from sessions_redis import reasons, registry
 from sessions_redis.admin import log
 from sessions_redis.admin.columns import exactly
 from sessions_redis.admin.history import HistoryAdmin
@@ -120,7 +120,11 @@ class EndingAdmin(HistoryAdmin):
 
         def end() -> list[str]:
             # Empty if the session had already ended.
-            return [session.pk] if registry.end(session.live or session.pk, reason="admin") else []
+            return (
+                [session.pk]
+                if registry.end(session.live or session.pk, reason=reasons.ADMIN)
+                else []
+            )
 
         recorder = self._recorder(request, log.ALONE)
         return self._end(request, question, [partial(recorder.end_and_log, [session], end)])
@@ -184,7 +188,7 @@ class EndingAdmin(HistoryAdmin):
         recorder = self._recorder(request, log.ALL_OF_USER)
         # First the sessions in the listing, so that the log has their details. Then all others,
         # such as sessions that began in the meantime.
-        end = partial(registry.end_each_of, pk, reason="admin")
+        end = partial(registry.end_each_of, pk, reason=reasons.ADMIN)
         rest = partial(recorder.end_and_log, [], end, pk)
         return self._end(request, question, chain(self._recorded(recorder, listing), [rest]))
 
@@ -195,7 +199,7 @@ class EndingAdmin(HistoryAdmin):
         """Yield, for each batch of ``listing``, a step that ends and logs it."""
         for batch in listing.batches():
             found = [session.live or session.pk for session in batch]
-            end = partial(registry.end_many, found, reason="admin")
+            end = partial(registry.end_many, found, reason=reasons.ADMIN)
             yield partial(recorder.end_and_log, batch, end)
 
     def _end(self, request: HttpRequest, question: Question, steps: Iterable[Step]) -> HttpResponse:

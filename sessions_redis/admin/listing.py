@@ -174,6 +174,12 @@ class Listing:
         return found
 
     @property
+    def is_of_all(self) -> bool:
+        """Whether this has all sessions of the site."""
+        is_chosen = self.ids is not None or self.activity.within is not None
+        return not is_chosen and replace(self.selection, latest_first=True) == ALL
+
+    @property
     def is_cut(self) -> bool:
         """Whether this has only the first `SEVERAL_USERS_LIMIT` sessions of several users."""
         if self.ids is not None:
@@ -202,9 +208,10 @@ class Listing:
         """Whether the session with this ID exists and is in this listing."""
         return bool(self.of_ids([id]))
 
-    def batches(self) -> Iterator[list[Session]]:
+    def batches(self, *, spared: int = 0) -> Iterator[list[Session]]:
         """
         Yield all sessions in batches. The caller must end each batch before it takes the next.
+        It may leave ``spared`` sessions alone.
 
         The number of batches is fixed at the start, so new sessions cannot make this endless. Each
         batch fits into one command, so that a lost reply affects only the sessions of one batch.
@@ -216,7 +223,7 @@ class Listing:
                 for at in range(0, len(rows), END_MANY_BATCH_SIZE)
             )
             return
-        for _ in range(0, self.count(), END_MANY_BATCH_SIZE):
+        for _ in range(0, self.count(), END_MANY_BATCH_SIZE - spared):
             # Always the first sessions: those of earlier batches have been ended.
             yield self._annotated(registry.latest(0, END_MANY_BATCH_SIZE, self.selection))
 

@@ -29,8 +29,9 @@ from sessions_redis.web import devices
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
-# How a session was ended: alone, with others that were selected, or with all sessions of its user.
-ALONE, SELECTED, ALL_OF_USER = ("alone", "selected", "all of user")
+# How a session was ended: alone, with others that were selected, with all sessions of its user, or
+# with all sessions but that of the staff member.
+ALONE, SELECTED, ALL_OF_USER, ALL_OTHERS = ("alone", "selected", "all of user", "all others")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,11 @@ class Ending:
     """
     What an entry of the log stores about a session that was ended.
 
-    ``way``: `ALONE`, `SELECTED` or `ALL_OF_USER`. ``device`` and ``ip`` are ``None`` if they are
-    not known. ``device``: the browser if ``system`` is known, otherwise a description. They are
-    stored apart so that each reader sees them in their own language. ``is_certain``: ``False`` if
-    the session may still exist, because the reply from Redis was lost. The names of the fields are
-    stored in the database, so they cannot change.
+    ``way``: `ALONE`, `SELECTED`, `ALL_OF_USER` or `ALL_OTHERS`. ``device`` and ``ip`` are ``None``
+    if they are not known. ``device``: the browser if ``system`` is known, otherwise a description.
+    They are stored apart so that each reader sees them in their own language. ``is_certain``:
+    ``False`` if the session may still exist, because the reply from Redis was lost. The names of
+    the fields are stored in the database, so they cannot change.
     """
 
     way: str
@@ -114,9 +115,15 @@ class Ending:
             return _("Ended, together with all sessions of one user.")
         if self.way == ALL_OF_USER:
             return _("Ended, together with all sessions of %(user)s.") % {"user": owner}
+        if self.way == ALL_OTHERS:
+            return _("Ended, together with all sessions except that of the staff member.")
         if self.way == SELECTED:
             return _("Ended, together with other selected sessions.")
         return _("Ended.")
+
+
+class _Other(Ending):
+    """Of a session that was not known before it ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +131,7 @@ class Recorder:
     """
     Ends sessions and writes the log, for the staff member who sent ``request``.
 
-    ``way``: how the sessions are ended: `ALONE`, `SELECTED` or `ALL_OF_USER`.
+    ``way``: how the sessions are ended: `ALONE`, `SELECTED`, `ALL_OF_USER` or `ALL_OTHERS`.
     """
 
     request: HttpRequest
@@ -141,12 +148,13 @@ class Recorder:
         Call ``end``, and write an entry for each session ID that it returns.
 
         ``sessions``: the sessions that it will probably end. ``user_pk``: the user of any other
-        sessions that it ends. If the reply from Redis is lost, the entries say "may have been
-        ended". If Redis refused, or nothing was sent to it, this writes nothing.
+        sessions that it ends; ``None`` if that is not known. If the reply from Redis is lost, the
+        entries say "may have been ended". If Redis refused, or nothing was sent to it, this writes
+        nothing.
         """
         using = router.db_for_write(LogEntry)
         known = {session.pk: Ending.of(session, self.way) for session in sessions}
-        other = Ending.of(Session(user_pk=user_pk), self.way)
+        other = _Other.of(Session(user_pk=user_pk), self.way)
         failure: SessionStoreUnavailable | None = None
         # The entries are written first: if the database refuses them, no session ends. Afterwards
         # only the commit can fail. If other sessions ended than expected, they are written again.
@@ -177,6 +185,8 @@ class Recorder:
         pk = ending.user_pk
         session = Session(id)
         session.user_label = _("anonymous") if pk is None else users.label_without_name(pk)
+        if isinstance(ending, _Other) and pk is None:
+            session.user_label = ""  # it is not known whether it had a user
         message = ending.message(str(session))
         if not self.viewer.sees_sessions:
             # The admin's start page shows this text to the staff member who ended the session.

@@ -14,7 +14,7 @@ from sessions_redis import conf
 from sessions_redis.admin import entries, users
 from sessions_redis.admin.activity import LOOKED_AT
 from sessions_redis.admin.columns import ColumnsAdmin
-from sessions_redis.admin.ending import EndingAdmin
+from sessions_redis.admin.ending_others import EndingOthersAdmin
 from sessions_redis.admin.filters import ActivityFilter, ExpiryFilter, SignedInFilter, UserFilter
 from sessions_redis.admin.finding import FindingAdmin
 from sessions_redis.admin.histogram import histogram
@@ -28,7 +28,7 @@ from sessions_redis.registry import finding
 Context = dict[str, Any]
 
 
-class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin, LargestAdmin):
+class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingOthersAdmin, LargestAdmin):
     """Shows sessions and ends them. Staff can neither add nor change sessions here."""
 
     list_display = ("short_id", "user", "device", "address", "began", "active", "expires_in")
@@ -78,6 +78,11 @@ class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin, LargestAdmin):
             path("largest/", wrap(self.largest_view), name="sessions_redis_session_largest"),
             path("find/", wrap(self.find_view), name="sessions_redis_session_find"),
             path(
+                "end-others/",
+                wrap(self.end_others_view),
+                name="sessions_redis_session_end_others",
+            ),
+            path(
                 "user/<path:user_pk>/end/",
                 wrap(self.end_all_view),
                 name="sessions_redis_session_end_all",
@@ -106,6 +111,8 @@ class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingAdmin, LargestAdmin):
             context["cl"].search_help_text = self.search_help(request)
             context["find_url"] = self._url("find")
             context["largest_url"] = self._url("largest")
+            if listing.is_of_all and not context["cl"].query and self.may_end_others(request):
+                context["end_others_url"] = self._url("end_others")
             shown = context["cl"].result_list
             if listing.selection.users and len(listing.selection.users) == 1 and shown:
                 context |= self._ending_all(request, shown[0])
