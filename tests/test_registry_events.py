@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import logging
+import re
 import subprocess
 import sys
 import time
@@ -245,16 +246,38 @@ def test_a_server_that_is_away_at_first(own, settings, session_redis):
     hearing.__exit__()
 
 
-@pytest.mark.parametrize("is_silent", [True, False], ids=["half-open", "reset"])
-def test_a_lost_connection(server, redis_at, settings, impatient, is_silent):
-    """It notices that nothing comes over a connection any more, and connects again."""
+def reset(relay):
+    relay.reset_all()
+
+
+def silence(relay):
+    relay.silence_all()
+
+
+def garble(relay):
+    as_usual = relay.pass_reply
+
+    def pass_garbage(client, reply):
+        relay.pass_reply = as_usual
+        client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    relay.pass_reply = pass_garbage
+
+
+@pytest.mark.parametrize(
+    ("disturb", "reason"),
+    [(reset, "reset|closed"), (silence, "no answer within 1 seconds"), (garble, "not a reply")],
+)
+def test_a_lost_connection(server, redis_at, settings, impatient, caplog, disturb, reason):
+    """It notices that a connection is of no use any more, and connects again."""
     with Relay(server.port) as relay:
         redis_at(relay.url, socket_timeout=1.0)
         settings.SESSION_REDIS = {**settings.SESSION_REDIS, "EVENTS": True}
         with Hearing() as hearing:
-            (relay.silence_all if is_silent else relay.reset_all)()
+            disturb(relay)
             hearing.wait_for_beginning(2)
             hearing.wait_until_it_hears()
+    assert re.search(reason, caplog.text)
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
@@ -353,6 +376,19 @@ def test_a_node_that_left(settings, session_redis, tmp_path_factory, impatient, 
     finally:
         for node in nodes:
             node.stop()
+
+
+def test_another_event_loop(session_redis):
+    """A generator that goes on in another event loop needs a connection of that loop."""
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        events = registry.aended()
+        assert first.run(anext(events)) == second.run(anext(events)) == MayHaveMissed()
+        id = ended_now()
+        assert second.run(anext(events)).id == id
+        second.run(events.aclose())
+        ((_, connection),) = subscriptions._of_parents
+        subscriptions._of_parents.clear()
+        first.run(connection.disconnect())
 
 
 # A process that listens and forks. It and its child print what they hear.

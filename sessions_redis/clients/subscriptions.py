@@ -99,9 +99,7 @@ async def _messages(channel: str) -> AsyncGenerator[bytes | None, None]:
             await connection.connect()
             await connection.send_command("SUBSCRIBE", channel, check_health=False)
         is_asked = False
-        while True:
-            if _here() != opener:
-                return
+        while _here() == opener:
             reply = await _reply(connection, is_asked=is_asked)
             is_asked = reply is None
             if is_asked:
@@ -148,12 +146,17 @@ async def _reply(connection: Any, *, is_asked: bool) -> Any:
         if not is_asked:
             raise
         return _ANSWER  # this user may not PING
-    if reply is None and is_asked:
-        raise RedisTimeoutError(f"no answer within {seconds:g} seconds")
+    if is_asked:
+        _require_answer(reply, seconds)
     return reply if isinstance(reply, list | None) else _ANSWER
 
 
 _ANSWER = [b"pong"]
+
+
+def _require_answer(reply: Any, seconds: float) -> None:
+    if reply is None:
+        raise RedisTimeoutError(f"no answer within {seconds:g} seconds")
 
 
 async def _server(ours: Any) -> Any:
