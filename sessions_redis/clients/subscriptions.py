@@ -101,14 +101,10 @@ async def _messages(channel: str) -> AsyncGenerator[bytes | None, None]:
         is_asked = False
         while _here() == opener:
             reply = await _reply(connection, is_asked=is_asked)
-            is_asked = reply is None
-            if is_asked:
-                await _require_place(ours, server, pool, connection)
-                with _losses():
-                    await connection.send_command("PING", check_health=False)
-            elif reply[0] == b"subscribe":
+            is_asked = reply is None and await _ask(ours, server, pool, connection)
+            if reply and reply[0] == b"subscribe":
                 yield None
-            elif reply[0] == b"message":
+            elif reply and reply[0] == b"message":
                 yield reply[2]
     finally:
         if _here() == opener:
@@ -165,6 +161,14 @@ async def _server(ours: Any) -> Any:
         return ours
     await ours.aread_again(since=monotonic())
     return ours.master_of(None)
+
+
+async def _ask(ours: Any, server: Any, pool: Any, connection: Any) -> bool:
+    """Ask the server for an answer, if it is still the one to listen to. Returns ``True``."""
+    await _require_place(ours, server, pool, connection)
+    with _losses():
+        await connection.send_command("PING", check_health=False)
+    return True
 
 
 async def _require_place(ours: Any, server: Any, pool: Any, connection: Any) -> None:
