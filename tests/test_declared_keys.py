@@ -38,7 +38,7 @@ class Strict:
         """Whether the command uses only keys that it declares."""
         words = command.with_source
         keys = words[3 : 3 + words[2]] if words[0] == "EVAL" else words[1:2]
-        rules = ["reset", "on", ">countess", "+@all", *(f"~{key}" for key in keys)]
+        rules = ["reset", "on", ">countess", "+@all", "&*", *(f"~{key}" for key in keys)]
         self.client.execute_command("ACL", "SETUSER", "strict", *rules)
         try:
             self.strict.execute_command(*words)
@@ -122,3 +122,10 @@ def test_without_indexes(strict, prefix, name):
     keyspace = Keyspace(prefix, indexed=False)
     takes = strict.takes(COMMANDS[name](keyspace, session(strict, keyspace)))
     assert takes is (name not in NEVER)
+
+
+@pytest.mark.parametrize("name", ["expire", "delete"])
+def test_events(strict, prefix, name):
+    """The channel on which ends are published is not a key."""
+    keyspace = Keyspace(prefix, indexed=False, events=True)
+    assert strict.takes(COMMANDS[name](keyspace, session(strict, keyspace)))

@@ -16,6 +16,7 @@ LUA = sorted((PACKAGE / "storage" / "scripts").glob("*.lua"))
 
 # These are put in front of other scripts, so they have no KEYS, ARGV and result of their own.
 SHARED = {
+    "announce",
     *("calls", "forget", "gone", "list", "margins", "markers", "moved", "ranks", "relist"),
     *("allowed", "announce", "cap", "rules", "user", "write"),
     *("delete_listed", "renew"),  # the first parts of delete.lua and save.lua
