@@ -469,6 +469,81 @@ def live(users: list[str], folder: str, name: str, seed: int) -> int:
     return refused
 
 
+REFUSED = 9
+
+
+@job
+def sign_in_at_once(user: str, processes: int) -> Generator[None, None, dict[str, int]]:
+    """
+    Let so many processes sign in a user at the same moment, each in a browser that it had before.
+
+    Returns how many were signed in, and how many were refused.
+    """
+    (told, tell), (ready, say_ready) = os.pipe(), os.pipe()
+    children = []
+    for _ in range(processes):
+        child = os.fork()
+        if not child:  # pragma: no cover - it exits at once
+            os.close(tell)
+            _sign_in_when_told(user, told, say_ready)
+        children.append(child)
+    for _ in children:
+        assert os.read(ready, 1)
+    yield
+    os.close(tell)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    assert {*codes} <= {0, REFUSED}
+    return {"signed in": codes.count(0), "refused": codes.count(REFUSED)}
+
+
+def _sign_in_when_told(user: str, told: int, say_ready: int) -> None:  # pragma: no cover
+    from sessions_redis.engine import SessionStore
+    from sessions_redis.exceptions import SessionLimitReached
+
+    code = 1
+    try:
+        session = SessionStore()
+        session["cart"] = ["pears"]
+        session.create()
+        session.cycle_key()
+        os.write(say_ready, b".")
+        os.read(told, 1)  # returns at its end, when all begin
+        session["_auth_user_id"] = user
+        try:
+            session.save()
+            code = 0
+        except SessionLimitReached:
+            code = REFUSED
+    finally:
+        os._exit(code)
+
+
+# ARGV: what the sessions' names start with, the user. Returns how many live sessions have this user
+# at one moment.
+COUNT_LIVE = """
+local count = 0
+for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':*')) do
+  if redis.call('TYPE', key).ok == 'hash' then
+    local found = redis.call('HMGET', key, '@created', '@user')
+    if found[1] and found[2] == ARGV[2] then count = count + 1 end
+  end
+end
+return count
+"""
+
+
+@job
+def watch(prefix: str, user: str, told: str, url: str) -> Generator[None, None, dict[str, int]]:
+    """Count the live sessions of a user until told to stop. Returns how often, and the most."""
+    with client_at(url) as client:
+        count = client.register_script(COUNT_LIVE)
+        most, times = count(args=[prefix, user]), 1
+        yield
+        while not client.exists(told):
+            most, times = max(most, count(args=[prefix, user])), times + 1
+    return {"most": most, "times": times}
+
+
 # How many writes the jobs below do before they report, and after they were told to stop.
 SOME_WRITES = 20
 

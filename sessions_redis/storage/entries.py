@@ -23,7 +23,10 @@ AGENT = b"@agent"
 COPIED = b"@copied"  # the former engine may have a copy of the session
 LOCK = b"@lock"  # the token of its holder, and until when it holds, in milliseconds since 1970
 SALT = b"@salt"  # what the session's encrypted entries are bound to
-METADATA = frozenset({CREATED, UPDATED, USER, SEEN, LISTED, IP, AGENT, COPIED, LOCK, SALT})
+SIGNED_IN = b"@signed-in"  # with a cap in a Cluster: when it got its user, in milliseconds
+METADATA = frozenset(
+    {CREATED, UPDATED, USER, SEEN, LISTED, IP, AGENT, COPIED, LOCK, SALT, SIGNED_IN}
+)
 
 # django.contrib.auth.SESSION_KEY: the entry that holds the primary key of the session's user.
 USER_KEY = "_auth_user_id"

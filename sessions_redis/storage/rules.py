@@ -175,6 +175,10 @@ def once_copied(rules: Mapping[str, Argument]) -> dict[str, Argument]:
     }
 
 
+def without_cap(rules: Mapping[str, Argument]) -> dict[str, Argument]:
+    return {name: value for name, value in rules.items() if not name.startswith(CAP)}
+
+
 def _kind_and_field(name: str) -> tuple[str, bytes]:
     for kind in (EXPECTS, LACKS):
         if name.startswith(kind):

@@ -15,7 +15,7 @@ from sessions_redis.storage import replies, scripts
 from sessions_redis.storage.across_slots import ending, listing
 from sessions_redis.storage.across_slots.ending import TOMBSTONE, EndingSteps
 from sessions_redis.storage.across_slots.listing import Listed
-from sessions_redis.storage.entries import is_time
+from sessions_redis.storage.entries import CREATED, SIGNED_IN, USER, is_time
 from sessions_redis.storage.events import CAP as REASON
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import Ended
@@ -32,8 +32,10 @@ FIRST = 3
 @dataclass(frozen=True, slots=True)
 class _Sessions:
     """
-    The sessions of a user: ``live``, ids and when they were begun. ``pending``: other ids that are
-    listed. Each is gone, or a request is about to write it. ``unseen``: how many more are listed.
+    The sessions of a user: ``live``, ids and when they signed in, in ms.
+
+    ``pending``: other ids that are listed. Each is gone, or a request is about to write it.
+    ``unseen``: how many more are listed.
     """
 
     live: Mapping[str, int]
@@ -54,19 +56,21 @@ def refusal(
     """
     if CAP not in rules or rules.get(CAP_POLICY) != REFUSE or not user or not known.until:
         return None
-    cap, waited = int(rules[CAP]), 0
+    cap, waited, fenced = int(rules[CAP]), 0, set[str]()
     while True:
         found: _Sessions = yield from _sessions(keyspace, user, id)
-        free = cap - len(found.live) - found.unseen
-        if id in found.live or len(found.pending) < free:
+        free, pending = cap - len(found.live) - found.unseen, sorted(found.pending - fenced)
+        if id in found.live or len(pending) < free:
             return None
         if free <= 0:
             return Refused(CAP, (str(cap),))
-        # Of those that wait for each other, the one with the least id goes on first.
-        is_first = sum(one < id for one in found.pending) < free
-        if waited == (FIRST if is_first else len(listing.PAUSES)):
-            yield [_fence(keyspace, one, user) for one in sorted(found.pending)]
-            yield listing.delisting(keyspace, [(one, user) for one in found.pending])
+        # Of those that wait for each other, those with the least ids get the free places.
+        is_first = id < pending[free - 1]
+        if waited >= (FIRST if is_first else len(listing.PAUSES)):
+            others = pending[free - 1 :] if is_first else pending
+            # Before these are written, their requests find this one, which is listed.
+            answers = yield [_fence(keyspace, one, user) for one in others]
+            fenced |= {one for one, is_fenced in zip(others, answers, strict=True) if is_fenced}
             waited = 0
         else:
             yield listing.pause(waited)
@@ -83,11 +87,13 @@ def kept(keyspace: Keyspace, id: str, user: str, rules: Mapping[str, Argument]) 
     if CAP not in rules or rules.get(CAP_POLICY) == REFUSE or not user or not keyspace.indexed:
         return True
     found: _Sessions = yield from _sessions(keyspace, user, id)
-    others = sorted(found.live.keys() - {id}, key=lambda one: (found.live[one], one))
-    beyond = len(others) + found.unseen + 1 - int(rules[CAP])
+    # All requests have to end the same sessions. So the order depends only on what is stored. A
+    # session that signs in at the same moment as others may end itself.
+    oldest_first = sorted(found.live, key=lambda one: (found.live[one], one))
+    beyond = len(oldest_first) + found.unseen - int(rules[CAP])
     if beyond <= 0:
         return True
-    steps = ending.end_of_user(keyspace, user, others[:beyond], id, REASON)
+    steps = ending.end_of_user(keyspace, user, oldest_first[:beyond], REASON)
     return Written(tuple((yield from _ended(steps))))
 
 
@@ -114,14 +120,19 @@ def _sessions(keyspace: Keyspace, user: str, id: str) -> Steps[_Sessions]:
         ),
         Command(("ZCOUNT", index, "-inf", "+inf"), replies.number, read_wrong_type=int),
     ]
-    asked = [*dict.fromkeys((*members, id))]
-    looked = yield [_look(keyspace, one) for one in asked]
     live: dict[str, int] = {}
-    formers = set()
-    for one, (created, owner, former) in zip(asked, looked, strict=True):
-        if created is not None and owner == user.encode("utf-8", "surrogatepass"):
-            live[one] = int(created) if is_time(created) else 0
-            formers.add((former or b"").decode("utf-8", "replace"))
+    formers, seen, asked = set[str](), set[str](), {*members, id}
+    while asked:
+        ids = sorted(asked)
+        seen |= asked
+        asked = set()
+        looked = yield [_look(keyspace, one) for one in ids]
+        for one, (created, owner, former, signed_in, cycled) in zip(ids, looked, strict=True):
+            if created and owner == user.encode("utf-8", "surrogatepass"):
+                live[one] = _since(created, signed_in)
+                formers.add(replies.text(former or b""))
+            elif cycled:  # since the members were read
+                asked |= {replies.text(cycled)} - seen
     # While a session is cycled, it is there twice.
     once = {one: created for one, created in live.items() if one == id or one not in formers}
     pending = frozenset(members) - live.keys() - {id}
@@ -134,9 +145,16 @@ def _members(reply: Any) -> tuple[str, ...]:
 
 
 def _look(keyspace: Keyspace, id: str) -> Command[list[bytes | None]]:
-    words = ("HMGET", keyspace.session(id), "@created", "@user", "@former")
-    return Command(words, _three, read_wrong_type=lambda: [None] * 3)
+    words = ("HMGET", keyspace.session(id), CREATED, USER, "@former", SIGNED_IN, "@cycled")
+    return Command(words, _five, read_wrong_type=lambda: [None] * 5)
 
 
-def _three(reply: Any) -> list[bytes | None]:
-    return [one and replies.raw(one) for one in replies.listing(reply, 3)]
+def _five(reply: Any) -> list[bytes | None]:
+    return [one and replies.raw(one) for one in replies.listing(reply, 5)]
+
+
+def _since(created: bytes, signed_in: bytes | None) -> int:
+    """When the session got its user, in ms. A damaged time counts as the earliest."""
+    if signed_in is not None and signed_in.isdigit() and len(signed_in) < 15:
+        return int(signed_in)
+    return int(created) * 1000 if is_time(created) else 0

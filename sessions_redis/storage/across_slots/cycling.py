@@ -11,13 +11,20 @@ from sessions_redis.storage import replies, scripts
 from sessions_redis.storage.across_slots import listing
 from sessions_redis.storage.across_slots.ending import TOMBSTONE, delete
 from sessions_redis.storage.across_slots.listing import Listed, at_session
-from sessions_redis.storage.across_slots.writing import put, put_within_cap, relist
+from sessions_redis.storage.across_slots.writing import put_within_cap, relist
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import Taken, milliseconds
 from sessions_redis.storage.entries import CREATED, LISTED, UPDATED, USER, is_metadata
 from sessions_redis.storage.events import EXPIRED
 from sessions_redis.storage.keyspaces import Keyspace
-from sessions_redis.storage.rules import Outcome, Refused, Written, once_copied, refusal
+from sessions_redis.storage.rules import (
+    Outcome,
+    Refused,
+    Written,
+    once_copied,
+    refusal,
+    without_cap,
+)
 from sessions_redis.storage.steps import Command, Steps, Undoable, script_command
 
 T = TypeVar("T")
@@ -112,8 +119,9 @@ def _moved(
         if real != user:  # another request has changed it
             known = yield from listing.enlist(keyspace, new_id, real, ttl_ms)
     copied = _copied(fields, changes, old_id, real)
-    begin = put if real == was else put_within_cap
-    done = yield from begin(keyspace, new_id, ttl, copied, known, created, is_new=True)
+    if real == was:
+        copied = copied._replace(rules=without_cap(copied.rules))
+    done = yield from put_within_cap(keyspace, new_id, ttl, copied, known, created, is_new=True)
     if not done:
         return done if isinstance(done, Refused) else "taken"
     leave = script_command(

@@ -185,14 +185,12 @@ def _reported(
         hidden |= {copy, former}
 
 
-def end_of_user(
-    keyspace: Keyspace, user: str, ids: Sequence[str], spared_id: str, reason: str
-) -> EndingSteps:
-    """End those of these sessions that ``user`` still has. The one with ``spared_id`` lives."""
+def end_of_user(keyspace: Keyspace, user: str, ids: Sequence[str], reason: str) -> EndingSteps:
+    """End those of these sessions that ``user`` still has."""
     counts = yield from _counts(keyspace)
     for start in range(0, len(ids), END_BATCH_SIZE):
         batch = ids[start : start + END_BATCH_SIZE]
-        yield from _end_batch(keyspace, reason, batch, _of(user), "", {spared_id}, counts)
+        yield from _end_batch(keyspace, reason, batch, _of(user), "", set(), counts)
 
 
 def end_all(keyspace: Keyspace, user: str, spared_id: str = "", reason: str = ENDED) -> EndingSteps:

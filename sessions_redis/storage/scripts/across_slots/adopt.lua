@@ -15,11 +15,12 @@ if not found[1] and call('EXISTS', key) == 1 or is_refused(moved, ARGV[4] == '')
 local now, seconds = clock()
 local listed, at = tonumber(ARGV[1]), now + tonumber(ARGV[5])
 if at <= now then return {'refused'} end
-local _, after = rules_at(9)
+local rules, after = rules_at(9)
 if listed and listed < at then return {'list', string.format('%.0f', at)} end
 local more = {'@created', ARGV[3] == '' and seconds or ARGV[3]}
 if listed then more[3], more[4] = '@listed', ARGV[1] end
 if ARGV[2] ~= '' then more[#more + 1], more[#more + 2] = '@ahead', ARGV[2] end
+note_sign_in(rules, next_user(nil, 5), nil, now, more)
 local lasts = ARGV[4]
 if lasts ~= '' then need_note(moved) end
 if found[1] then call('DEL', key) end

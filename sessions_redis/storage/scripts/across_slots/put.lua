@@ -21,6 +21,14 @@ local function next_user(was, first)
   return was or ''
 end
 
+-- Whether there is a cap on the sessions of `user`, who is new to this one. Then that time is added to
+-- the metadata to write.
+local function note_sign_in(rules, user, was, now, more)
+  if not rules.cap or user == '' or user == was then return false end
+  more[#more + 1], more[#more + 2] = '@signed-in', string.format('%.0f', now)
+  return true
+end
+
 -- Writes what ARGV says from `first` on: ttl in ms, '1' if fields that are not given are removed,
 -- '1' if the user is given, the user, rules as rules.lua says, and from `after` on how many fields to
 -- remove, those fields, then fields and values in turn. The caller has checked the rules.

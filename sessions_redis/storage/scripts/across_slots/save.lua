@@ -44,7 +44,7 @@ if ARGV[1] == '1' then
   end
 end
 -- Then the caller looks how many sessions the user has.
-if rules.cap and user ~= '' and user ~= was then table.insert(answer, 1, 'signed in') end
+if note_sign_in(rules, user, was, now, more) then table.insert(answer, 1, 'signed in') end
 if is_thawed then less[#less + 1], less[#less + 2] = '@frozen', '@next' end
 put(was, 6, after, now, seconds, more, less)
 return answer
