@@ -24,6 +24,7 @@ SECTIONS = (
     "layers",
     "wire",
     "memory",
+    "encryption",
     "delay",
     "serving",
     "lost_updates",

@@ -119,6 +119,7 @@ def test_only_what_changed_is_written(fields):
     assert after[b"color"] == before[b"color"]
     assert after[b"cart"] != before[b"cart"]
     assert after[SALT] == before[SALT]
+    assert after[b"@listed"] == before[b"@listed"]  # as with other saves, no index was written
     assert held(key) == {"color": "red", "cart": {"pears": 2}}
     session["size"] = 8
     session.save()

@@ -5,12 +5,17 @@
 
 do
   local key, index, id = KEYS[1], KEYS[2], ARGV[1]
-  local ttl, removed = tonumber(ARGV[3]), tonumber(ARGV[8])
+  local ttl = tonumber(ARGV[3])
+  -- A save of encrypted entries mostly has this rule, and no other. Other rules are for save.lua.
+  local salted = ARGV[7] == '2' and ARGV[8] == 'expects:@salt'
+  local after = salted and 10 or 8  -- the place of how many fields to remove
+  local removed = tonumber(ARGV[after])
   local found = redis.pcall('HMGET', key, '@created', '@user', '@listed')
   local time = redis.pcall('TIME')
   local user = found[2] or ''
   local is_usual = found[1] and time[1] and #ARGV <= 1000
-    and ARGV[4] == '0' and (ARGV[5] == '0' or ARGV[6] == user) and ARGV[7] == '0'
+    and ARGV[4] == '0' and (ARGV[5] == '0' or ARGV[6] == user)
+    and (ARGV[7] == '0' or salted and redis.pcall('HGET', key, '@salt') == ARGV[9])
   local at
   if is_usual then at = time[1] * 1000 + math.floor(time[2] / 1000) + ttl end
 
@@ -34,10 +39,11 @@ do
       is_usual = is_known and is_allowed
     end
   end
-  if is_usual and
-    type(redis.pcall('HSET', key, '@updated', time[1], unpack(ARGV, 9 + removed))) == 'number'
+  if is_usual
+    and type(redis.pcall('HSET', key, '@updated', time[1], unpack(ARGV, after + 1 + removed)))
+      == 'number'
   then
-    if removed > 0 then redis.call('HDEL', key, unpack(ARGV, 9, 8 + removed)) end
+    if removed > 0 then redis.call('HDEL', key, unpack(ARGV, after + 1, after + removed)) end
     redis.call('PEXPIREAT', key, string.format('%.0f', at))
     return 1
   end
