@@ -11,8 +11,10 @@ from sessions_redis.calls import Call, StoreSteps, aoutcome_of, outcome_of
 from sessions_redis.clients import acarry_out, arun, carry_out, run
 from sessions_redis.json_serializer import made
 from sessions_redis.keys import Key
+from sessions_redis.storage import expiring
 from sessions_redis.storage.changes import UNKNOWN, Changes, Known
 from sessions_redis.storage.entries import LOCK, Serializer
+from sessions_redis.storage.expiring import NO_LIFETIMES, Lifetime
 from sessions_redis.storage.lazy_entries import Entries, entries_in
 from sessions_redis.storage.steps import Command
 
@@ -39,6 +41,9 @@ class StoreBase(SessionBase):
 
     # The fields that Redis held when this store last loaded the session.
     _last_loaded: Known | None = None
+
+    # What the next save does to the lifetimes of entries, by their keys. Replaced, never changed.
+    _lifetimes: Mapping[str, Lifetime] = NO_LIFETIMES
 
     # The prefix of the tenant in which this store was first used, if `KEY_PREFIX` is a function.
     _kept_prefix: str | None = None
@@ -77,7 +82,7 @@ class StoreBase(SessionBase):
         if mapping is getattr(self, "_entries", None):
             return
         self._entries = mapping if isinstance(mapping, dict) else dict(mapping)
-        self._known = UNKNOWN
+        self._known, self._lifetimes = UNKNOWN, NO_LIFETIMES
         if isinstance(mapping, Entries) and mapping.known and mapping.mark is self._mark:
             self._known = mapping.known
 
@@ -191,7 +196,8 @@ class StoreBase(SessionBase):
 
     def _record_written(self, id: str, changes: Changes, former_id: str | None = None) -> None:
         """Note that Redis holds ``changes``, so that a later save compares with them."""
-        self._known = self._known_of(former_id or id).after(changes, id)
+        known = self._known_of(former_id or id).after(changes, id)
+        self._known = expiring.known_after(known, changes.rules) if changes.rules else known
         self._mark = None
         self._has_written = True
         self._admitted_id = id

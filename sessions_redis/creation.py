@@ -7,9 +7,9 @@ from typing import TypeVar
 from django.contrib.sessions.backends.base import CreateError
 
 from sessions_redis import binding, conf, moving_in, notices, policies, sealing, sharing
-from sessions_redis.base import StoreBase
 from sessions_redis.calls import Call, StoreSteps
 from sessions_redis.exceptions import GONE, SessionGone
+from sessions_redis.expiring import ExpiringStore
 from sessions_redis.keys import Key, random_key
 from sessions_redis.policies import Write
 from sessions_redis.storage import layouts, shard_counts
@@ -47,7 +47,7 @@ class Predecessor:
         self.is_replaced = False
 
 
-class CreatingStore(StoreBase):
+class CreatingStore(ExpiringStore):
     """A session store that creates sessions."""
 
     # Set while cycle_key() runs methods that a subclass overrides.
@@ -128,7 +128,7 @@ class CreatingStore(StoreBase):
             self._record_written(key.id, changes)
             yield from notices.created(keyspace, key.id, changes.user, age)
         if keyspace.is_shared:
-            yield from sharing.created(key, self._entries, age)
+            yield from sharing.created(key, self._lasting_entries(), age)
         if keyspace.moves_in and predecessor:
             yield from moving_in.deleted(keyspace, predecessor.key)
         return True
@@ -136,6 +136,7 @@ class CreatingStore(StoreBase):
     def _with_rules(
         self, keyspace: Keyspace, changes: Changes, write: Write
     ) -> StoreSteps[Changes]:
+        changes = self._with_lifetimes(changes)
         if self._lock is not None and write is Write.SAVE:
             changes = self._lock.released_by(changes)
         if not keyspace.has_policies and self._lock is None:
@@ -226,5 +227,5 @@ class CreatingStore(StoreBase):
     def _shared(self, keyspace: Keyspace) -> StoreSteps[None]:
         """Save all entries in the former engine, whose workers read them there."""
         key, age = self._key, (yield from self._age())
-        if key and not (yield from sharing.saved(keyspace, key, self._entries, age)):
+        if key and not (yield from sharing.saved(keyspace, key, self._lasting_entries(), age)):
             raise SessionGone(GONE)

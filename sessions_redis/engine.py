@@ -8,6 +8,7 @@ change at the same time, and `storage` has the commands.
 """
 
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -33,11 +34,12 @@ from sessions_redis.keys import Key
 from sessions_redis.moving_in import Stored
 from sessions_redis.policies import Write
 from sessions_redis.scope import Scope
-from sessions_redis.storage import commands, layouts
+from sessions_redis.storage import commands, expiring, layouts, replies
 from sessions_redis.storage.changes import Changes, Known
 from sessions_redis.storage.commands import StoredSession
 from sessions_redis.storage.entries import (
     CREATED,
+    EXPIRING,
     NOTHING,
     SEEN,
     UPDATED,
@@ -319,9 +321,7 @@ class SessionStore(UpdatingStore):
         if self._must_load(keyspace):
             yield from self._loaded()
         loaded, id = hasattr(self, "_entries"), self._id
-        if id is None or (
-            loaded and self._known_of(id).is_changed(key, self._entries, self._made_serializer())
-        ):
+        if id is None or (loaded and self._is_changed(id, key)):
             return self._increment_here(key, by)
         _require_64_bits(key, by)
         asked = policies.rules_of_entries(self, Changes({field_of(key): b"%d" % by}))
@@ -372,7 +372,8 @@ class SessionStore(UpdatingStore):
             raise TypeError(_not_an_integer(key))
         total: int = value + by
         _require_64_bits(key, total)
-        self[key] = total
+        self._session[key] = total  # with the lifetime that it has
+        self.modified = True
         return total
 
     def _require_decimal_serializer(self) -> None:
@@ -392,14 +393,23 @@ class SessionStore(UpdatingStore):
         if id is None:
             return None
         stored: StoredSession | None = yield commands.inspect(keyspace, id)
-        return stored
+        if stored is None or EXPIRING.decode() not in stored.fields:
+            return stored
+        fields = yield commands.load(keyspace, id)
+        left = yield from expiring.left_in(
+            keyspace, id, fields if isinstance(fields, Mapping) else NOTHING
+        )
+        seconds = {replies.text(name): one for name, one in left.items()}
+        return replace(stored, expiring=seconds)
 
     def inspect(self) -> StoredSession | None:
         """
         Return the session as stored in Redis now, without unsaved changes, for people to look at.
 
-        ``None`` if it is not there. Values are shown as stored. Before you show them to people,
-        give the fields to `sessions_redis.masking.mask_fields`, which hides secrets.
+        ``None`` if it is not there. If entries have lifetimes of their own, ``expiring`` says how
+        long they still have, which takes two more round trips. Values are shown as stored. Before
+        you show them to people, give the fields to `sessions_redis.masking.mask_fields`, which
+        hides secrets.
         """
         return self._perform(self._inspecting())
 

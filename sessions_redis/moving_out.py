@@ -8,10 +8,12 @@ lifetime that it has left, and then deleted in Redis. docs/moving-out.md has the
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import cache, partial
 from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
+from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from sessions_redis import conf, former, logs, next_engines
@@ -30,6 +32,11 @@ SessionStore: type["MovingOut"]
 
 # How often a session is looked up in the next engine, if that says it has it and does not load it.
 LOOKS = 3
+
+NOTHING_EXPIRES = (
+    "An entry cannot have a lifetime of its own while sessions move out of Redis: in NEXT_ENGINE, "
+    "it would never expire."
+)
 
 log = logs.named("sessions_redis")
 
@@ -214,6 +221,30 @@ class MovingOut(SessionBase):
     def scope(self, name: str) -> Scope:
         """Return the part of the session that belongs to ``name``, as a mapping."""
         return Scope(self, name)  # type: ignore[arg-type]
+
+    def set(self, key: str, value: Any, *, expires_in: float | timedelta | None = None) -> None:
+        """
+        Set an entry, without ``expires_in``.
+
+        With it, this raises ``ImproperlyConfigured``: in the next engine, no entry expires.
+        """
+        if expires_in is not None:
+            raise ImproperlyConfigured(NOTHING_EXPIRES)
+        self[key] = value
+
+    async def aset(
+        self, key: str, value: Any, *, expires_in: float | timedelta | None = None
+    ) -> None:
+        if expires_in is not None:
+            raise ImproperlyConfigured(NOTHING_EXPIRES)
+        await super().aset(key, value)
+
+    def expire_entry(self, key: str, seconds: float | timedelta) -> None:  # noqa: ARG002
+        """Raise ``ImproperlyConfigured``: in the next engine, no entry expires."""
+        raise ImproperlyConfigured(NOTHING_EXPIRES)
+
+    async def aexpire_entry(self, key: str, seconds: float | timedelta) -> None:
+        self.expire_entry(key, seconds)
 
     def increment(self, key: str, by: int = 1) -> int:
         """

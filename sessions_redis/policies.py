@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NoReturn
 from sessions_redis import capping, conf
 from sessions_redis.calls import StoreSteps
 from sessions_redis.exceptions import LockLost, SessionTooLarge
+from sessions_redis.expiring import not_here
+from sessions_redis.storage import expiring
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.entries import is_metadata
 from sessions_redis.storage.keyspaces import Keyspace
@@ -72,6 +74,8 @@ def refused_by(store: "StoreBase", refused: Refused) -> NoReturn:
         raise capping.refused_by(store, refused)
     if refused.rule == LOCKED:
         raise LockLost(LOST)
+    if refused.rule.startswith(expiring.RULES):
+        raise not_here(expiring.missing(refused.details))
     assert refused.rule == BYTES, refused.rule  # noqa: S101 - no other rule is sent
     total, *named = refused.details
     keys = [name.removeprefix("@") for name in named[::2]]

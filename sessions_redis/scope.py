@@ -1,6 +1,7 @@
 """A part of a session: its entries that belong to one name."""
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sessions_redis.storage.lazy_entries import keys_starting_with
@@ -90,13 +91,19 @@ class Scope(MutableMapping[str, Any]):
         found = keys_starting_with(self._session._get_session(), self._prefix)
         return (key.removeprefix(self._prefix) for key in found)
 
+    def set(self, key: str, value: Any, *, expires_in: float | timedelta | None = None) -> None:
+        """As ``set()`` of the session."""
+        self._session.set(self._entry(key), value, expires_in=expires_in)
+
     # For asynchronous code, with the names of Django's SessionBase
 
     async def aget(self, key: str, default: Any = None) -> Any:
         return await self._session.aget(self._entry(key), default)
 
-    async def aset(self, key: str, value: Any) -> None:
-        await self._session.aset(self._entry(key), value)
+    async def aset(
+        self, key: str, value: Any, *, expires_in: float | timedelta | None = None
+    ) -> None:
+        await self._session.aset(self._entry(key), value, expires_in=expires_in)
 
     async def asetdefault(self, key: str, value: Any) -> Any:
         return await self._session.asetdefault(self._entry(key), value)

@@ -15,7 +15,7 @@ from sessions_redis.former import FormerSession
 from sessions_redis.keys import Key
 from sessions_redis.moving_in import Deletion, Stored, former_store, kept, metadata_of, moved
 from sessions_redis.sealing import written
-from sessions_redis.storage import adoption, commands, layouts, listings
+from sessions_redis.storage import adoption, commands, expiring, layouts, listings
 from sessions_redis.storage.changes import Changes, Known
 from sessions_redis.storage.commands import WrongType
 from sessions_redis.storage.entries import COPIED, SealingSerializer, Serializer
@@ -101,7 +101,7 @@ def _copied(
 ) -> StoreSteps[None]:
     """Create a session there that was begun before the stores were shared."""
     left = yield listings.ttl(keyspace, key.id)
-    entries = entries_in(stored, serializer, _ignore).copy()
+    entries = expiring.lasting(entries_in(stored, serializer, _ignore), expiring.names_in(stored))
     if left <= 0 or not (yield CallTo(former_store(), "create", key, entries, min(left, LONGEST))):
         return
     if not (yield from layouts.note(keyspace, key.id, MARKED)):
@@ -115,11 +115,11 @@ def _ignore(name: bytes) -> None:
 def created(key: Key, entries: dict[Any, Any], age: float) -> StoreSteps[None]:
     """Create a session there that was created here a moment ago, under a key nobody knows yet."""
     if age > 0:
-        yield CallTo(former_store(), "create", key, entries.copy(), age)
+        yield CallTo(former_store(), "create", key, entries, age)
 
 
 def saved(keyspace: Keyspace, key: Key, entries: dict[Any, Any], age: float) -> StoreSteps[bool]:
     """Save all entries there. ``False`` if the session was ended there: then it ends here, too."""
-    if age <= 0 or (yield CallTo(former_store(), "save", key, entries.copy(), age)):
+    if age <= 0 or (yield CallTo(former_store(), "save", key, entries, age)):
         return True
     return not (yield from _ended_there(keyspace, key))

@@ -34,9 +34,11 @@ class UpdatingStore(LockingStore):
     def _updating(self, key: str, function: Callable[[Any], Any], default: Any) -> StoreSteps[Any]:
         if not isinstance(key, str):
             raise TypeError(f"The key of an entry to update is a string, not {key!r}.")
-        entries, serializer, of = (yield from self._loaded()), self._made_serializer(), self._key
-        if of is None or self._known_of(of.id).is_changed(key, entries, serializer):
-            self[key] = function(self.get(key, deepcopy(default)))
+        yield from self._loaded()
+        serializer, of = self._made_serializer(), self._key
+        if of is None or self._is_changed(of.id, key):
+            self._session[key] = function(self.get(key, deepcopy(default)))  # keeps its lifetime
+            self.modified = True
             return self[key]
         # What this request has loaded is mostly what Redis still holds, so nothing is read first.
         name = field_of(key)
@@ -95,6 +97,12 @@ class UpdatingStore(LockingStore):
     async def aappend(self, key: str, value: Any) -> list[Any]:
         """As `append`."""
         return await self._aperform(self._updating(key, _with(key, value), []))
+
+    def _is_changed(self, id: str, key: str) -> bool:
+        known = self._known_of(id)
+        return key in self._lifetimes or known.is_changed(
+            key, self._entries, self._made_serializer()
+        )
 
     def _decoded(self, id: str, name: bytes, stored: bytes) -> Any:
         fields = {**self._known_of(id).fields, name: stored}

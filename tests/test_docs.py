@@ -555,6 +555,7 @@ FLOORS = (
         "binding",
         "calls",
         "creation",
+        "expiring",
         "former",
         "handover",
         "keys",

@@ -18,7 +18,7 @@ LUA = sorted((PACKAGE / "storage" / "scripts").glob("*.lua"))
 SHARED = {
     "announce",
     *("calls", "forget", "gone", "list", "margins", "markers", "moved", "ranks", "relist"),
-    *("allowed", "announce", "cap", "rules", "user", "write"),
+    *("allowed", "announce", "cap", "expiring", "lifetimes", "rules", "user", "write"),
     *("delete_listed", "renew"),  # the first parts of delete.lua and save.lua
 }
 

@@ -116,6 +116,7 @@ def test_arguments():
     """Rules are sent as a number, then names and values in turn."""
     assert arguments({}) == (0,)
     assert arguments({"lacks:a": "", "ends": 5}) == (4, "lacks:a", "", "ends", 5)
+    assert arguments({"lacks:\ud800": ""}) == (2, b"lacks:\xed\xa0\x80", "")
 
 
 def test_outcomes():

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 
-from django.utils.translation import pgettext, pgettext_lazy
+from django.utils import timezone
+from django.utils.timesince import timesince
+from django.utils.translation import gettext, pgettext, pgettext_lazy
 
 from sessions_redis import masking
 from sessions_redis.masking import Masked
@@ -33,7 +36,8 @@ class EntryRow:
 
     ``kind``: the type in words. ``size``: in bytes. ``damaged``: the value cannot be decoded.
     ``unread``: the value was not decoded, because that could execute code. ``value``: indented
-    JSON; ``None`` if the viewer may not see it, or if it was not decoded.
+    JSON; ``None`` if the viewer may not see it, or if it was not decoded. ``left``: the time that
+    it has left in words; empty if it has no lifetime of its own.
     """
 
     name: str
@@ -42,6 +46,7 @@ class EntryRow:
     damaged: bool
     unread: bool
     value: Masked | None
+    left: str = ""
 
     @property
     def may_scroll(self) -> bool:
@@ -61,9 +66,19 @@ def rows(entries: Iterable[StoredEntry], *, with_values: bool) -> list[EntryRow]
             entry.damaged,
             entry.unread,
             page.masked_json(entry.name, entry.value) if with_values and _is_read(entry) else None,
+            "" if entry.expires_in is None else _words(entry.expires_in),
         )
         for entry in entries
     ]
+
+
+def _words(seconds: float) -> str:
+    if seconds < 60:
+        return gettext("Expires in less than a minute")
+    now = timezone.now()
+    return gettext("Expires in %(time)s") % {
+        "time": timesince(now, now + timedelta(seconds=seconds))
+    }
 
 
 def _is_read(entry: StoredEntry) -> bool:

@@ -13,7 +13,7 @@ from sessions_redis.clients import Steps, aperform, perform
 from sessions_redis.clock import TOLERANCE
 from sessions_redis.json_serializer import made
 from sessions_redis.serializer_probes import executes_code
-from sessions_redis.storage import commands, listings
+from sessions_redis.storage import commands, expiring, listings
 from sessions_redis.storage.entries import StoredEntry, stored_entries, unread_entries
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import BATCH_SIZE, Metadata
@@ -55,13 +55,15 @@ class LiveSession:
     last_active: datetime = NOT_KNOWN
 
     def _entries(self) -> Steps[list[StoredEntry]]:
-        stored = yield commands.load(conf.keyspace_in(self.tenant), self.id)
+        keyspace = conf.keyspace_in(self.tenant)
+        stored = yield commands.load(keyspace, self.id)
         if stored is None or isinstance(stored, commands.WrongType):
             return []
+        left = yield from expiring.left_in(keyspace, self.id, stored)
         serializer = import_string(settings.SESSION_SERIALIZER)
         if executes_code(serializer):
-            return unread_entries(stored)
-        return stored_entries(made(serializer), stored)
+            return unread_entries(stored, left)
+        return stored_entries(made(serializer), stored, left)
 
     def entries(self) -> list[StoredEntry]:
         """

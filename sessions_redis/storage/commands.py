@@ -6,7 +6,7 @@ sets the time to live of each key that it writes.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -255,12 +255,14 @@ class StoredSession:
     A session as stored in Redis, for people to look at.
 
     ``redis_key``: the hash's name. ``ttl``: seconds left. ``fields``: names and values in text,
-    including metadata; bytes that are not UTF-8 are shown as ``\\xNN``.
+    including metadata; bytes that are not UTF-8 are shown as ``\\xNN``. ``expiring``: the seconds
+    that fields with a lifetime of their own have left.
     """
 
     redis_key: str
     ttl: float
     fields: Mapping[str, str]
+    expiring: Mapping[str, float] = field(default_factory=dict)
 
 
 def inspect(keyspace: Keyspace, id: str) -> Command[StoredSession | None]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sessions_redis.storage import adoption, commands, keys, layouts, replies, scripts
+from sessions_redis.storage import adoption, commands, expiring, keys, layouts, replies, scripts
 from sessions_redis.storage.entries import AGENT, COPIED, IP, Serializer
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.lazy_entries import entries_in
@@ -36,7 +36,9 @@ class Departing:
     def entries(
         self, serializer: Serializer, on_damaged: Callable[[bytes], None]
     ) -> dict[str, Any]:
-        return dict(entries_in(self.fields, serializer, on_damaged))
+        """Without those that expire by themselves: there, they would not."""
+        entries = entries_in(self.fields, serializer, on_damaged)
+        return expiring.lasting(entries, expiring.names_in(self.fields))
 
 
 def look(keyspace: Keyspace, id: str) -> Command[Departing | None]:

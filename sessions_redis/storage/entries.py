@@ -24,14 +24,16 @@ COPIED = b"@copied"  # the former engine may have a copy of the session
 LOCK = b"@lock"  # the token of its holder, and until when it holds, in milliseconds since 1970
 SALT = b"@salt"  # what the session's encrypted entries are bound to
 SIGNED_IN = b"@signed-in"  # with a cap in a Cluster: when it got its user, in milliseconds
+EXPIRING = b"@expiring"  # the names of fields that expire by themselves, see `expiring`
 METADATA = frozenset(
-    {CREATED, UPDATED, USER, SEEN, LISTED, IP, AGENT, COPIED, LOCK, SALT, SIGNED_IN}
+    {CREATED, UPDATED, USER, SEEN, LISTED, IP, AGENT, COPIED, LOCK, SALT, SIGNED_IN, EXPIRING}
 )
 
 # django.contrib.auth.SESSION_KEY: the entry that holds the primary key of the session's user.
 USER_KEY = "_auth_user_id"
 
 NOTHING: Mapping[bytes, bytes] = MappingProxyType({})
+NONE_LEFT: Mapping[bytes, float] = MappingProxyType({})
 
 # `decoded` returns this for a value that the serializer cannot read.
 DAMAGED = object()
@@ -177,6 +179,7 @@ class StoredEntry:
 
     ``size``: bytes of its value in Redis. ``damaged``: it cannot be decoded, and ``value`` is None.
     ``unread``: it was not decoded, because the serializer could execute code; ``value`` is None.
+    ``expires_in``: the seconds that it has left, if it has a lifetime of its own.
     """
 
     name: str
@@ -184,31 +187,43 @@ class StoredEntry:
     size: int
     damaged: bool = False
     unread: bool = False
+    expires_in: float | None = None
 
 
-def stored_entries(serializer: Serializer, stored: Mapping[bytes, bytes]) -> list[StoredEntry]:
-    """The entries among a hash's fields, by name; names that are not UTF-8 show as ``\\xNN``."""
+def stored_entries(
+    serializer: Serializer, stored: Mapping[bytes, bytes], left: Mapping[bytes, float] = NONE_LEFT
+) -> list[StoredEntry]:
+    """
+    The entries among a hash's fields, by name; names that are not UTF-8 show as ``\\xNN``.
+
+    ``left``: the seconds that fields have left.
+    """
     return [
-        _stored_entry(serializer, stored, name) for name in sorted(stored) if not is_metadata(name)
+        _stored_entry(serializer, stored, name, left.get(name))
+        for name in sorted(stored)
+        if not is_metadata(name)
     ]
 
 
-def unread_entries(stored: Mapping[bytes, bytes]) -> list[StoredEntry]:
+def unread_entries(
+    stored: Mapping[bytes, bytes], left: Mapping[bytes, float] = NONE_LEFT
+) -> list[StoredEntry]:
     """As `stored_entries`, but no value is decoded."""
     return [
-        StoredEntry(_text_of_name(name), None, len(encoded), unread=True)
+        StoredEntry(_text_of_name(name), None, len(encoded), unread=True, expires_in=left.get(name))
         for name, encoded in sorted(stored.items())
         if not is_metadata(name)
     ]
 
 
 def _stored_entry(
-    serializer: Serializer, stored: Mapping[bytes, bytes], name: bytes
+    serializer: Serializer, stored: Mapping[bytes, bytes], name: bytes, expires_in: float | None
 ) -> StoredEntry:
     value = decoded(serializer, stored, name) if is_key(name) else DAMAGED
     is_damaged = value is DAMAGED
+    shown = None if is_damaged else value
     return StoredEntry(
-        _text_of_name(name), None if is_damaged else value, len(stored[name]), damaged=is_damaged
+        _text_of_name(name), shown, len(stored[name]), damaged=is_damaged, expires_in=expires_in
     )
 
 

@@ -19,6 +19,7 @@ KEY_PLACES = {
     "HEXISTS": 1,
     "HGETALL": 1,
     "HMGET": 1,
+    "HPTTL": 1,
     "MEMORY": 2,
     "OBJECT": 2,
     "PTTL": 1,

@@ -7,14 +7,14 @@ While a session is frozen, other requests can read it. Those that write wait.
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from sessions_redis.storage import replies, scripts
+from sessions_redis.storage import expiring, replies, scripts
 from sessions_redis.storage.across_slots import listing
 from sessions_redis.storage.across_slots.ending import TOMBSTONE, delete
 from sessions_redis.storage.across_slots.listing import Listed, at_session
 from sessions_redis.storage.across_slots.writing import put_within_cap, relist
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import Taken, milliseconds
-from sessions_redis.storage.entries import CREATED, LISTED, UPDATED, USER, is_metadata
+from sessions_redis.storage.entries import CREATED, EXPIRING, LISTED, UPDATED, USER, is_metadata
 from sessions_redis.storage.events import EXPIRED
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.rules import (
@@ -36,7 +36,7 @@ FORMER, AHEAD = b"@former", b"@ahead"
 
 # Metadata that does not move to the copy: it gets its own.
 NOT_COPIED = {
-    CREATED, UPDATED, USER, LISTED, FORMER, AHEAD, b"@lowered", b"@frozen", b"@next",
+    CREATED, UPDATED, USER, LISTED, FORMER, AHEAD, EXPIRING, b"@lowered", b"@frozen", b"@next",
 }  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def _moved(
         if said == "gone":
             yield listing.delisting(keyspace, [(new_id, user)])
         return str(said)
-    created, was, fields = more
+    created, was, fields, left = more
     if (refused := refusal(changes, fields)) is not None:
         yield listing.delisting(keyspace, [(new_id, user)])
         return refused
@@ -118,7 +118,7 @@ def _moved(
         known = listing.listed(times[: len(asked)])
         if real != user:  # another request has changed it
             known = yield from listing.enlist(keyspace, new_id, real, ttl_ms)
-    copied = _copied(fields, changes, old_id, real)
+    copied = _copied(fields, left, changes, old_id, real)
     if real == was:
         copied = copied._replace(rules=without_cap(copied.rules))
     done = yield from put_within_cap(keyspace, new_id, ttl, copied, known, created, is_new=True)
@@ -154,8 +154,14 @@ def _freeze(keyspace: Keyspace, old_id: str, new_id: str, ttl_ms: int) -> Comman
         said, *more = replies.listing(reply)
         if said != b"frozen":
             return (replies.text(said),)
-        created, user, fields = more
-        return "frozen", replies.text(created), replies.text(user), replies.fields(fields)
+        created, user, fields, left = more
+        return (
+            "frozen",
+            replies.text(created),
+            replies.text(user),
+            replies.fields(fields),
+            {replies.raw(name): replies.number(ms) for name, ms in replies.pairs(left)},
+        )
 
     return script_command(
         scripts.ACROSS_FREEZE, (keyspace.session(old_id),), (new_id, ttl_ms), read
@@ -166,7 +172,13 @@ def _thaw(keyspace: Keyspace, old_id: str, new_id: str) -> Command[bool]:
     return script_command(scripts.ACROSS_THAW, (keyspace.session(old_id),), (new_id,), replies.flag)
 
 
-def _copied(fields: Mapping[bytes, bytes], changes: Changes, old_id: str, user: str) -> Changes:
+def _copied(
+    fields: Mapping[bytes, bytes],
+    left: Mapping[bytes, int],
+    changes: Changes,
+    old_id: str,
+    user: str,
+) -> Changes:
     """What to write for the copy: what is in Redis, and the changes of this request."""
     kept = {
         name: value
@@ -175,8 +187,9 @@ def _copied(fields: Mapping[bytes, bytes], changes: Changes, old_id: str, user: 
         and name not in changes.removed
         and (is_metadata(name) or not changes.replaces)
     }
-    written = {**kept, **changes.written, FORMER: old_id.encode()}
-    return Changes(written, user=user, rules=once_copied(changes.rules))
+    changed, rules = expiring.of_copy(changes, fields, left)
+    written = {**kept, **changed, FORMER: old_id.encode()}
+    return Changes(written, user=user, rules=once_copied(rules))
 
 
 def create_beside(

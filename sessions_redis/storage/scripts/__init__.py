@@ -31,7 +31,8 @@ def _script(*names: str) -> Script:
     return script
 
 
-_WRITING = ("margins", "calls", "list", "rules", "announce", "cap", "write")
+_RULES = ("expiring", "lifetimes", "rules")
+_WRITING = ("margins", "calls", "list", *_RULES, "announce", "cap", "write")
 
 CREATE = _script(*_WRITING, "create")
 CREATE_BESIDE = _script(*_WRITING, "user", "markers", "create_beside")
@@ -39,10 +40,10 @@ SAVE = _script("margins", "renew", *_WRITING[1:], "user", "save")
 EXPIRE = _script("calls", "announce", "user", "forget", "expire")
 CYCLE = _script(*_WRITING, "user", "cycle")
 DELETE = _script("delete_listed", "calls", "announce", "forget", "delete")
-INCREMENT = _script("calls", "increment")
+INCREMENT = _script("calls", "expiring", "increment")
 LOCK = _script("calls", "lock")
 UNLOCK = _script("calls", "unlock")
-INCREMENT_IF = _script("calls", "rules", "allowed", "increment")
+INCREMENT_IF = _script("calls", *_RULES, "allowed", "increment")
 INSPECT = _script("calls", "inspect")
 NOTE = _script("margins", "calls", "list", "relist", "note")
 BIND = _script("calls", "bind")
@@ -65,6 +66,7 @@ SETTLE = _script("calls", "moved", "settle")
 UNSHARE = _script("calls", "moved", "unshare")
 REMEMBER = _script("calls", "remember")
 RESEAL = _script("calls", "reseal")
+CAN_EXPIRE = _script("calls", "lifetimes", "can_expire")
 
 
 def _across(*names: str) -> Script:
@@ -72,14 +74,16 @@ def _across(*names: str) -> Script:
     return _script(*(n.removeprefix("/") if n[0] == "/" else f"across_slots/{n}" for n in names))
 
 
-ACROSS_CREATE = _across("/calls", "/rules", "put", "create")
-ACROSS_SAVE = _across("/margins", "least_margin", "/calls", "/rules", "put", "save")
-ACROSS_INCREMENT = _script("calls", "across_slots/frozen", "increment")
-ACROSS_INCREMENT_IF = _script("calls", "across_slots/frozen", "rules", "allowed", "increment")
+_PUTTING = ("/calls", "/expiring", "/lifetimes", "/rules", "put")
+
+ACROSS_CREATE = _across(*_PUTTING, "create")
+ACROSS_SAVE = _across("/margins", "least_margin", *_PUTTING, "save")
+ACROSS_INCREMENT = _script("calls", "across_slots/frozen", "expiring", "increment")
+ACROSS_INCREMENT_IF = _script("calls", "across_slots/frozen", *_RULES, "allowed", "increment")
 ACROSS_LOCK = _script("calls", "across_slots/frozen", "lock")
 ACROSS_UNLOCK = _script("calls", "across_slots/frozen", "unlock")
 ACROSS_NOTE = _across("/calls", "put", "note")
-ACROSS_FREEZE = _across("/calls", "put", "freeze")
+ACROSS_FREEZE = _across("/calls", "/expiring", "put", "freeze")
 ACROSS_THAW = _across("/calls", "thaw")
 ACROSS_ABANDON = _across("/calls", "abandon")
 ACROSS_LEAVE = _across("/calls", "put", "leave")
@@ -91,6 +95,6 @@ ENLIST = _across("/calls", "scores", "enlist")
 RELIST = _across("/calls", "scores", "relist")
 LOWER = _across("/calls", "lower")
 DELIST = _across("/calls", "delist")
-ACROSS_ADOPT = _across("/calls", "/moved", "/rules", "put", "adopt")
+ACROSS_ADOPT = _across("/calls", "/moved", *_PUTTING[1:], "adopt")
 WITHDRAW = _across("/calls", "withdraw")
 ACROSS_FENCE = _across("/calls", "fence")

@@ -4,10 +4,15 @@
 -- Returns the new value in text, '' if the session is gone, or the server's error if the entry is
 -- not an integer or would leave 64 bits; nothing was written then.
 
-if type(on('HGET', KEYS[1], '@created')) ~= 'string' then return '' end
+local found = on('HMGET', KEYS[1], '@created', '@expiring')
+if not found[1] then return '' end
 local now = call('TIME')[1]
 need('HINCRBY', KEYS[1])
 need('HSET', KEYS[1])
+if found[2] then
+  need('HPTTL', KEYS[1])
+  need('HDEL', KEYS[1])
+end
 local reply = redis.pcall('HINCRBY', KEYS[1], ARGV[1], ARGV[2])
 if type(reply) == 'table' then
   local said = tostring(reply.err)  -- no text by itself in fakeredis
@@ -15,5 +20,7 @@ if type(reply) == 'table' then
   redis.call('HINCRBY', KEYS[1], ARGV[1], ARGV[2])  -- raises it: the server refuses to write
 end
 redis.call('HSET', KEYS[1], '@updated', now)
+-- An entry that had expired is there again, and never expires.
+if found[2] then note_expiring(KEYS[1], names_in(found[2])) end
 -- Not the reply itself: Lua's numbers are exact to 53 bits only.
 return redis.call('HGET', KEYS[1], ARGV[1])

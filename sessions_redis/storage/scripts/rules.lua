@@ -54,6 +54,10 @@ end
 -- A rule 'expects:<field>' wants the field to have this value, 'lacks:<field>' wants no such field; the
 -- detail is the field's value, and missing if there is none. 'lock' wants this token to hold the lock.
 -- 'bytes' wants the entries to take at most so many bytes after the write, see `too_large`.
+-- 'expires:<field>' gives the field a lifetime in ms. 'keeps:<field>' lets it keep the one that it has;
+-- a field that has expired is not written. 'lasts:<field>' says that it had one, and has none any more,
+-- or is removed. If no field can expire here, these do not hold: then the refusal has 'unknown' or
+-- 'denied', and the command that is missing.
 local function refusal(rules, key, replaces, after)
   for name, value in pairs(rules) do
     local kind, field = string.match(name, '^(%l+):(.*)$')
@@ -62,6 +66,9 @@ local function refusal(rules, key, replaces, after)
       if kind == 'expects' and held ~= value or kind == 'lacks' and held then
         return {'refused', name, held or nil}
       end
+    elseif kind == 'expires' or kind == 'keeps' or kind == 'lasts' then
+      local why, command = cannot_expire(key)
+      if why then return {'refused', name, why, command} end
     end
   end
   if rules.lock and string.match(call('HGET', key, '@lock') or '', '^%S*') ~= rules.lock then

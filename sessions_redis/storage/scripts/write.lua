@@ -40,6 +40,8 @@ local function write(id, was, moved_to, index, users, first, replaced)
     over = beyond_cap(rules, KEYS[1], id, new_id, user, index, users, now)
     if over and over.refused then return over.refused end
   end
+  local lifetimes = lifetimes_in(rules, KEYS[1])
+  if lifetimes then last = without_expired(lifetimes, after + 1 + removed) end
   -- Which keys the user may use was checked with KEYS, by the server.
   need('HSET', key)
   need('PEXPIREAT', key)
@@ -65,7 +67,7 @@ local function write(id, was, moved_to, index, users, first, replaced)
   if replaces then
     local entries = {}
     for _, field in ipairs(redis.call('HKEYS', key)) do
-      if not string.find(field, '^@[^@]') then entries[#entries + 1] = field end
+      if not string.find(field, '^@[^@]') or field == '@expiring' then entries[#entries + 1] = field end
     end
     in_chunks('HDEL', key, entries, 1, #entries)
   end
@@ -77,6 +79,7 @@ local function write(id, was, moved_to, index, users, first, replaced)
   if not was then ARGV[last + 1], ARGV[last + 2], last = '@created', time[1], last + 2 end
   ARGV[last + 1], ARGV[last + 2], last = '@updated', time[1], last + 2
   in_chunks('HSET', key, ARGV, after + 1 + removed, last)
+  if lifetimes then set_lifetimes(lifetimes, key) end
   redis.call('PEXPIREAT', key, string.format('%.0f', now + ttl))
   return said
 end

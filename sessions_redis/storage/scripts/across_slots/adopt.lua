@@ -24,6 +24,6 @@ note_sign_in(rules, next_user(nil, 5), nil, now, more)
 local lasts = ARGV[4]
 if lasts ~= '' then need_note(moved) end
 if found[1] then call('DEL', key) end
-put(nil, 5, after, now, seconds, more, {})
+put(nil, 5, rules, after, now, seconds, more, {})
 if lasts ~= '' then note(moved, 'became', 'adopted', lasts) end
 return {'adopted'}

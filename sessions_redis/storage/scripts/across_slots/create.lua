@@ -24,5 +24,5 @@ local more = {'@created', ARGV[3] == '' and seconds or ARGV[3]}
 if listed then more[3], more[4] = '@listed', ARGV[1] end
 if ARGV[2] ~= '' then more[#more + 1], more[#more + 2] = '@ahead', ARGV[2] end
 note_sign_in(rules, next_user(nil, 5), nil, now, more)
-put(nil, 5, after, now, seconds, more, {})
+put(nil, 5, rules, after, now, seconds, more, {})
 return {'created'}

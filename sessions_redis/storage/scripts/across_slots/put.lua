@@ -31,13 +31,15 @@ end
 
 -- Writes what ARGV says from `first` on: ttl in ms, '1' if fields that are not given are removed,
 -- '1' if the user is given, the user, rules as rules.lua says, and from `after` on how many fields to
--- remove, those fields, then fields and values in turn. The caller has checked the rules.
+-- remove, those fields, then fields and values in turn. `rules`: the caller has checked them.
 -- `was`: its user before; nil for a session that is created. `more`: fields of metadata and values in
 -- turn, to write as well; `less`: fields of metadata to remove.
-local function put(was, first, after, now, seconds, more, less)
+local function put(was, first, rules, after, now, seconds, more, less)
   local key, ttl, user = KEYS[1], tonumber(ARGV[first]), next_user(was, first)
   local replaces = was and ARGV[first + 1] == '1'
   local removed, last = tonumber(ARGV[after]), #ARGV
+  local lifetimes = lifetimes_in(rules, key)
+  if lifetimes then last = without_expired(lifetimes, after + 1 + removed) end
   if user == '' and was and was ~= '' then less[#less + 1] = '@user' end
 
   need('HSET', key)
@@ -50,7 +52,7 @@ local function put(was, first, after, now, seconds, more, less)
   if replaces then
     local entries = {}
     for _, field in ipairs(redis.call('HKEYS', key)) do
-      if not string.find(field, '^@[^@]') then entries[#entries + 1] = field end
+      if not string.find(field, '^@[^@]') or field == '@expiring' then entries[#entries + 1] = field end
     end
     in_chunks('HDEL', key, entries, 1, #entries)
   end
@@ -59,5 +61,6 @@ local function put(was, first, after, now, seconds, more, less)
   if user ~= '' and user ~= was then more[#more + 1], more[#more + 2] = '@user', user end
   for i = 1, #more do ARGV[last + i] = more[i] end
   in_chunks('HSET', key, ARGV, after + 1 + removed, last + #more)
+  if lifetimes then set_lifetimes(lifetimes, key) end
   redis.call('PEXPIREAT', key, string.format('%.0f', now + ttl))
 end

@@ -46,5 +46,5 @@ end
 -- Then the caller looks how many sessions the user has.
 if note_sign_in(rules, user, was, now, more) then table.insert(answer, 1, 'signed in') end
 if is_thawed then less[#less + 1], less[#less + 2] = '@frozen', '@next' end
-put(was, 6, after, now, seconds, more, less)
+put(was, 6, rules, after, now, seconds, more, less)
 return answer
