@@ -9,6 +9,7 @@ if not found[1] then return '' end
 local now = call('TIME')[1]
 need('HINCRBY', KEYS[1])
 need('HSET', KEYS[1])
+need('HGET', KEYS[1])
 if found[2] then
   need('HPTTL', KEYS[1])
   need('HDEL', KEYS[1])
