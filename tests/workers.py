@@ -212,6 +212,28 @@ def fill(session_key: str, name: str, size: int) -> int:
 
 
 @job
+def cycle_with_codes(session_keys: list[str], times: int) -> Generator[None, None, int]:
+    """Cycle each session so often, with entries that expire at about the same time."""
+    from sessions_redis.engine import SessionStore
+
+    chance = random.Random(os.getpid())
+    sessions = [SessionStore(session_key) for session_key in session_keys]
+    for session in sessions:
+        session["number"] = None  # loads it, and asks whether entries can expire
+        session.set("code", [], expires_in=0.1)
+    yield
+    for session in sessions:
+        for number in range(times):
+            code = f"code-{number}"
+            session.set(code, [number], expires_in=chance.uniform(0.001, 0.02))
+            session.cycle_key()
+            session[code].append("changed in place")
+            session["number"] = number
+            session.save()
+    return times
+
+
+@job
 def save_until_gone(session_keys: list[str], turns: str, url: str) -> dict[str, int]:
     """Save each session repeatedly until it is gone, and announce each one when its turn begins."""
     from django.contrib.sessions.backends.base import UpdateError
