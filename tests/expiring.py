@@ -1,6 +1,8 @@
 """Servers on which entries can have lifetimes of their own, for tests of such entries."""
 
 import pytest
+from django.http import HttpResponse
+from django.urls import path
 from redis.exceptions import ResponseError
 
 from sessions_redis import conf
@@ -86,3 +88,7 @@ class Hash:
         """Let the time of the field be over."""
         self.raw.hpexpire(self.name, 1, field)
         wait_until(lambda: self.left(field) == -2, "the field expires")
+
+
+# The views to which the example of the docs redirects.
+urlpatterns = [path(name, HttpResponse, name=name) for name in ("enter_code", "home")]

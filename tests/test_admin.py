@@ -13,6 +13,7 @@ from django.views.debug import ExceptionReporter
 from sessions_redis.engine import SessionStore
 from sessions_redis.models import Session
 from sessions_redis.storage.commands import session_id
+from tests.expiring import lets_fields_expire
 from tests.pickling import Trap
 from tests.proxy import Proxy
 from tests.section import FIREFOX, listed, own_id, signed_in, staff, text_of, url, use_section
@@ -425,6 +426,19 @@ def test_damaged_fields(admin_client, raw, prefix):
     assert (
         "broken damaged 1 byte This value is damaged. The site treats the entry as missing." in text
     )
+
+
+def test_an_entry_that_expires(admin_client, server, raw, prefix):
+    """The page shows how long an entry with a lifetime of its own still has."""
+    if not lets_fields_expire(server):
+        pytest.skip("on this server, no entry can expire")
+    id = signed_in(color="red", code="1234")
+    name = f"{prefix}:{id}"
+    raw.hset(name, "@expiring", "4:code")
+    raw.hpexpire(name, 10_000_000, "code")
+    text = text_of(admin_client.get(url("change", id)))
+    assert "code Expires in 2 hours" in text.replace("\xa0", " ")
+    assert "color text 5 bytes" in text
 
 
 def test_a_session_without_entries(admin_client):

@@ -45,6 +45,23 @@ def test_kinds(kind):
     assert (entry.kind, entry.size, entry.value) == (kind, 7, None)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (None, ""),
+        (0.5, "Expires in less than a minute"),
+        (59.9, "Expires in less than a minute"),
+        (60, "Expires in 1\xa0minute"),
+        (299, "Expires in 4\xa0minutes"),
+        (7300, "Expires in 2\xa0hours, 1\xa0minute"),
+    ],
+)
+def test_an_entry_that_expires(seconds, words):
+    """An entry with a lifetime of its own shows how long it still has."""
+    (entry,) = rows([StoredEntry("name", 1, 1, expires_in=seconds)], with_values=False)
+    assert entry.left == words
+
+
 def test_values():
     """A value shows as indented JSON, as it was stored."""
     assert value_of({"a": [1, "ü"]}) == '{\n  "a": [\n    1,\n    "ü"\n  ]\n}'

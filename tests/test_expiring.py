@@ -4,10 +4,13 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import User
+from django.test import RequestFactory
 
 from sessions_redis import registry
 from sessions_redis.engine import SessionStore
 from sessions_redis.exceptions import SessionGone
+from tests.documents import blocks, section, text_of
 from tests.expiring import Hash, again, begun, capable
 from tests.servers import wait_until
 from tests.topologies import delete_all, prefix, session_redis, topologies  # noqa: F401 - fixtures
@@ -523,6 +526,43 @@ def test_scopes(session, stored):
     scope.set("voucher", 6)
     session.save()
     assert stored.left("scope:cart:voucher") == -1
+
+
+# The page about them
+
+CODES = text_of("docs/expiring-entries.md")
+
+
+@pytest.fixture
+def views(settings):
+    """The views of the page's example, for the session that they are called with."""
+    names = {}
+    for block in blocks(section(CODES, "## A login code that works for five minutes"), "python"):
+        exec(block, names)
+    settings.ROOT_URLCONF = "tests.expiring"
+
+    def call(name, session, **posted):
+        request = RequestFactory().post("/", posted)
+        request.session, request.user = session, User(email="ada@example.com")
+        answer = names[name](request)
+        session.save()
+        return answer.status_code
+
+    return call
+
+
+def test_the_login_code(session, stored, views, mailoutbox):
+    """A code works once, within five minutes."""
+    assert views("send_code", session) == 302
+    assert 0 < stored.left("login_code") <= 300_000
+    code = mailoutbox[0].body[-6:]
+    assert views("enter_code", again(session), code=code) == 302
+    assert views("enter_code", again(session), code=code) == 400
+    views("send_code", session)
+    assert views("enter_code", again(session), code="another") == 400
+    views("send_code", session)
+    stored.let_expire("login_code")
+    assert views("enter_code", again(session), code=mailoutbox[2].body[-6:]) == 400
 
 
 # For people
