@@ -13,7 +13,7 @@ from sessions_redis.json_serializer import made
 from sessions_redis.keys import Key
 from sessions_redis.storage import expiring
 from sessions_redis.storage.changes import UNKNOWN, Changes, Known
-from sessions_redis.storage.entries import LOCK, Serializer
+from sessions_redis.storage.entries import EXPIRING, LOCK, Serializer
 from sessions_redis.storage.expiring import NO_LIFETIMES, Lifetime
 from sessions_redis.storage.lazy_entries import Entries, entries_in
 from sessions_redis.storage.steps import Command
@@ -44,6 +44,9 @@ class StoreBase(SessionBase):
 
     # What the next save does to the lifetimes of entries, by their keys. Replaced, never changed.
     _lifetimes: Mapping[str, Lifetime] = NO_LIFETIMES
+
+    # Whether entries may expire by themselves, in Redis or after the next save.
+    _has_expiring = False
 
     # The prefix of the tenant in which this store was first used, if `KEY_PREFIX` is a function.
     _kept_prefix: str | None = None
@@ -82,9 +85,11 @@ class StoreBase(SessionBase):
         if mapping is getattr(self, "_entries", None):
             return
         self._entries = mapping if isinstance(mapping, dict) else dict(mapping)
-        self._known, self._lifetimes = UNKNOWN, NO_LIFETIMES
-        if isinstance(mapping, Entries) and mapping.known and mapping.mark is self._mark:
-            self._known = mapping.known
+        self._known, self._lifetimes, self._has_expiring = UNKNOWN, NO_LIFETIMES, False
+        if isinstance(mapping, Entries):
+            self._has_expiring = EXPIRING in mapping.fields
+            if mapping.known and mapping.mark is self._mark:
+                self._known = mapping.known
 
     @_session_cache.deleter
     def _session_cache(self) -> None:
@@ -138,6 +143,7 @@ class StoreBase(SessionBase):
         if self._known.replaces and loaded and loaded is not before and loaded.id == self._id:
             # An overridden load() has copied the engine's entries to another dictionary.
             self._known = loaded
+            self._has_expiring = EXPIRING in loaded.fields
 
     # Every operation marks the session as accessed before it reaches Redis, even if it then raises:
     # the response depends on the visitor's session, and no cache may give it to another visitor.

@@ -18,7 +18,7 @@ from sessions_redis.calls import StoreSteps
 from sessions_redis.storage import expiring, servers
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import MAX_TTL
-from sessions_redis.storage.entries import EXPIRING, field_of, key_of
+from sessions_redis.storage.entries import field_of, key_of
 from sessions_redis.storage.expiring import Lifetime, Missing
 from sessions_redis.storage.lazy_entries import Entries
 from sessions_redis.storage.servers import Identity
@@ -70,7 +70,8 @@ class ExpiringStore(StoreBase):
     ) -> None:
         if expires_in is None:
             await super().aset(key, value)
-            self._make_permanent((key,))
+            if self._has_expiring:
+                self._make_permanent((key,))
         else:
             await self._aperform(self._setting(key, value, expires_in))
 
@@ -99,29 +100,29 @@ class ExpiringStore(StoreBase):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         super().__setitem__(key, value)
-        self._make_permanent((key,))
+        if self._has_expiring:
+            self._make_permanent((key,))
 
     def update(self, dict_: Any) -> None:  # type: ignore[override]  # Django's signature
         given = dict(dict_)
         super().update(given)
-        self._make_permanent(given)
+        if self._has_expiring:
+            self._make_permanent(given)
 
     async def aupdate(self, dict_: Any) -> None:
         given = dict(dict_)
         await super().aupdate(given)
-        self._make_permanent(given)
+        if self._has_expiring:
+            self._make_permanent(given)
 
     def _make_permanent(self, keys: Iterable[Any]) -> None:
-        known = self._known
-        if not (self._lifetimes or known.replaces or EXPIRING in known.fields):
-            return  # as mostly
         names = self._names
         for key in keys:
             if isinstance(key, str) and (key in self._lifetimes or field_of(key) in names):
                 self._want(key, Lifetime(None, is_set=True))
 
     def _want(self, key: str, lifetime: Lifetime) -> None:
-        self._lifetimes = {**self._lifetimes, key: lifetime}
+        self._lifetimes, self._has_expiring = {**self._lifetimes, key: lifetime}, True
 
     @property
     def _names(self) -> frozenset[bytes]:
@@ -140,9 +141,9 @@ class ExpiringStore(StoreBase):
         If all entries are written anew, the session loses those that would expire: written like the
         others, they would never do so.
         """
-        names = self._names
-        if not names and not self._lifetimes:
+        if not self._has_expiring:
             return changes
+        names = self._names
         dumps = self._made_serializer().dumps
         wanted = {key: one for key, one in self._lifetimes.items() if key in self._entries}
         lifetimes = {field_of(key): one for key, one in wanted.items()}
