@@ -13,7 +13,7 @@ from django.views.debug import ExceptionReporter
 from sessions_redis.engine import SessionStore
 from sessions_redis.models import Session
 from sessions_redis.storage.commands import session_id
-from tests.expiring import lets_fields_expire
+from tests.expiring import skip_if_too_old
 from tests.pickling import Trap
 from tests.proxy import Proxy
 from tests.section import FIREFOX, listed, own_id, signed_in, staff, text_of, url, use_section
@@ -430,8 +430,7 @@ def test_damaged_fields(admin_client, raw, prefix):
 
 def test_an_entry_that_expires(admin_client, server, raw, prefix):
     """The page shows how long an entry with a lifetime of its own still has."""
-    if not lets_fields_expire(server):
-        pytest.skip("on this server, no entry can expire")
+    skip_if_too_old(server)
     id = signed_in(color="red", code="1234")
     name = f"{prefix}:{id}"
     raw.hset(name, "@expiring", "4:code")

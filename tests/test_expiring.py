@@ -171,6 +171,24 @@ def test_replacing_all_with_an_expiring_entry(session, stored):
     assert b"code" not in stored.fields
 
 
+def test_replacing_all_under_a_new_key(session, raw):
+    """After ``clear()``, nothing of what expired before moves to the new key."""
+    session.clear()
+    session.set("hint", "yes", expires_in=LONG)
+    session.cycle_key()
+    stored = Hash(raw, session)
+    assert stored.left("hint") in MILLISECONDS
+    assert (stored.names, b"code" in stored.fields) == ({"hint"}, False)
+
+
+def test_updating_others(session, stored):
+    """``update()`` of other entries leaves the lifetime as it is."""
+    session.update({"color": "blue", 5: "five"})
+    session.save()
+    assert stored.fields[b"5"] == b'"five"'
+    assert stored.left("code") in MILLISECONDS
+
+
 @pytest.mark.parametrize("name", ["", "@code", "4:code", "a\nb\0c", "é", "\ud800"])
 def test_any_name(raw, name):
     """The key of such an entry can be any text."""

@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from sessions_redis import expiring, moving_out
 from sessions_redis.engine import SessionStore
 from tests.documents import rows, section, text_of
-from tests.expiring import Hash, again, begun, lets_fields_expire
+from tests.expiring import Hash, again, begun, lets_fields_expire, skip_if_too_old
 from tests.rounds import Rounds
 from tests.servers import Server
 from tests.test_acl import LINE, allow
@@ -20,8 +20,7 @@ LONG = 3600
 
 @pytest.fixture
 def newer(server):
-    if not lets_fields_expire(server):
-        pytest.skip("on this server, nothing can be refused: it does not know the commands")
+    skip_if_too_old(server)
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ CHOSEN = {
         "a_value_that_changes_in_place_and_expires",
         "a_change_in_place_of_an_entry_that_became_permanent",
         "replacing_all_with_an_expiring_entry",
+        "replacing_all_under_a_new_key",
         "counting",
         "the_list_of_names_stays_short",
         "many_names",

@@ -31,7 +31,7 @@ def _script(*names: str) -> Script:
     return script
 
 
-_RULES = ("expiring", "lifetimes", "rules")
+_RULES = ("expiring", "field_ttls", "rules")
 _WRITING = ("margins", "calls", "list", *_RULES, "announce", "cap", "write")
 
 CREATE = _script(*_WRITING, "create")
@@ -66,7 +66,7 @@ SETTLE = _script("calls", "moved", "settle")
 UNSHARE = _script("calls", "moved", "unshare")
 REMEMBER = _script("calls", "remember")
 RESEAL = _script("calls", "reseal")
-CAN_EXPIRE = _script("calls", "lifetimes", "can_expire")
+CAN_EXPIRE = _script("calls", "field_ttls", "can_expire")
 
 
 def _across(*names: str) -> Script:
@@ -74,7 +74,7 @@ def _across(*names: str) -> Script:
     return _script(*(n.removeprefix("/") if n[0] == "/" else f"across_slots/{n}" for n in names))
 
 
-_PUTTING = ("/calls", "/expiring", "/lifetimes", "/rules", "put")
+_PUTTING = ("/calls", "/expiring", "/field_ttls", "/rules", "put")
 
 ACROSS_CREATE = _across(*_PUTTING, "create")
 ACROSS_SAVE = _across("/margins", "least_margin", *_PUTTING, "save")

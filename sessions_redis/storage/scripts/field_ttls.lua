@@ -1,4 +1,4 @@
--- What rules say of the lifetimes of fields. Shared.
+-- What rules say of the lifetimes of fields, see rules.lua. Shared.
 
 -- Why no field of this hash can expire: 'unknown' or 'denied', and the command; nil if fields can.
 local function cannot_expire(key)
