@@ -152,7 +152,7 @@ class CreatingStore(ExpiringStore):
 
         Returns its answer, and the changes as they were written.
         """
-        serializer = self._made_serializer()
+        serializer = self._made_serializer() if changes.written else None
         if not isinstance(serializer, SealingSerializer):
             return (yield from write(changes)), changes
         before = self._known_of(id)
