@@ -212,3 +212,12 @@ def test_the_value_that_a_field_holds(keyspace, raw):
     assert perform(layouts.save(keyspace, id, 600, changes)) is True
     missing = Changes({name: b"1"}, rules=condition(b"none", b"1"))
     assert perform(layouts.save(keyspace, id, 600, missing)).value is None
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_the_first_of_several_broken_rules(keyspace, session, number):
+    """Rules are checked in the order in which they are sent."""
+    names = [f"expects:{n * 7919 % 8}" for n in range(number, number + 5)]
+    rules = dict.fromkeys(names, b"1")
+    changes = Changes({b"size": b"7"}, rules=rules)
+    assert perform(layouts.save(keyspace, session, 600, changes)).rule == names[0]

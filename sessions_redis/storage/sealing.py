@@ -31,7 +31,8 @@ def sealed(
     if not serializer.seals or all(map(is_metadata, written)):
         return changes
     if not changes.replaces:
-        rules = {**rules, **_rule(salt)}
+        # First: what other rules say about an entry can only be read with the right salt.
+        rules = {**_rule(salt), **rules}
     is_new = changes.replaces or not salt
     salt = new_salt if is_new else salt
     values = {

@@ -3,12 +3,14 @@
 local NO_RULES = {}
 
 -- The rules that ARGV gives from `first` on: how many arguments, then names and values in turn.
--- Returns them by name, and the place of the argument after them.
+-- Returns them by name, with the names in turn, and the place of the argument after them.
 local function rules_at(first)
   local count = tonumber(ARGV[first])
   if count == 0 then return NO_RULES, first + 1 end
   local rules = {}
-  for i = first + 1, first + count, 2 do rules[ARGV[i]] = ARGV[i + 1] end
+  for i = first + 1, first + count, 2 do
+    rules[ARGV[i]], rules[#rules + 1] = ARGV[i + 1], ARGV[i]
+  end
   return rules, first + 1 + count
 end
 
@@ -59,7 +61,8 @@ end
 -- or is removed. If no field can expire here, these do not hold: then the refusal has 'unknown' or
 -- 'denied', and the command that is missing.
 local function refusal(rules, key, replaces, after)
-  for name, value in pairs(rules) do
+  for _, name in ipairs(rules) do
+    local value = rules[name]
     local kind, field = string.match(name, '^(%l+):(.*)$')
     if kind == 'expects' or kind == 'lacks' then
       local held = call('HGET', key, field)
