@@ -11,7 +11,7 @@ import hmac
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -64,6 +64,7 @@ def _derived(secret: bytes, purpose: bytes) -> bytes:
     return derived
 
 
+@cache
 def _library(name: str) -> Any:
     try:
         return import_module(f"cryptography.{name}")
@@ -71,9 +72,15 @@ def _library(name: str) -> Any:
         raise ImproperlyConfigured(MISSING) from error
 
 
+def _require() -> None:
+    """Raise ``ImproperlyConfigured`` without the package, before a frame has a secret in it."""
+    _library("hazmat.primitives.hashes")
+    _library("hazmat.primitives.ciphers.aead")
+
+
 def is_installed() -> bool:
     try:
-        _library("hazmat.primitives.ciphers.aead")
+        _require()
     except ImproperlyConfigured:
         return False
     return True
@@ -81,6 +88,7 @@ def is_installed() -> bool:
 
 def keys() -> Sequence[Key]:
     """The site's keys. The first one encrypts, all decrypt."""
+    _require()
     configured = conf.current().encryption_keys
     if not configured or DERIVED in configured:
         return _keys((*configured,), (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS))

@@ -1,10 +1,9 @@
 """The checks of serializers that encrypt."""
 
-import sys
-
 import pytest
 
 from sessions_redis import checks
+from tests.test_encryption import without_the_package  # noqa: F401 - fixture
 
 ENCRYPTED = "sessions_redis.serializers.EncryptedJSONSerializer"
 PLAIN = "django.contrib.sessions.serializers.JSONSerializer"
@@ -37,10 +36,9 @@ def test_the_serializers_of_the_package(settings, name, times):
     assert found() == []
 
 
-def test_without_the_package(settings, session_redis, monkeypatch):
+@pytest.mark.usefixtures("without_the_package")
+def test_without_the_package(settings, session_redis):
     """An error says what to install."""
-    for name in ("hashes", "ciphers.aead"):
-        monkeypatch.setitem(sys.modules, f"cryptography.hazmat.primitives.{name}", None)
     settings.SESSION_SERIALIZER = ENCRYPTED
     settings.SESSION_REDIS = {**session_redis, "ENCRYPTION_KEYS": ["0e" * 40]}
     ((id, message, hint),) = found()

@@ -227,11 +227,30 @@ def test_no_json_begins_with_the_mark():
     assert MARK[0] > 127
 
 
-def test_without_the_package(configure, monkeypatch):
-    """Without cryptography, the error says what to install. Nothing is taken for damaged."""
-    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.hashes", None)
-    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
+@pytest.fixture
+def without_the_package(monkeypatch):
+    """As if cryptography was not installed."""
+    for name in ("hashes", "ciphers.aead"):
+        monkeypatch.setitem(sys.modules, f"cryptography.hazmat.primitives.{name}", None)
+    encryption._library.cache_clear()
+    yield
+    encryption._library.cache_clear()
+
+
+@pytest.mark.usefixtures("without_the_package")
+def test_without_the_package(configure):
+    """The error says what to install. No key gets into a report of it."""
     configure(ENCRYPTION_KEYS=["ab" * 40])
     assert not encryption.is_installed()
-    with pytest.raises(ImproperlyConfigured, match=r"django-sessions-redis\[encryption\]"):
+    with pytest.raises(
+        ImproperlyConfigured, match=r"django-sessions-redis\[encryption\]"
+    ) as raised:
         entries()
+    shown = [
+        repr(value)
+        for entry in raised.traceback
+        if "sessions_redis" in str(entry.path)
+        for value in entry.frame.f_locals.values()
+    ]
+    assert shown
+    assert "abab" not in "".join(shown)
