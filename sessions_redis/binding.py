@@ -12,11 +12,11 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
-from sessions_redis import conf, logs, moving_in
+from sessions_redis import conf, logs, moving_in, notices, reasons
 from sessions_redis.calls import CallTo, StoreSteps
 from sessions_redis.keys import Key
 from sessions_redis.registry.live_sessions import LiveSession
-from sessions_redis.signals import session_ended, session_moved
+from sessions_redis.signals import session_moved
 from sessions_redis.storage import commands, layouts
 from sessions_redis.storage.changes import Known
 from sessions_redis.storage.entries import AGENT, IP, Serializer
@@ -111,19 +111,11 @@ def admitted(
 
 
 def _ended(keyspace: Keyspace, key: Key) -> StoreSteps[None]:
-    user_pk = yield from layouts.end(keyspace, key.id)
+    user_pk = yield from layouts.end(keyspace, key.id, reasons.MOVED)
     if keyspace.moves_in:
         yield from moving_in.deleted(keyspace, key)
     if user_pk is not None:
-        yield CallTo(
-            session_ended,
-            "send_robust",
-            sender=LiveSession,
-            session_id=key.id,
-            user_pk=user_pk or None,
-            reason="moved",
-            tenant=keyspace.tenant,
-        )
+        yield from notices.ended(keyspace, key.id, user_pk, reasons.MOVED)
 
 
 def noticed(

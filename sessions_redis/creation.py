@@ -224,6 +224,11 @@ class CreatingStore(ExpiringStore):
             or binding.applies_to(self)
         )
 
+    def _admitted(self) -> StoreSteps[None]:
+        """Look whether ``BIND_TO`` lets this request use the session, if it was not loaded."""
+        if self._id != self._admitted_id and binding.applies_to(self):
+            yield Call("load")
+
     def _shared(self, keyspace: Keyspace) -> StoreSteps[None]:
         """Save all entries in the former engine, whose workers read them there."""
         key, age = self._key, (yield from self._age())

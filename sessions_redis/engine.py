@@ -361,11 +361,6 @@ class SessionStore(UpdatingStore):
     async def aincrement(self, key: str, by: int = 1) -> int:
         return await self._aperform(self._incrementing(key, by))
 
-    def _admitted(self) -> StoreSteps[None]:
-        """Look whether ``BIND_TO`` lets this request use the session, if it was not loaded."""
-        if self._id != self._admitted_id and binding.applies_to(self):
-            yield from self._loading()
-
     def _increment_here(self, key: str, by: int) -> int:
         value = self.get(key, 0)
         if not _is_integer(value):

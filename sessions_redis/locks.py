@@ -73,6 +73,7 @@ class SessionLock:
         must_load = store._must_load(keyspace)
         if must_load:
             yield from store._loaded()
+            yield from store._admitted()
         if store._id is None:
             return  # nobody else has its key
         self.token, self._id, self._is_over = token_hex(8), store._id, False

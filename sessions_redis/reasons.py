@@ -20,6 +20,9 @@ DEACTIVATED = "deactivated"
 # The user had too many sessions.
 CAP = "cap"
 
+# The session was used from another network or device than BIND_TO binds it to.
+MOVED = "moved"
+
 # The session reached the age at which it ends even if it is in use.
 ABSOLUTE_AGE = "absolute_age"
 

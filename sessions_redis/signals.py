@@ -15,9 +15,10 @@ from django.dispatch import Signal
 # it is not sent then, and not for a session that moves in from FORMER_ENGINE under its own key.
 session_created = Signal()
 
-# Sent once for each session that was ended, by the registry or by the session's own delete() or
-# flush(). Its further argument ``reason`` is one of `sessions_redis.reasons`, or what the caller of
-# the registry gave. It is not sent when a session expires, nor if the reply from Redis was lost.
+# Sent once for each session that was ended, by the registry, by the session's own delete() or
+# flush(), or by BIND_TO. Its further argument ``reason`` is one of `sessions_redis.reasons`, or
+# what the caller of the registry gave. It is not sent when a session expires, nor if the reply
+# from Redis was lost.
 session_ended = Signal()
 
 # Sent when a session was used from another network or device than before: another /24 of IPv4 or

@@ -133,6 +133,21 @@ def sign_in(session):
     session.cycle_key()
 
 
+def append(session):
+    return session.append("visits", 1)
+
+
+def lock_and_write(session):
+    with session.lock():
+        session["visits"] = [1]
+    return session["visits"]
+
+
+def cleared_and_locked(session):
+    session.clear()
+    return lock_and_write(session)
+
+
 async def aread(session):
     return await session.aget("color")
 
@@ -167,6 +182,21 @@ async def asign_in(session):
     await session.acycle_key()
 
 
+async def aappend(session):
+    return await session.aappend("visits", 1)
+
+
+async def alock_and_write(session):
+    async with session.alock():
+        await session.aset("visits", [1])
+    return await session.aget("visits")
+
+
+async def acleared_and_locked(session):
+    session.clear()
+    return await alock_and_write(session)
+
+
 ASYNC = {
     read: aread,
     write: awrite,
@@ -176,6 +206,9 @@ ASYNC = {
     increment: aincrement,
     inspect: ainspect,
     sign_in: asign_in,
+    append: aappend,
+    lock_and_write: alock_and_write,
+    cleared_and_locked: acleared_and_locked,
 }
 
 
@@ -309,15 +342,26 @@ def test_the_same_place(bind, visit, saved, fields):
     assert fields(saved)[b"@agent"] == NEWER.encode()
 
 
-@pytest.mark.parametrize("do", [flush, cycle, cleared_and_cycled, increment, inspect, nothing])
+# What begins a session of its own for a visitor from elsewhere, and what it returns.
+BEGINNING = {
+    cycle: None,
+    cleared_and_cycled: None,
+    increment: 1,
+    append: [1],
+    lock_and_write: [1],
+    cleared_and_locked: [1],
+}
+
+
+@pytest.mark.parametrize("do", [*BEGINNING, flush, inspect, nothing])
 def test_every_way_to_the_session(bind, visit, saved, fields, do):
     """Whatever the view does first, it neither sees nor changes the session."""
     bind(*BOTH)
     before = fields(saved)
     response = visit(saved, do, THERE)
     assert fields(saved) == before
-    assert response.result == {increment: 1}.get(do)
-    if do in {cycle, cleared_and_cycled, increment}:  # as with an unknown cookie
+    assert response.result == BEGINNING.get(do)
+    if do in BEGINNING:  # as with an unknown cookie
         (cookie,) = response.cookies.values()
         assert cookie.value not in {"", saved}
         assert SessionStore(cookie.value).get("color") is None
@@ -325,9 +369,7 @@ def test_every_way_to_the_session(bind, visit, saved, fields, do):
         assert not response.cookies
 
 
-@pytest.mark.parametrize(
-    "do", [flush, cycle, cleared_and_cycled, increment, inspect, clear_and_write]
-)
+@pytest.mark.parametrize("do", [*BEGINNING, flush, inspect, clear_and_write])
 def test_every_way_from_here(bind, visit, saved, fields, do):
     """In the same place, all of this works as without BIND_TO."""
     bind(*BOTH)
@@ -341,6 +383,9 @@ def test_every_way_from_here(bind, visit, saved, fields, do):
         assert b"@created" not in fields(saved)
     elif do is increment:
         assert (response.result, fields(saved)[b"visits"]) == (1, b"1")
+    elif do in {append, lock_and_write, cleared_and_locked}:
+        assert (response.result, fields(saved)[b"visits"]) == ([1], b"[1]")
+        assert (b"color" in fields(saved)) == (do is not cleared_and_locked)
     elif do is inspect:
         assert response.result.fields["color"] == '"blue"'
     else:
@@ -409,6 +454,17 @@ def test_the_user_of_an_ended_session(bind, visit, sent):
     bind("network", BIND_TO_ENDS=True)
     visit(key.value, flush, THERE)
     assert [one["user_pk"] for one in sent] == ["7"]
+
+
+def test_the_ending_is_published(bind, visit, saved, raw, prefix):
+    """With EVENTS, other processes hear of it."""
+    bind("network", BIND_TO_ENDS=True, EVENTS=True)
+    with raw.pubsub(ignore_subscribe_messages=True) as subscription:
+        subscription.subscribe(f"{prefix}:ended")
+        assert subscription.get_message(timeout=20) is None  # the subscription was confirmed
+        visit(saved, read, THERE)
+        heard = subscription.get_message(timeout=20)
+    assert heard["data"].startswith(f"{session_id(saved)} moved".encode())
 
 
 def test_ended_once(bind, visit, saved, sent):
