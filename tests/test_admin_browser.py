@@ -386,6 +386,9 @@ def test_looks(page, sessions):
     check_looks(page, "#deleted-objects")
     page.goto(url("history", long))
     check_looks(page, "#content")
+    page.goto(url())
+    page.get_by_role("link", name="End all but mine").click()
+    check_looks(page, "#deleted-objects")
 
 
 def test_every_column_is_in_sight(page, sessions, raw, prefix, tmp_path):

@@ -26,6 +26,9 @@ ENDINGS = int(os.environ.get("ENDINGS", "40"))
 PROCESSES = 3
 USERS = ["1", "2"]
 
+# Later than any event: whom a session is given to does not matter.
+ANY_USER = float("inf")
+
 # So many things happen at least between two endings.
 EVENTS = 10
 
@@ -37,6 +40,7 @@ class Diaries:
         self.folder = folder
         self.user_since = defaultdict(list)  # by key: (number of the event, user), in order
         self.copies = defaultdict(set)  # by key: the keys of sessions that came from it
+        self.second = set()  # keys of sessions that may have begun beside another one
         self.dead = set()  # keys that were looked at before, and are looked at again in the end
         self.events = 0
         self._read = defaultdict(int)  # how much, by file
@@ -51,8 +55,10 @@ class Diaries:
                 self._note(**json.loads(line))
         return self.events
 
-    def _note(self, at, key, user, parent):
+    def _note(self, at, key, user, parent, is_second):
         self.events += 1
+        if is_second:
+            self.second.add(key)
         self.user_since[key].append((self.events, user))
         if parent:
             self.copies[parent].add(key)
@@ -69,12 +75,19 @@ class Diaries:
         It leaves out sessions that were given to another user after the event ``at``, and their
         copies. A worker writes that down before it does it, but the time may pass in between, so
         the order in which the diaries were read decides.
+
+        ``at``: `ANY_USER` if all sessions were ended. Then it leaves out second sessions: they
+        begin anew.
         """
         found, asked = set(), [key for key in keys if not self._left(key, at)]
         while asked:
             key = asked.pop()
             found.add(key)
-            asked += {copy for copy in self.copies[key] - found if not self._left(copy, 0)}
+            copies = self.copies[key] - found
+            if at == ANY_USER:
+                asked += copies - self.second
+            else:
+                asked += {copy for copy in copies if not self._left(copy, 0)}
         return found
 
     def _left(self, key, at):
@@ -91,8 +104,18 @@ def alive(diaries, ended):
     return live & {key for keys, at in ended for key in diaries.descent(keys, at)}
 
 
-@pytest.mark.parametrize("shards", [1, 16])
-def test_nothing_of_before_is_alive(settings, session_redis, tmp_path, shards):  # noqa: F811
+@pytest.mark.parametrize(
+    ("shards", "of_all", "endings"),
+    [(1, False, ENDINGS), (16, False, ENDINGS), (16, True, ENDINGS // 8)],
+)
+def test_nothing_of_before_is_alive(
+    settings,
+    session_redis,  # noqa: F811
+    tmp_path,
+    shards,
+    of_all,
+    endings,
+):
     settings.SESSION_REDIS = {**session_redis, "INDEX_SHARDS": shards}
     diaries, ended, count, checked = Diaries(tmp_path), [], 0, 0
     workers = [
@@ -111,12 +134,14 @@ def test_nothing_of_before_is_alive(settings, session_redis, tmp_path, shards): 
             worker.wait_ready()
         for worker in workers:
             worker.begin()
-        for number in range(ENDINGS):
+        for number in range(endings):
             more = diaries.read() + EVENTS
             wait_until(lambda more=more: diaries.read() >= more, "the workers go on", 60)
             user, last = USERS[number % len(USERS)], diaries.read()
             before = (diaries.had(user), last)
-            count += registry.end_all_of(user)
+            if of_all:
+                before = (diaries.had(USERS[0]) | diaries.had(USERS[1]), ANY_USER)
+            count += registry.end_all() if of_all else registry.end_all_of(user)
             assert alive(diaries, [before]) == set()
             ended.append(before)
             checked += len(before[0])
@@ -127,6 +152,6 @@ def test_nothing_of_before_is_alive(settings, session_redis, tmp_path, shards): 
             worker.end()
     assert alive(diaries, ended) == set()
     assert registry.count() == sum(SessionStore().exists(key) for key in diaries.user_since)
-    print(f"{ENDINGS} endings of {checked} sessions or more: {count} ended, {refused} refused")
-    assert count >= ENDINGS
+    print(f"{endings} endings of {checked} sessions or more: {count} ended, {refused} refused")
+    assert count >= endings
     assert refused > 0

@@ -185,14 +185,14 @@ def test_a_new_key_between_reading_the_index_and_the_session(monkeypatch):
 
 def test_a_new_key_between_reading_the_session_and_ending_it(monkeypatch):
     """It follows the session to its new key, and ends it there."""
-    session, end_many, last = signed_in(), layouts.end_many, []
+    session, end_those, last = signed_in(), layouts.end_those, []
 
     def cycled(*arguments):
         if not last:
             last.append(session.cycle_key())
-        return end_many(*arguments)
+        return end_those(*arguments)
 
-    monkeypatch.setattr(layouts, "end_many", cycled)
+    monkeypatch.setattr(layouts, "end_those", cycled)
     assert registry.end_all() == 1
     assert not is_there(session)
 

@@ -148,3 +148,17 @@ def test_a_prefix_with_a_hash_tag(settings, session_redis, prefix, raw):
     assert not conf.current().keyspace.is_spread
     raw.delete(conf.current().keyspace.index)
     assert run("rebuildindex") == "3 sessions found; 3 were listed again.\n"
+
+
+def test_a_name_that_cycling_has_left(raw, prefix, monkeypatch):
+    """A session cannot begin where a marker of cycling is. Then no index lists it there."""
+    keys = iter(["a" * 32, "b" * 32])
+    monkeypatch.setattr(SessionStore, "_get_new_session_key", lambda self: next(keys))
+    marker = f"{prefix}:{session_id('a' * 32)}"
+    raw.hset(marker, "@cycled", "f" * 32)
+    raw.expire(marker, 60)
+    session = SessionStore()
+    session.create()
+    assert session.session_key == "b" * 32
+    assert [live.id for live in registry.latest(0, 10)] == [session_id("b" * 32)]
+    assert registry.count() == 1

@@ -413,13 +413,19 @@ class Diary:
         self.over = Path(folder, "over")
         self.file = Path(folder, f"{name}.diary").open("w", encoding="ascii")  # noqa: SIM115
 
-    def received(self, key: str | None, user: str, parent: str | None = None) -> None:
-        """A client received this key, of a session of ``user``, which came from ``parent``."""
-        self._write(key=key, user=user, parent=parent)
+    def received(
+        self, key: str | None, user: str, parent: str | None = None, *, is_second: bool = False
+    ) -> None:
+        """
+        A client received this key, of a session of ``user``, which came from ``parent``.
+
+        ``is_second``: it may be a second session, beside the one that came from ``parent`` before.
+        """
+        self._write(key=key, user=user, parent=parent, is_second=is_second)
 
     def leaves(self, key: str | None) -> None:
         """This session is about to be given to another user."""
-        self._write(key=key, user=None, parent=None)
+        self._write(key=key, user=None, parent=None, is_second=False)
 
     def _write(self, **line: Any) -> None:
         import time
@@ -451,16 +457,17 @@ def live(users: list[str], folder: str, name: str, seed: int) -> int:
         diary.received(session.session_key, user)
         sessions.append(session)
 
-    def cycle(session: SessionStore) -> None:
+    def cycle(session: SessionStore, *, is_second: bool = False) -> None:
         parent = session.session_key
         session.cycle_key()
-        diary.received(session.session_key, session["_auth_user_id"], parent)
+        user = session["_auth_user_id"]
+        diary.received(session.session_key, user, parent, is_second=is_second)
 
     def click_twice(session: SessionStore) -> None:
         late = SessionStore(session.session_key)
         if late.get("_auth_user_id"):  # pragma: no branch - it may have been ended
             cycle(session)
-            cycle(late)
+            cycle(late, is_second=True)
             sessions.append(late)
 
     def save(session: SessionStore) -> None:

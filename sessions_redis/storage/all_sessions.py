@@ -118,7 +118,7 @@ def _end_those(keyspace: Keyspace, ids: Sequence[str], began: int, spared: _Spar
     left = [id for id in old if id not in spared.ids]
     found = bool(left)
     for _ in range(HOPS if left else 0):
-        ended = yield from _ended(layouts.end_many(keyspace, left))
+        ended = yield from _ended(layouts.end_those(keyspace, left))
         # Where a session got a new key just before: follow it, and end it at once.
         left = yield from _old(keyspace, [id for id in left if id not in ended], began)
         if not left:

@@ -139,12 +139,29 @@ def end(keyspace: Keyspace, id: str, reason: str = ENDED) -> Steps[str | None]:
 
 def end_many(keyspace: Keyspace, ids: Sequence[str], reason: str = ENDED) -> EndingSteps:
     """As `listings.end_many`, for any number of sessions. Yields each `Ended` besides the steps."""
-    for start in range(0, len(ids) if keyspace.moves_in else 0, listings.END_MANY_BATCH_SIZE):
-        batch = ids[start : start + listings.END_MANY_BATCH_SIZE]
-        yield [adoption.tombstone(keyspace, id, by_id=True) for id in batch]
+    yield from _tombstones(keyspace, ids)
     if keyspace.is_spread:
         yield from ending.end_many(keyspace, ids, reason)
         return
+    yield from _ending_many(keyspace, ids)
+
+
+def end_those(keyspace: Keyspace, ids: Sequence[str]) -> EndingSteps:
+    """As `end_many`. Across slots, it also ends what cycling has made of these sessions."""
+    yield from _tombstones(keyspace, ids)
+    if keyspace.is_spread:
+        yield from ending.end_those(keyspace, ids)
+        return
+    yield from _ending_many(keyspace, ids)
+
+
+def _tombstones(keyspace: Keyspace, ids: Sequence[str]) -> Steps[None]:
+    for start in range(0, len(ids) if keyspace.moves_in else 0, listings.END_MANY_BATCH_SIZE):
+        batch = ids[start : start + listings.END_MANY_BATCH_SIZE]
+        yield [adoption.tombstone(keyspace, id, by_id=True) for id in batch]
+
+
+def _ending_many(keyspace: Keyspace, ids: Sequence[str]) -> EndingSteps:
     for start in range(0, len(ids), listings.END_MANY_BATCH_SIZE):
         batch = ids[start : start + listings.END_MANY_BATCH_SIZE]
         yield (yield listings.end_many(keyspace, batch, reason))

@@ -46,7 +46,12 @@ def create(
         asked = listing.enlisting(keyspace, id, changes.user or "", ttl_ms)
         answers = yield [*asked, *first]
         known = listing.listed(answers[: len(asked)])
-    return (yield from put_within_cap(keyspace, id, ttl, changes, known))
+    done = yield from put_within_cap(keyspace, id, ttl, changes, known)
+    is_taken = done is False and known.until
+    if is_taken and not (yield at_session(scripts.ACROSS_LOOK, keyspace, id)):
+        # What cycling has left there is not a session, so nothing else removes the members.
+        yield listing.delisting(keyspace, [(id, changes.user or "")])
+    return done
 
 
 def put_within_cap(
