@@ -5,7 +5,7 @@ import logging
 
 import pytest
 from django.conf import settings
-from django.contrib.auth import aauthenticate, aupdate_session_auth_hash, authenticate
+from django.contrib.auth import aauthenticate, aupdate_session_auth_hash, authenticate, logout
 from django.contrib.auth.hashers import PBKDF2SHA1PasswordHasher, make_password
 from django.contrib.auth.models import User
 from django.contrib.auth.views import PasswordChangeView
@@ -47,6 +47,9 @@ async def change_own(request):
 def leave(request):
     """A view in which users delete their own account."""
     request.user.delete()
+    if "farewell" in request.GET:
+        logout(request)
+        request.session["farewell"] = "Come back soon."
     return HttpResponse()
 
 
@@ -147,12 +150,16 @@ def test_by_another_model(settings):
     assert id not in live()
 
 
-def test_their_own_account():
+@pytest.mark.parametrize("query", ["", "?farewell=1"])
+def test_their_own_account(ended, query):
     """Users who delete their own account get the answer of the view, and are signed out."""
-    client = client_of(User.objects.create_user("eve"))
-    assert client.get("/leave/").status_code == 200
-    assert live() == set()
+    eve = User.objects.create_user("eve")
+    client, elsewhere = client_of(eve), client_of(eve)
+    ids = {own(client), own(elsewhere)}
+    assert client.get(f"/leave/{query}").status_code == 200
+    assert not live() & ids
     assert client.get("/who/").content == b""
+    assert sorted(ended) == sorted((id, str(eve.pk or 0), "deactivated") for id in ids)
 
 
 # Password

@@ -151,14 +151,18 @@ def test_a_busy_site(call, raw):  # noqa: F811
 def test_new_keys_meanwhile(call, monkeypatch):  # noqa: F811
     """A session that gets a new key with each step ends nevertheless."""
     monkeypatch.setattr(all_sessions, "END_MANY_BATCH_SIZE", 1)
-    hopping, others = signed_in("8"), [signed_in() for _ in range(20)]
+    others, keys = [signed_in() for _ in range(10)], []
+    hopping = signed_in("8")
+    others += [signed_in() for _ in range(10)]
 
     def cycle(*, user_pk, **kwargs):
-        if user_pk == "7":
+        if user_pk == "7" and is_there(hopping):
             hopping.cycle_key()
+            keys.append(hopping.session_key)
 
     with receiving(cycle):
         assert call("end_all") == 21
+    assert len(keys) >= 5
     assert not any(map(is_there, [hopping, *others]))
     assert registry.count() == 0
 
