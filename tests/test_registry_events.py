@@ -280,6 +280,29 @@ def test_a_lost_connection(server, redis_at, settings, impatient, caplog, distur
     assert re.search(reason, caplog.text)
 
 
+def test_a_busy_process(server, redis_at, settings, impatient, monkeypatch):
+    """An answer that arrives while code blocks the event loop is in time, however long that is."""
+    with Relay(server.port) as relay:
+        redis_at(relay.url, socket_timeout=1.0)
+        settings.SESSION_REDIS = {**settings.SESSION_REDIS, "EVENTS": True}
+        blocked = []
+
+        def block_the_loop(client, reply):
+            if b"pong" in reply.lower() and not blocked:
+                monkeypatch.setattr(subscriptions, "SILENCE", DEADLINE)  # it asks no more
+                hearing._loop.call_soon_threadsafe(time.sleep, 1.5)
+                time.sleep(0.1)  # it blocks by now
+                blocked.append(reply)
+            client.sendall(reply)
+
+        with Hearing() as hearing:
+            relay.pass_reply = block_the_loop
+            wait_until(lambda: blocked, "the event loop is blocked")
+            settings.SESSION_REDIS = {**settings.SESSION_REDIS, "LOCATION": server.url}
+            hearing.wait_for(ended_now())
+        assert len(hearing.heard) == 2
+
+
 @pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize("allowed", ["+ping", "-ping"])
 def test_a_silent_channel(own, settings, session_redis, impatient, protocol, allowed):

@@ -32,6 +32,9 @@ from sessions_redis.exceptions import SessionStoreUnavailable
 SILENCE = 2.0
 NODES_KNOWN = 10.0
 
+# Seconds to look for an answer that is late because this process was busy.
+GRACE = 0.1
+
 # The pauses before it connects again, in seconds: the first ones are short.
 BACKOFF = EqualJitterBackoff(base=0.05, cap=2.0)
 MAX_FAILURES = 10  # the pause is not longer after more failures
@@ -136,8 +139,10 @@ async def _reply(connection: Any, *, is_asked: bool) -> Any:
     """
     seconds = (connection.socket_timeout or SILENCE) if is_asked else SILENCE
     try:
-        with _losses():
-            reply = await connection.read_response(timeout=seconds, push_request=True)
+        # If this process was busy for so long, the answer has arrived meanwhile: look once more.
+        reply = await _read(connection, seconds) or (
+            await _read(connection, GRACE) if is_asked else None
+        )
     except ResponseError:
         if not is_asked:
             raise
@@ -145,6 +150,11 @@ async def _reply(connection: Any, *, is_asked: bool) -> Any:
     if is_asked:
         _require_answer(reply, seconds)
     return reply if isinstance(reply, list | None) else _ANSWER
+
+
+async def _read(connection: Any, seconds: float) -> Any:
+    with _losses():
+        return await connection.read_response(timeout=seconds, push_request=True)
 
 
 _ANSWER = [b"pong"]
