@@ -392,6 +392,12 @@ def test_a_node_that_left(settings, session_redis, tmp_path_factory, impatient, 
         with Hearing() as hearing:
             left, other = nodes if listeners(nodes[0]) else reversed(nodes)
             with left.client() as client:
+
+                def is_asked():
+                    return "ping" in {one["cmd"] for one in client.client_list(_type="pubsub")}
+
+                wait_until(is_asked, "it has asked which nodes there are, and then the node")
+                assert hearing.beginnings == 1
                 client.execute_command("CLUSTER DELSLOTSRANGE", 0, 16383)
             hearing.wait_for_beginning(2)
             assert listeners(other) == 1
