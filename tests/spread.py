@@ -26,8 +26,10 @@ def spread(settings, session_redis, monkeypatch, raw):
 
     def keyspace_of(self: Conf, prefix: str, tenant: str | None = None) -> Keyspace:
         return Keyspace(
-            prefix, self.index, tenant, is_spread=True, shards=self.index_shards, events=self.events
-        )
+            prefix, self.index, tenant, is_spread=True, shards=self.index_shards,
+            moves_in=bool(self.former_engine), is_shared=self.former_engine_shared,
+            has_policies=self.has_policies, events=self.events,
+        )  # fmt: skip
 
     monkeypatch.setattr(Conf, "_keyspace", keyspace_of)
     shard_counts._noted.clear()
