@@ -124,3 +124,36 @@ def test_sign_ins_beyond_the_cap_are_refused(keyspace, live, way, seed):
     assert {one.details for one in refused} <= {("3",)}
     assert live() == 1 + SIGN_INS - len(refused) - len(again)
     assert live() == CAP or again
+
+
+@pytest.mark.parametrize("policy", ["end_oldest", "refuse"])
+def test_a_session_that_is_being_cycled(keyspace, raw, live, policy):
+    """A session that gets another key, while a sign-in looks at the sessions, counts once."""
+    changes = login(keyspace, policy)
+    ids = [new_id() for _ in range(CAP - 1)]
+    for id in ids:
+        assert perform(layouts.create(keyspace, id, 600, changes))
+    assert perform(layouts.cycle(keyspace, ids[0], new_id(), 600, VISIT, "7")) is True
+    raw.zadd(keyspace.user("7"), {ids[0]: raw.time()[0] + 600})
+    assert perform(layouts.create(keyspace, new_id(), 600, changes)) is True
+    assert live() == CAP
+    raw.zadd(keyspace.user("7"), {ids[0]: raw.time()[0] + 600})
+    outcome = perform(layouts.create(keyspace, new_id(), 600, changes))
+    assert bool(outcome) is (policy == "end_oldest")
+    assert live() == CAP
+
+
+def test_sessions_from_before_the_cap(keyspace, raw, live):
+    """Sessions without the time of their sign-in are ordered by the time that they began."""
+    ids = [new_id() for _ in range(3)]
+    for id, created in zip(ids, ["1000000002", "soon", "1000000001"], strict=True):
+        uncapped = login(keyspace, "end_oldest")._replace(rules={})
+        assert perform(layouts.create(keyspace, id, 600, uncapped)) is True
+        raw.hset(keyspace.session(id), "@created", created)
+    newest = [new_id() for _ in range(3)]
+    ended = [
+        perform(layouts.create(keyspace, id, 600, login(keyspace, "end_oldest"))).ended
+        for id in newest
+    ]
+    assert ended == [((id, "7"),) for id in (ids[1], ids[2], ids[0])]
+    assert live() == CAP

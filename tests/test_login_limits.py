@@ -216,6 +216,14 @@ def test_a_browser_without_a_session(devices):
     assert browser.ask("/page").json() == {"user": "", "cart": None}
 
 
+def test_a_test_client(devices, ada):
+    """``force_login()`` of Django's test client raises as well, and does not sign in."""
+    client = Client()
+    with pytest.raises(SessionLimitReached):
+        client.force_login(ada)
+    assert client.get("/page").json() == {"user": "", "cart": None}
+
+
 def test_the_same_browser_again(devices):
     """A user who signs in again in the same browser keeps the session, and is not refused."""
     for url in ("/login", "/limited-admin/login/", "/own"):

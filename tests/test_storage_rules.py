@@ -3,12 +3,13 @@
 import pytest
 
 from sessions_redis.clients import perform, run
-from sessions_redis.storage import layouts, listings
+from sessions_redis.storage import adoption, layouts, listings
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.replies import WrongShape
 from sessions_redis.storage.rules import (
     Refused,
+    Written,
     arguments,
     condition,
     outcome,
@@ -124,8 +125,16 @@ def test_outcomes():
     assert outcome(1) is True
     assert outcome(0) is False
     assert outcome([b"refused", b"lacks:a", b"x"]) == Refused("lacks:a", ("x",))
-    with pytest.raises(WrongShape):
-        outcome([b"refused"])
+    assert outcome([b"written", b"ended", b"id", b"7"]) == Written((("id", "7"),))
+    assert bool(Written(())) is True
+
+
+@pytest.mark.parametrize("reply", [[], [b"refused"], [b"written"], [b"ended"], [b"adopted", b"a"]])
+def test_other_replies(reply):
+    """A reply of another shape is not taken for an answer."""
+    for read in (outcome, adoption._adopted):
+        with pytest.raises(WrongShape):
+            read(reply)
 
 
 def test_the_same_check_in_python():
