@@ -13,10 +13,7 @@ from tests.proxy import Proxy
 from tests.ruled_engine import SessionStore as RuledStore
 from tests.servers import wait_until
 from tests.test_clients import Lossy
-from tests.workers import Worker, race
-
-PROCESSES = 3
-TIMES = 15
+from tests.workers import Worker
 
 
 def reopened(session):
@@ -499,18 +496,6 @@ def test_no_task_blocks_the_loop(live):
 
     asyncio.run(all_of_them())
     assert reopened(live)["total"] == 10
-
-
-def test_processes_take_turns(session_redis, live):
-    """Processes that read, compute and write in the block lose nothing."""
-    arguments = {"session_key": live.session_key, "times": TIMES}
-    workers = [Worker(session_redis, "count_in_lock", **arguments) for _ in range(PROCESSES)]
-    try:
-        race(workers)
-    finally:
-        for worker in workers:
-            worker.end()
-    assert reopened(live)["total"] == PROCESSES * TIMES
 
 
 def test_a_killed_holder(session_redis, live, holder):

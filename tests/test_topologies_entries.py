@@ -8,8 +8,7 @@ import pytest
 from tests import test_limits, test_locks, test_updates
 from tests.servers import is_marker
 from tests.test_limits import limited, unlimited  # noqa: F401 - fixtures
-from tests.test_locks import holder, locked  # noqa: F401 - fixtures
-from tests.test_updates import call  # noqa: F401 - fixture
+from tests.test_locks import holder  # noqa: F401 - fixture
 from tests.topologies import (  # noqa: F401 - fixtures
     chosen,
     delete_all,
@@ -40,6 +39,27 @@ def contents(raw, prefix):  # noqa: F811
         }
 
     return dump
+
+
+# The asynchronous twins carry out the same steps, which test_locks.py and the others show.
+
+
+@pytest.fixture
+def call():
+    return lambda session, name, *arguments: getattr(session, name)(*arguments)
+
+
+@pytest.fixture
+def locked():
+    return lambda session, **options: session.lock(**options)
+
+
+@pytest.mark.parametrize("server", ["cluster"], indirect=True)
+def test_processes(session_redis, live, monkeypatch):  # noqa: F811
+    """Processes that change the same entries at the same time lose nothing in a Cluster."""
+    monkeypatch.setattr(test_updates, "PROCESSES", 2)
+    monkeypatch.setattr(test_updates, "TIMES", 10)
+    test_updates.test_nothing_is_lost(session_redis, live)
 
 
 CHOSEN = {

@@ -154,33 +154,16 @@ def increment_entry(session_key: str, times: int) -> int:
 
 
 @job
-def append_items(session_key: str, name: str, times: int) -> None:
-    """Append so many items to one list."""
+def change_entries(session_key: str, name: str, times: int) -> None:
+    """Append to a list, update an entry, and count with the session locked, so often each."""
     from sessions_redis.engine import SessionStore
 
+    kept = SessionStore(session_key)
     for number in range(times):
         SessionStore(session_key).append("items", f"{name}-{number}")
-
-
-@job
-def update_total(session_key: str, name: str, times: int) -> None:
-    """Count in an entry that increment() cannot count in, so often, in one request."""
-    from sessions_redis.engine import SessionStore
-
-    session = SessionStore(session_key)
-    for _ in range(times):
-        session.update_entry("total", lambda total: {"times": total["times"] + 1}, {"times": 0})
-
-
-@job
-def count_in_lock(session_key: str, times: int) -> None:
-    """Read an entry, compute, and write it, so often, in turn with other processes."""
-    from sessions_redis.engine import SessionStore
-
-    for _ in range(times):
-        session = SessionStore(session_key)
-        with session.lock(wait=100):
-            session["total"] = session.get("total", 0) + 1
+        kept.update_entry("total", lambda total: {"times": total["times"] + 1}, {"times": 0})
+        with SessionStore(session_key).lock(wait=100) as session:
+            session["count"] = session.get("count", 0) + 1
 
 
 @job
