@@ -148,9 +148,9 @@ async def aend_all_of(
     return len(await aend_each_of(user, except_id=spared_id, reason=reason))
 
 
-def _end_each(spared_id: str) -> Endings:
+def _end_each(spared_id: str, reason: str) -> Endings:
     keyspace = indexed()
-    yield keyspace.tenant, all_sessions.end_all(keyspace, spared_id)
+    yield keyspace.tenant, all_sessions.end_all(keyspace, spared_id, reason)
 
 
 def end_each(
@@ -163,7 +163,7 @@ def end_each(
     """As `end_all`, but return the ids of the sessions that ended."""
     spared_id = _spared(except_session_key, except_id)
     del except_session_key
-    return _carry_out(_end_each(spared_id), reason, report)
+    return _carry_out(_end_each(spared_id, reason), reason, report)
 
 
 async def aend_each(
@@ -175,7 +175,7 @@ async def aend_each(
 ) -> list[str]:
     spared_id = _spared(except_session_key, except_id)
     del except_session_key
-    return await _acarry_out(_end_each(spared_id), reason, report)
+    return await _acarry_out(_end_each(spared_id, reason), reason, report)
 
 
 def end_all(

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from sessions_redis.storage import layouts, listings, replies, servers, shard_counts
 from sessions_redis.storage.across_slots.ending import HOPS, EndingSteps, successors
 from sessions_redis.storage.entries import CREATED, is_time
+from sessions_redis.storage.events import ENDED
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import END_MANY_BATCH_SIZE, is_id
 from sessions_redis.storage.steps import Command, Step, Steps
@@ -62,7 +63,7 @@ class _Spared:
             self._last = cycled
 
 
-def end_all(keyspace: Keyspace, spared_id: str = "") -> EndingSteps:
+def end_all(keyspace: Keyspace, spared_id: str = "", reason: str = ENDED) -> EndingSteps:
     """
     End the sessions that were created before this begins, but for one.
 
@@ -72,7 +73,7 @@ def end_all(keyspace: Keyspace, spared_id: str = "") -> EndingSteps:
     began, spared, quiet = (yield from _now(keyspace)), _Spared(spared_id), 0
     while quiet < QUIET_PASSES:
         indexes = yield from _indexes(keyspace)
-        found = yield from _pass(keyspace, indexes, began, spared)
+        found = yield from _pass(keyspace, indexes, began, spared, reason)
         quiet = 0 if found else quiet + 1
 
 
@@ -90,7 +91,9 @@ def _indexes(keyspace: Keyspace) -> Steps[list[str]]:
     return shard_counts.indexes(keyspace, (yield shard_counts.in_use(keyspace)))
 
 
-def _pass(keyspace: Keyspace, indexes: Sequence[str], began: int, spared: _Spared) -> PassSteps:
+def _pass(
+    keyspace: Keyspace, indexes: Sequence[str], began: int, spared: _Spared, reason: str
+) -> PassSteps:
     size, found = END_MANY_BATCH_SIZE, False
     low, known = listings.EVER, set[bytes]()
     while True:
@@ -101,7 +104,7 @@ def _pass(keyspace: Keyspace, indexes: Sequence[str], began: int, spared: _Spare
         ids = [*filter(is_id, map(replies.text, names - known))]
         for start in range(0, len(ids), size):
             batch = ids[start : start + size]
-            found |= yield from _end_those(keyspace, batch, began, spared)
+            found |= yield from _end_those(keyspace, batch, began, spared, reason)
         full = [page[-1][1] for page in pages if len(page) == size]
         if not full:
             return found
@@ -111,14 +114,16 @@ def _pass(keyspace: Keyspace, indexes: Sequence[str], began: int, spared: _Spare
         low = last if last - MILLISECOND <= low else last - MILLISECOND
 
 
-def _end_those(keyspace: Keyspace, ids: Sequence[str], began: int, spared: _Spared) -> PassSteps:
+def _end_those(
+    keyspace: Keyspace, ids: Sequence[str], began: int, spared: _Spared, reason: str
+) -> PassSteps:
     """End those of these sessions that were created before this began."""
     old = yield from _old(keyspace, ids, began)
     yield from spared.follow(keyspace)
     left = [id for id in old if id not in spared.ids]
     found = bool(left)
     for _ in range(HOPS if left else 0):
-        ended = yield from _ended(layouts.end_those(keyspace, left))
+        ended = yield from _ended(layouts.end_those(keyspace, left, reason))
         # Where a session got a new key just before: follow it, and end it at once.
         left = yield from _old(keyspace, [id for id in left if id not in ended], began)
         if not left:

@@ -143,16 +143,16 @@ def end_many(keyspace: Keyspace, ids: Sequence[str], reason: str = ENDED) -> End
     if keyspace.is_spread:
         yield from ending.end_many(keyspace, ids, reason)
         return
-    yield from _ending_many(keyspace, ids)
+    yield from _ending_many(keyspace, ids, reason)
 
 
-def end_those(keyspace: Keyspace, ids: Sequence[str]) -> EndingSteps:
+def end_those(keyspace: Keyspace, ids: Sequence[str], reason: str = ENDED) -> EndingSteps:
     """As `end_many`. Across slots, it also ends what cycling has made of these sessions."""
     yield from _tombstones(keyspace, ids)
     if keyspace.is_spread:
-        yield from ending.end_those(keyspace, ids)
+        yield from ending.end_those(keyspace, ids, reason)
         return
-    yield from _ending_many(keyspace, ids)
+    yield from _ending_many(keyspace, ids, reason)
 
 
 def _tombstones(keyspace: Keyspace, ids: Sequence[str]) -> Steps[None]:
@@ -161,7 +161,7 @@ def _tombstones(keyspace: Keyspace, ids: Sequence[str]) -> Steps[None]:
         yield [adoption.tombstone(keyspace, id, by_id=True) for id in batch]
 
 
-def _ending_many(keyspace: Keyspace, ids: Sequence[str]) -> EndingSteps:
+def _ending_many(keyspace: Keyspace, ids: Sequence[str], reason: str) -> EndingSteps:
     for start in range(0, len(ids), listings.END_MANY_BATCH_SIZE):
         batch = ids[start : start + listings.END_MANY_BATCH_SIZE]
         yield (yield listings.end_many(keyspace, batch, reason))

@@ -113,12 +113,12 @@ def end_many(keyspace: Keyspace, ids: Sequence[str], reason: str = ENDED) -> End
         yield from _end_batch(keyspace, reason, batch, KEY, "", set(), counts)
 
 
-def end_those(keyspace: Keyspace, ids: Sequence[str]) -> EndingSteps:
+def end_those(keyspace: Keyspace, ids: Sequence[str], reason: str = ENDED) -> EndingSteps:
     """As `end_many`. Also ends what cycling has made of these sessions, and those beside them."""
     counts = yield from _counts(keyspace)
     for start in range(0, len(ids), END_BATCH_SIZE):
         batch = ids[start : start + END_BATCH_SIZE]
-        yield from _end_batch(keyspace, batch, SESSION, TOMBSTONE, set(), counts)
+        yield from _end_batch(keyspace, reason, batch, SESSION, TOMBSTONE, set(), counts)
 
 
 def _counts(keyspace: Keyspace) -> Steps[list[int]]:
