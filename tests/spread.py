@@ -24,12 +24,11 @@ LIFETIME = 1000
 def spread(settings, session_redis, monkeypatch, raw):
     """A function that sets the number of shards, 16 at first, and writes sessions."""
 
+    in_one_slot = Conf._keyspace
+
     def keyspace_of(self: Conf, prefix: str, tenant: str | None = None) -> Keyspace:
-        return Keyspace(
-            prefix, self.index, tenant, is_spread=True, shards=self.index_shards,
-            moves_in=bool(self.former_engine), is_shared=self.former_engine_shared,
-            has_policies=self.has_policies, events=self.events,
-        )  # fmt: skip
+        keyspace = in_one_slot(self, prefix, tenant)
+        return replace(keyspace, is_spread=True, shards=self.index_shards)
 
     monkeypatch.setattr(Conf, "_keyspace", keyspace_of)
     shard_counts._noted.clear()

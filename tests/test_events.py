@@ -106,6 +106,14 @@ def test_many_sessions(listener):
     assert another.exists(another.session_key)
 
 
+def test_the_cap(settings, listener):
+    """A session that ends because its user has too many is published by the sign-in."""
+    settings.SESSION_REDIS = {**settings.SESSION_REDIS, "MAX_SESSIONS_PER_USER": 2}
+    sessions = [signed_in(USER) for _ in range(3)]
+    (gone,) = [one for one in sessions if not one.exists(one.session_key)]
+    assert listener.heard() == [Event(id_of(gone), "cap", USER)]
+
+
 def test_what_is_no_end(listener):
     """Nothing is published if a session is cycled, used, or there is nothing to end."""
     session = signed_in(USER)
