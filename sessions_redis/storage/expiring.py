@@ -23,6 +23,9 @@ from sessions_redis.storage.steps import Argument, Command, Steps, script_comman
 EXPIRES, KEEPS, LASTS = "expires:", "keeps:", "lasts:"
 RULES = (EXPIRES, KEEPS, LASTS)
 
+# What HPTTL says of a field that has expired.
+GONE = -2
+
 NO_NAMES: frozenset[bytes] = frozenset()
 
 LENGTH = re.compile(rb"(\d{1,9}):")
@@ -137,9 +140,10 @@ def of_copy(
     The fields to write, and the rules, if ``changes`` are made to a copy of a session.
 
     ``fields``: those of the session, which nobody else can change meanwhile. ``left``: the ms that
-    some of them have left.
+    some of them have left; below 0 for those that do not expire, or have expired.
     """
     written, rules = dict(changes.written), dict(changes.rules)
+    expiring = {name: ms for name, ms in left.items() if ms >= 0}
     for rule in changes.rules:
         kind, name = _parts(rule)
         if kind == LASTS:
@@ -148,12 +152,12 @@ def of_copy(
             del rules[rule]
             if name not in fields:
                 written.pop(name, None)  # it has expired
-            elif name in left:
-                rules[_rule(EXPIRES, name)] = left[name]
+            elif name in expiring:
+                rules[_rule(EXPIRES, name)] = expiring[name]
     if not changes.replaces:
-        for name in left.keys() - changes.written.keys():
+        for name in expiring.keys() - changes.written.keys():
             if name not in changes.removed:
-                rules.setdefault(_rule(EXPIRES, name), left[name])
+                rules.setdefault(_rule(EXPIRES, name), expiring[name])
     return written, rules
 
 
@@ -192,7 +196,7 @@ def left(keyspace: Keyspace, id: str, names: Sequence[bytes]) -> Command[Mapping
 
     def read(reply: Any) -> Mapping[bytes, float]:
         found = zip(names, replies.listing(reply, len(names)), strict=True)
-        each = {name: replies.number(milliseconds, -2) for name, milliseconds in found}
+        each = {name: replies.number(milliseconds, GONE) for name, milliseconds in found}
         return {name: ms / 1000 for name, ms in each.items() if ms >= 0}
 
     return Command(

@@ -110,6 +110,7 @@ def _moved(
             yield listing.delisting(keyspace, [(new_id, user)])
         return str(said)
     created, was, fields, left = more
+    fields = {name: value for name, value in fields.items() if left.get(name) != expiring.GONE}
     if (refused := refusal(changes, fields)) is not None:
         yield listing.delisting(keyspace, [(new_id, user)])
         return refused
@@ -160,7 +161,10 @@ def _freeze(keyspace: Keyspace, old_id: str, new_id: str, ttl_ms: int) -> Comman
             replies.text(created),
             replies.text(user),
             replies.fields(fields),
-            {replies.raw(name): replies.number(ms) for name, ms in replies.pairs(left)},
+            {
+                replies.raw(name): replies.number(ms, expiring.GONE)
+                for name, ms in replies.pairs(left)
+            },
         )
 
     return script_command(

@@ -25,11 +25,13 @@ local function left_of(key, names)
   return left
 end
 
--- Writes to '@expiring' which of these fields expire.
+-- Writes to '@expiring' which of these fields expire. In the millisecond in which one does, Redis says
+-- that it has expired, and still returns it to requests that read the session.
 local function note_expiring(key, names)
   local left, text, seen = left_of(key, names), {}, {}
   for i, name in ipairs(names) do
-    if left[i] >= 0 and not seen[name] then text[#text + 1] = #name .. ':' .. name end
+    local expires = left[i] >= 0 or left[i] == -2 and redis.call('HGET', key, name)
+    if expires and not seen[name] then text[#text + 1] = #name .. ':' .. name end
     seen[name] = true
   end
   if #text > 0 then

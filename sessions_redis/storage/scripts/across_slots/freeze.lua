@@ -2,7 +2,9 @@
 -- KEYS: session
 -- ARGV: the id that it gets, ms that it lives under that id
 -- Returns {'frozen', when it was created, its user, its fields and values in turn, names of fields and
---   the ms after which they expire in turn}; {'busy'} if another request cycles it now; or {'gone'}.
+--   the ms that they have left in turn}; {'busy'} if another request cycles it now; or {'gone'}. Those
+--   ms are -1 for a field that never expires, and -2 for one that has expired. In the millisecond in
+--   which it does, Redis may still say its value.
 
 local FROZEN = 10000
 local key, next = KEYS[1], ARGV[1]
@@ -18,7 +20,7 @@ local expiring = {}
 if found[5] then
   local names = names_in(found[5])
   for i, left in ipairs(left_of(key, names)) do
-    if left >= 0 then expiring[#expiring + 1], expiring[#expiring + 2] = names[i], left end
+    expiring[#expiring + 1], expiring[#expiring + 2] = names[i], left
   end
 end
 -- It must not outlive its copy, which leads to it if this request fails later.
