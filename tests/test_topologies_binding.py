@@ -21,13 +21,13 @@ server = on("memory", "cluster", with_all=("slot", "tls", "sentinel", "cluster-t
 
 CHOSEN = {
     test_binding: (
-        "elsewhere",
-        "every_way_to_the_session",
+        "the_same_place",
+        "a_new_session_elsewhere",
         "ending",
         "the_first_request_binds",
         "two_requests_at_once",
         "the_command",
-        "moved",
+        "moved_by_signing_in",
         "moved_at_once",
     ),
     test_middleware: ("what_another_request_has_noted",),
