@@ -33,6 +33,8 @@ MATRIX = """
 | end across all pages      | no   | no    | no            | no     | yes          | yes       |
 | ask before ending a user's| no   | no    | no            | no     | yes          | yes       |
 | end all of a user         | no   | no    | no            | no     | yes          | yes       |
+| ask before ending others  | no   | no    | no            | no     | yes          | yes       |
+| end all others            | no   | no    | no            | no     | yes          | yes       |
 | add                       | no   | no    | no            | no     | no           | no        |
 | add, sent                 | no   | no    | no            | no     | no           | no        |
 | change, sent              | no   | no    | no            | no     | no           | no        |
@@ -144,6 +146,12 @@ class Visit:
     def end_all_of_a_user(self):
         return self.ends(self.client.post(url("end_all", USER), YES))
 
+    def ask_before_ending_others(self):
+        return self.shows(self.get("end_others"), "Are you sure")
+
+    def end_all_others(self):
+        return self.ends(self.client.post(url("end_others"), YES))
+
     def add(self):
         return self.shows(self.get("add"), "Add session")
 
@@ -227,5 +235,5 @@ def test_who_is_not_staff(page):
 def test_every_address_is_in_the_table():
     """The section has no pages that the table leaves out."""
     names = {pattern.name for pattern in admin.site.get_model_admin(Session).get_urls()}
-    pages = {"changelist", "add", "change", "delete", "history", "find", "end_all"}
+    pages = {"changelist", "add", "change", "delete", "history", "find", "end_all", "end_others"}
     assert names == {f"sessions_redis_session_{page}" for page in pages} | {None}

@@ -578,15 +578,6 @@ def test_a_key_that_is_not_the_users_spares_nothing(call):
     assert other.exists(other.session_key)
 
 
-def test_no_signal_for_a_logout(ended):
-    """What a visitor ends by logging out is no matter of the registry."""
-    session = SessionStore()
-    session["_auth_user_id"] = "1"
-    session.save()
-    session.flush()
-    assert ended == []
-
-
 # Trimming
 
 
