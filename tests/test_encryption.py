@@ -130,7 +130,6 @@ def test_a_key_is_not_shown(configure):
         ("2026-01-01", False),
         (date(2026, 1, 1), False),
     ],
-    ids=str,
 )
 def test_values_that_are_not_encrypted(configure, until, is_read):
     """They are damaged, except until the day in ENCRYPTION_PLAINTEXT_UNTIL."""
@@ -145,7 +144,6 @@ def test_values_that_are_not_encrypted(configure, until, is_read):
         (datetime(2026, 3, 31, 23, 59, 59, tzinfo=UTC), True),
         (datetime(2026, 4, 1, 0, 0, 0, tzinfo=UTC), False),
     ],
-    ids=str,
 )
 def test_the_last_day_counts(configure, monkeypatch, now, is_read):
     """Values that are not encrypted are read until the end of that day, in UTC."""
@@ -172,7 +170,6 @@ def test_the_last_day_counts(configure, monkeypatch, now, is_read):
         ("ENCRYPTION_PLAINTEXT_UNTIL", datetime(2027, 1, 1, tzinfo=UTC), "has a time of day"),
         ("ENCRYPTION_PLAINTEXT_UNTIL", 7, "is int, not a date"),
     ],
-    ids=str,
 )
 def test_settings_that_cannot_be_used(configure, name, value, message):
     """The message names the setting and the remedy, and shows no key."""

@@ -95,7 +95,6 @@ def test_plain_values_are_those_of_django(value):
         (7, "7"),
         (-12, "-12"),
     ],
-    ids=str,
 )
 def test_values_in_redis(value, stored):
     """A person can read in Redis what an entry holds."""
@@ -120,7 +119,6 @@ class Color(IntEnum):
         (timedelta.min, timedelta.min),
         (timedelta.max, timedelta.max),
     ],
-    ids=str,
 )
 def test_what_comes_back_in_another_form(value, read):
     """Keys become text, as in JSON; subclasses become the class above, time zones their offset."""
