@@ -18,7 +18,8 @@ end
 -- its lifetime, has expired. nil if no rule is about one. `key`: where the session is by now.
 local function lifetimes_in(rules, key)
   local lifetimes
-  for name, value in pairs(rules) do
+  for _, name in ipairs(rules) do
+    local value = rules[name]
     local kind, field = string.match(name, '^(%l+):(.*)$')
     local ms
     if kind == 'expires' then ms = tonumber(value) end
