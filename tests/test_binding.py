@@ -23,7 +23,11 @@ from sessions_redis.storage.commands import session_id
 from sessions_redis.web.visitors import Visitor
 from tests.proxy import Proxy
 from tests.site import FIREFOX
-from tests.test_pictures import ANDROID, CHROME, EDGE, IPHONE
+
+CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/131.0.0.0 Safari/537.36"
+EDGE = f"{CHROME} Edg/131.0.0.0"
+ANDROID = CHROME.replace("Windows NT 10.0; Win64; x64", "Linux; Android 14; Pixel 8")
+IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) Version/18.1 Mobile/1 Safari/604.1"
 
 HERE = {"REMOTE_ADDR": "198.51.100.7", "HTTP_USER_AGENT": FIREFOX}
 NEWER = FIREFOX.replace("132", "140")
