@@ -536,6 +536,7 @@ FLOORS = (
     {
         "conf",
         "problems",
+        "callables",
         "next_engines",
         "user_agents",
         "key_prefixes",
@@ -551,6 +552,8 @@ FLOORS = (
     {"registry", "testing_runs", "testing_leftovers"},
     {
         "engine",
+        "policies",
+        "capping",
         "base",
         "binding",
         "calls",
