@@ -563,7 +563,6 @@ FLOORS = (
         "handover",
         "keys",
         "locks",
-        "policies",
         "scope",
         "moving_all",
         "moving_in",
