@@ -314,6 +314,24 @@ def test_counting(session, stored):
     assert (stored.left("tries"), stored.names) == (-1, {"code"})
 
 
+def test_updating(session, stored):
+    """``append()`` and ``update_entry()`` keep the lifetime. After it, they begin anew, without."""
+    session.set("tries", [1], expires_in=LONG)
+    session.save()
+    other = again(session)
+    assert session.append("tries", 2) == [1, 2]
+    assert other.update_entry("tries", lambda tries: [*tries, 3]) == [1, 2, 3]
+    assert stored.left("tries") in MILLISECONDS
+    assert stored.names == {"code", "tries"}
+    stored.let_expire("tries")
+    assert other.append("tries", 4) == [4]
+    assert (stored.fields[b"tries"], stored.left("tries")) == (b"[4]", -1)
+    assert stored.names == {"code"}
+    stored.let_expire("code")
+    assert again(session).update_entry("code", str, default="new") == "new"
+    assert stored.fields[b"code"] == b'"new"'
+
+
 def test_two_requests_at_once(session, stored):
     """Requests that set different entries at the same time do not forget each other's."""
     first, second = again(session), again(session)

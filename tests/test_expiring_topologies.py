@@ -28,6 +28,7 @@ CHOSEN = {
         "replacing_all_with_an_expiring_entry",
         "replacing_all_under_a_new_key",
         "counting",
+        "updating",
         "the_list_of_names_stays_short",
         "many_names",
         "written_anew",
