@@ -11,7 +11,7 @@ class SessionsRedisConfig(AppConfig):
     def ready(self) -> None:
         from django.contrib.auth.signals import user_logged_in  # noqa: PLC0415
 
-        from sessions_redis import account_changes  # noqa: PLC0415 - needs the app registry
+        from sessions_redis import account_changes, lifetimes  # noqa: PLC0415 - app registry
         from sessions_redis.checks import (  # noqa: PLC0415 - needs the app registry
             TAG,
             check_caches,
@@ -26,6 +26,8 @@ class SessionsRedisConfig(AppConfig):
         )
         from sessions_redis.sign_ins import signed_in  # noqa: PLC0415
 
+        # First: the other receiver may save the session.
+        lifetimes.listen()
         user_logged_in.connect(signed_in, dispatch_uid="sessions_redis.sign_ins.signed_in")
         account_changes.connect()
         security = checks.Tags.security

@@ -19,6 +19,7 @@ from sessions_redis.storage.lazy_entries import Entries, entries_in
 from sessions_redis.storage.steps import Command
 
 if TYPE_CHECKING:
+    from sessions_redis import lifetimes
     from sessions_redis.locks import SessionLock
 
 T = TypeVar("T")
@@ -56,6 +57,12 @@ class StoreBase(SessionBase):
 
     # The user object of the last login(), if there is a cap on the sessions of a user.
     signed_in_user: Any = None
+
+    # How long the session may live if the next write begins it, or begins it anew.
+    _begun: "lifetimes.Begun | None" = None
+
+    # When this store last asked for a write with rules, as of `time.monotonic`.
+    _asked = 0.0
 
     # Whether this store has written the session since it last loaded it.
     _has_written = False

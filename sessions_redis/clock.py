@@ -7,6 +7,10 @@ from math import inf
 # seconds.
 TRUSTED = 60.0
 
+# If this machine's clock moves by more seconds than time has passed, it was changed, or the machine
+# slept.
+JUMP = 1.0
+
 # Such a time may be this many seconds ahead, because Redis stores whole seconds.
 TOLERANCE = 5.0
 
@@ -21,11 +25,35 @@ class ServerClock:
 
     def __init__(self) -> None:
         self._offset = time.time() - time.monotonic()
-        self._was_set = -inf
+        self._was_set = self._asked = -inf
+        self._ahead = self._machine = 0.0
 
     def set(self, now: float) -> None:
         self._was_set = time.monotonic()
         self._offset = now - self._was_set
+
+    def set_after(self, now: float, asked: float) -> None:
+        """As `set`, from a reply to a command that was sent after ``asked``, as of `monotonic`."""
+        self.set(now)
+        self._asked, self._ahead = asked, now - asked
+        self._machine = time.time() - self._was_set
+
+    def now(self) -> float:
+        return time.monotonic() + self._offset
+
+    def is_within(self, seconds: float, moment: float) -> bool:
+        """
+        Whether ``moment``, in the server's epoch seconds, is certainly less than ``seconds`` ago.
+
+        ``False`` also if this is not known: before `set_after` was called, a long time after that,
+        or if this machine slept or its clock was changed since.
+        """
+        ticks = time.monotonic()
+        is_known = ticks - self._asked <= max(2 * seconds, TRUSTED)
+        if not is_known or abs(time.time() - ticks - self._machine) > JUMP:
+            return False
+        # The server answered after it was asked, so this is too late rather than too early.
+        return 0 <= ticks + self._ahead - moment < seconds
 
     def is_over(self, seconds: float, *moments: int) -> bool:
         """

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,8 @@ class Conf:
     max_session_bytes: int | None = None
     end_on_deactivation: bool = False
     end_on_password_change: bool = False
+    absolute_age: float | timedelta | str | None = None
+    touch_interval: float = 0
     tenants: Tenants | None = None
 
     def __repr__(self) -> str:
@@ -94,7 +96,8 @@ class Conf:
     @cached_property
     def has_policies(self) -> bool:
         """Whether a setting asks for rules of writes."""
-        return self.max_sessions_per_user is not None or self.max_session_bytes is not None
+        limits = (self.absolute_age, self.max_sessions_per_user, self.max_session_bytes)
+        return self.touch_interval > 0 or any(one is not None for one in limits)
 
     @cached_property
     def directory(self) -> Path:

@@ -1,13 +1,16 @@
 """How a session begins in Redis: under a new key, and perhaps in place of another session."""
 
 from collections.abc import Callable, Mapping
-from time import time
-from typing import TypeVar
+from datetime import datetime
+from math import ceil
+from time import monotonic, time
+from typing import Any, TypeVar
 
 from django.contrib.sessions.backends.base import CreateError
 
-from sessions_redis import binding, conf, moving_in, notices, policies, sealing, sharing
+from sessions_redis import binding, conf, lifetimes, moving_in, notices, policies, sealing, sharing
 from sessions_redis.calls import Call, StoreSteps
+from sessions_redis.clock import server_clock
 from sessions_redis.exceptions import GONE, SessionGone
 from sessions_redis.expiring import ExpiringStore
 from sessions_redis.keys import Key, random_key
@@ -15,13 +18,15 @@ from sessions_redis.policies import Write
 from sessions_redis.storage import layouts, shard_counts
 from sessions_redis.storage.changes import Changes, Known, whole
 from sessions_redis.storage.commands import Taken
-from sessions_redis.storage.entries import SealingSerializer
+from sessions_redis.storage.entries import ENDS, SealingSerializer
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.listings import margin
-from sessions_redis.storage.rules import Outcome, Refused, Written
+from sessions_redis.storage.rules import ENDS_AT, Outcome, Refused, Written
 from sessions_redis.storage.steps import Command, Steps
 
 T = TypeVar("T")
+
+N = TypeVar("N", int, float)
 
 
 def shards_to_note(keyspace: Keyspace, age: float) -> list[Command[int]]:
@@ -30,6 +35,24 @@ def shards_to_note(keyspace: Keyspace, age: float) -> list[Command[int]]:
         return []
     now = int(time() * 1000)
     return shard_counts.to_note(keyspace, now, now + int((age + margin(age)) * 1000))
+
+
+def _age_until(
+    end: float | None, age: N, modification: datetime | None = None, **_options: Any
+) -> N | int:
+    """
+    The ``age`` of a session, or the seconds until its ``end``, which are never less than one here.
+
+    This process may know the server's time badly, and only the server decides.
+    """
+    if end is None:
+        return age
+    now = server_clock.now() if modification is None else modification.timestamp()
+    return min(age, max(1, ceil(end - now)))
+
+
+def _not_after(date: datetime, end: float | None) -> datetime:
+    return date if end is None else min(date, datetime.fromtimestamp(end, date.tzinfo))
 
 
 class Predecessor:
@@ -73,7 +96,7 @@ class CreatingStore(ExpiringStore):
         # None of this needs a round trip once the session is loaded. get_expiry_age() looks at the
         # clock, which takes time, even if there is nothing to compare it with.
         expiry = self.get("_session_expiry")
-        return self.get_expiry_age(expiry=expiry) if expiry else self.get_session_cookie_age()
+        return super().get_expiry_age(expiry=expiry) if expiry else self.get_session_cookie_age()
 
     def _created(self, new: Key, predecessor: Predecessor | None) -> StoreSteps[bool]:
         """Store the session under the key ``new``. ``False`` if that key is taken."""
@@ -128,7 +151,8 @@ class CreatingStore(ExpiringStore):
             self._record_written(key.id, changes)
             yield from notices.created(keyspace, key.id, changes.user, age)
         if keyspace.is_shared:
-            yield from sharing.created(key, self._lasting_entries(), age)
+            left = self._capped(key.id, age)
+            yield from sharing.created(key, self._lasting_entries(), left)
         if keyspace.moves_in and predecessor:
             yield from moving_in.deleted(keyspace, predecessor.key)
         return True
@@ -139,8 +163,12 @@ class CreatingStore(ExpiringStore):
         changes = self._with_lifetimes(changes)
         if self._lock is not None and write is Write.SAVE:
             changes = self._lock.released_by(changes)
-        if not keyspace.has_policies and self._lock is None:
+        # A session keeps its end, whatever the settings say now.
+        keeps_end = write is Write.BESIDE and ENDS in self._known.fields
+        if not (keyspace.has_policies or self._lock is not None or keeps_end):
             return changes
+        lifetimes.listen()
+        self._asked = monotonic()
         rules = yield from policies.rules(self, keyspace, changes, write)
         return changes._replace(rules={**changes.rules, **rules})
 
@@ -166,13 +194,56 @@ class CreatingStore(ExpiringStore):
         if isinstance(outcome, Refused):
             policies.refused_by(self, outcome)
         if isinstance(outcome, Written):
+            if outcome.at is not None:
+                server_clock.set_after(outcome.at / 1000, self._asked)
             yield from policies.ended(keyspace, outcome)
             return True
+        return outcome
+
+    def _in_time(self, keyspace: Keyspace, id: str, outcome: Outcome) -> StoreSteps[Outcome]:
+        """The same outcome. A session that is too old to be written is ended, so it is gone."""
+        if isinstance(outcome, Refused) and outcome.rule == ENDS_AT:
+            yield from lifetimes.end(keyspace, id)
+            return False
         return outcome
 
     def _noticed(self, keyspace: Keyspace, before: Known) -> StoreSteps[None]:
         """Send `session_moved` if the session is used from elsewhere than ``before``."""
         yield from binding.noticed(keyspace, before, self._known, self._made_serializer())
+
+    def _record_written(self, id: str, changes: Changes, former_id: str | None = None) -> None:
+        if changes.rules:
+            fields = lifetimes.recorded(self, former_id or id, changes.rules)
+            changes = changes._replace(written={**changes.written, **fields})
+        super()._record_written(id, changes, former_id)
+
+    # A session's end, as far as this store knows it
+
+    def get_expiry_age(self, **kwargs: Any) -> int:
+        """As Django's, or the time until the end that ``ABSOLUTE_AGE`` gives the session."""
+        age: int = super().get_expiry_age(**kwargs)
+        return _age_until(self._perform(self._known_end()), age, **kwargs)
+
+    async def aget_expiry_age(self, **kwargs: Any) -> int:
+        age: int = await super().aget_expiry_age(**kwargs)
+        return _age_until(await self._aperform(self._known_end()), age, **kwargs)
+
+    def get_expiry_date(self, **kwargs: Any) -> datetime:
+        """As Django's, or the end that ``ABSOLUTE_AGE`` gives the session."""
+        date: datetime = super().get_expiry_date(**kwargs)
+        return _not_after(date, self._perform(self._known_end()))
+
+    async def aget_expiry_date(self, **kwargs: Any) -> datetime:
+        date: datetime = await super().aget_expiry_date(**kwargs)
+        return _not_after(date, await self._aperform(self._known_end()))
+
+    def _capped(self, id: str, age: float) -> float:
+        return _age_until(lifetimes.ends_at(self, id), age)
+
+    def _known_end(self) -> StoreSteps[float | None]:
+        if not hasattr(self, "_entries"):
+            return None
+        return (yield from lifetimes.known_end(self))
 
     def _metadata(self, keyspace: Keyspace) -> Mapping[bytes, bytes]:
         """The metadata of a new hash."""
@@ -196,7 +267,8 @@ class CreatingStore(ExpiringStore):
         )
         if isinstance(moved, type):
             return Taken
-        if (yield from self._done(keyspace, moved)):
+        outcome = yield from self._in_time(keyspace, old_id, moved)
+        if (yield from self._done(keyspace, outcome)):
             self._record_written(id, changes, old_id)
             return True
         if not user:
@@ -232,5 +304,8 @@ class CreatingStore(ExpiringStore):
     def _shared(self, keyspace: Keyspace) -> StoreSteps[None]:
         """Save all entries in the former engine, whose workers read them there."""
         key, age = self._key, (yield from self._age())
-        if key and not (yield from sharing.saved(keyspace, key, self._lasting_entries(), age)):
+        if key is None:
+            return
+        left, entries = self._capped(key.id, age), self._lasting_entries()
+        if not (yield from sharing.saved(keyspace, key, entries, left)):
             raise SessionGone(GONE)

@@ -18,6 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from sessions_redis import (
     binding,
     conf,
+    lifetimes,
     logs,
     moving_in,
     notices,
@@ -98,6 +99,8 @@ class SessionStore(UpdatingStore):
         stored = yield commands.load(keyspace, id)
         if keyspace.moves_in:
             stored = yield from self._moved_in(keyspace, key, stored)
+        if keyspace.has_policies:
+            lifetimes.listen()
         if isinstance(stored, commands.WrongType):
             log.warning("Session %s is not stored as a hash and is ignored.", id)
             stored = None
@@ -190,11 +193,15 @@ class SessionStore(UpdatingStore):
         first = shards_to_note(keyspace, age)
         # With rules, the server here decides first whether anything is written.
         decides_here = bool(changes.rules)
-        if keyspace.is_shared and not decides_here:
-            yield from self._shared(keyspace)
+        if keyspace.is_shared:
+            if not decides_here:
+                yield from self._shared(keyspace)
+        elif age > 0 and decides_here and lifetimes.is_renewed(self, id, age, changes):
+            return
         outcome, changes = yield from self._sealed(
             id, changes, lambda sealed: layouts.save(keyspace, id, age, sealed, first)
         )
+        outcome = yield from self._in_time(keyspace, id, outcome)
         saved = yield from self._done(keyspace, outcome)
         if keyspace.moves_in and (age <= 0 or not saved):
             yield from moving_in.deleted(keyspace, key)
@@ -213,6 +220,9 @@ class SessionStore(UpdatingStore):
         ``create()``. Raises `SessionGone` if the session is gone, even if nothing changed; with
         ``must_create``, ``CreateError`` if the key is taken. A value that the serializer refuses
         raises before anything is written.
+
+        With ``TOUCH_INTERVAL``, a save that changes nothing is not sent if another one was sent
+        a short time ago. Such a save does not notice that the session is gone.
         """
         self._perform(self._saving(must_create=must_create))
 

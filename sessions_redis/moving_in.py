@@ -15,7 +15,7 @@ from typing import Any
 
 from django.conf import settings
 
-from sessions_redis import capping, conf, former, logs
+from sessions_redis import capping, conf, former, lifetimes, logs
 from sessions_redis.calls import Call, CallTo, Store, StoreSteps
 from sessions_redis.clients import arun, run
 from sessions_redis.exceptions import SessionStoreUnavailable
@@ -95,7 +95,9 @@ def moved(
     changes = begun(whole(entries, serializer, metadata_of(session)), serializer)
     times = times_of(session, began)
     if keyspace.has_policies:
-        changes = changes._replace(rules=(yield from capping.rules(keyspace, changes.user)))
+        aged = yield from lifetimes.move_in(lifetimes.user_of(entries))
+        capped = yield from capping.rules(keyspace, changes.user)
+        changes = changes._replace(rules=aged | capped)
     became = yield from adoption.adopt(keyspace, key.id, session.ttl, changes, times)
     if isinstance(became, Written):
         yield from capping.ended(keyspace, became.ended)

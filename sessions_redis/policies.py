@@ -5,21 +5,19 @@ A store asks for the `rules` of a write before it sends it, and gives a refusal 
 """
 
 from enum import Enum
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-from sessions_redis import capping, conf
+from sessions_redis import capping, conf, lifetimes
+from sessions_redis.base import StoreBase
 from sessions_redis.calls import StoreSteps
-from sessions_redis.exceptions import LockLost, SessionTooLarge
+from sessions_redis.exceptions import GONE, LockLost, SessionGone, SessionTooLarge
 from sessions_redis.expiring import not_here
 from sessions_redis.storage import expiring
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.entries import is_metadata
 from sessions_redis.storage.keyspaces import Keyspace
-from sessions_redis.storage.rules import BYTES, CAP, LOCKED, Refused, Written, sizes
+from sessions_redis.storage.rules import BYTES, CAP, ENDS_AT, LOCKED, Refused, Written, sizes
 from sessions_redis.storage.steps import Argument
-
-if TYPE_CHECKING:
-    from sessions_redis.base import StoreBase
 
 LOST = (
     "This request does not hold the lock of the session any more, so nothing was written. "
@@ -37,14 +35,25 @@ class Write(Enum):
 
 
 def rules(
-    store: "StoreBase",
+    store: StoreBase,
     keyspace: Keyspace,
     changes: Changes,
     write: Write,
 ) -> StoreSteps[dict[str, Argument]]:
     """The rules for one write, by name. Nothing is asked of Redis."""
     asked = rules_of_entries(store, changes, write)
-    return asked | (yield from capping.rules(keyspace, changes.user, store.signed_in_user))
+    asked |= yield from capping.rules(keyspace, changes.user, store.signed_in_user)
+    return asked | (yield from _rules_of_lifetimes(store, write))
+
+
+def _rules_of_lifetimes(store: StoreBase, write: Write) -> StoreSteps[dict[str, Argument]]:
+    user_pk = lifetimes.user_of(store._entries)
+    if write is Write.CREATE:
+        return (yield from lifetimes.begin(store, user_pk))
+    if write is Write.BESIDE:
+        return (yield from lifetimes.copy(store, store._known.id, user_pk))
+    id = store._id if write is Write.SAVE else store._known.id
+    return (yield from lifetimes.go_on(store, id, user_pk))
 
 
 def ended(keyspace: Keyspace, written: Written) -> StoreSteps[None]:
@@ -53,7 +62,7 @@ def ended(keyspace: Keyspace, written: Written) -> StoreSteps[None]:
 
 
 def rules_of_entries(
-    store: "StoreBase", changes: Changes, write: Write = Write.SAVE
+    store: StoreBase, changes: Changes, write: Write = Write.SAVE
 ) -> dict[str, Argument]:
     """The rules that also hold for a write that leaves the session's lifetime as it is."""
     asked: dict[str, Argument] = {}
@@ -68,8 +77,10 @@ def rules_of_entries(
     return asked
 
 
-def refused_by(store: "StoreBase", refused: Refused) -> NoReturn:
+def refused_by(store: StoreBase, refused: Refused) -> NoReturn:
     """Raise the exception of a rule that refused a write. Nothing was written."""
+    if refused.rule == ENDS_AT:
+        raise SessionGone(GONE)
     if refused.rule == CAP:
         raise capping.refused_by(store, refused)
     if refused.rule == LOCKED:

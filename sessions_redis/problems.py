@@ -4,10 +4,10 @@ The mistakes that a value for ``SESSION_REDIS`` can have. Redis is not asked to 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from difflib import get_close_matches
 from ipaddress import ip_network
-from math import inf
+from math import inf, isfinite
 from typing import Any, TypeGuard
 
 from sessions_redis import callables, key_prefixes, locations, next_engines, site_keys, user_agents
@@ -53,10 +53,12 @@ TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "MAX_SESSION_BYTES": ((int, type(None)), "a number of bytes, such as 100_000, or None"),
     "END_ON_DEACTIVATION": (bool, "True or False"),
     "END_ON_PASSWORD_CHANGE": (bool, "True or False"),
+    "ABSOLUTE_AGE": (
+        (int, float, timedelta, str, type(None)),
+        "a number of seconds, the path of a function, or None for no limit",
+    ),
+    "TOUCH_INTERVAL": ((int, float), "a number of seconds, such as 60, or 0 to send every save"),
 }
-
-# Settings that a later version will have. Only the value with which they change nothing is allowed.
-RESERVED: dict[str, Any] = {"ABSOLUTE_AGE": None}
 
 # The settings of django-redis-sessions, and what replaces them here. Several of them together
 # become one URL: their replacement is a part of it.
@@ -162,14 +164,7 @@ def _django_redis_sessions_problem(old: list[str]) -> Problem:
 
 
 def _problems_of(name: Any, value: Any) -> Iterator[Problem]:
-    if name in RESERVED:
-        if value != RESERVED[name]:
-            yield Problem(
-                "sessions_redis.E004",
-                f'SESSION_REDIS["{name}"] is {value!r}, which this version does not support.',
-                f"Leave it out, or write {RESERVED[name]!r}.",
-            )
-    elif name not in TYPES:
+    if name not in TYPES:
         close = get_close_matches(str(name).upper(), TYPES, n=1, cutoff=0.5)
         yield Problem(
             "sessions_redis.E002",
@@ -368,7 +363,39 @@ def _policy_problems(policy: str) -> Iterator[Problem]:
         )
 
 
+def is_age(age: Any) -> bool:
+    """Whether this says how long a session may live at most."""
+    if isinstance(age, timedelta):
+        age = age.total_seconds()
+    is_number = isinstance(age, int | float) and not isinstance(age, bool)
+    return age is None or (is_number and isfinite(age) and age > 0)
+
+
+def _absolute_age_problems(age: Any) -> Iterator[Problem]:
+    if isinstance(age, str):
+        found = callables.problem(age, "user")
+        if found:
+            reason, hint = found
+            yield Problem("sessions_redis.E004", f'SESSION_REDIS["ABSOLUTE_AGE"] {reason}.', hint)
+    elif not is_age(age):
+        yield Problem(
+            "sessions_redis.E004",
+            f'SESSION_REDIS["ABSOLUTE_AGE"] is {age!r}, not a number of seconds above 0.',
+            f"Write {TYPES['ABSOLUTE_AGE'][1]}.",
+        )
+
+
+def _touch_interval_problems(seconds: float) -> Iterator[Problem]:
+    if not 0 <= seconds < inf:
+        yield Problem(
+            "sessions_redis.E004",
+            f'SESSION_REDIS["TOUCH_INTERVAL"] is {seconds!r}, not a number from 0 on.',
+            f"Write {TYPES['TOUCH_INTERVAL'][1]}.",
+        )
+
+
 _PROBLEMS: dict[str, Callable[[Any], Iterator[Problem]]] = {
+    "ABSOLUTE_AGE": _absolute_age_problems,
     "ACTIVITY_INTERVAL": _interval_problems,
     "BIND_TO": _place_problems,
     "ENCRYPTION_KEYS": _key_problems,
@@ -377,4 +404,5 @@ _PROBLEMS: dict[str, Callable[[Any], Iterator[Problem]]] = {
     "MAX_SESSIONS_POLICY": _policy_problems,
     "MAX_SESSION_BYTES": _bytes_problems,
     "NEXT_ENGINE": _next_engine_problems,
+    "TOUCH_INTERVAL": _touch_interval_problems,
 }

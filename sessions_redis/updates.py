@@ -121,6 +121,7 @@ class UpdatingStore(LockingStore):
         outcome, changes = yield from self._sealed(
             key.id, changes, lambda sealed: layouts.save(keyspace, key.id, age, sealed, first)
         )
+        outcome = yield from self._in_time(keyspace, key.id, outcome)
         if isinstance(outcome, Refused) and outcome.is_of_a_condition:
             return outcome, changes
         if not (yield from self._done(keyspace, outcome)):

@@ -1,6 +1,7 @@
 """The ``SESSION_REDIS`` setting: which values are accepted, and how mistakes are reported."""
 
 from collections import OrderedDict
+from datetime import timedelta
 from types import MappingProxyType
 from urllib.parse import quote
 
@@ -211,7 +212,62 @@ WRONG = {
         ['"MAX_SESSION_BYTES"] is 0', "no session could be saved"],
         ["100_000"],
     ),
-    "reserved age": (setting_with(ABSOLUTE_AGE=60), "E004", ["ABSOLUTE_AGE", "60"], ["None"]),
+    "no age": (
+        setting_with(ABSOLUTE_AGE=0),
+        "E004",
+        ['"ABSOLUTE_AGE"] is 0, not a number of seconds above 0'],
+        ["a number of seconds, the path of a function, or None"],
+    ),
+    "an age in the past": (setting_with(ABSOLUTE_AGE=-60.5), "E004", ["is -60.5"], ["or None"]),
+    "an age of no time": (
+        setting_with(ABSOLUTE_AGE=timedelta(0)),
+        "E004",
+        ["datetime.timedelta(0)"],
+        ["or None"],
+    ),
+    "an age that is no number": (setting_with(ABSOLUTE_AGE=float("nan")), "E004", ["nan"], ["or"]),
+    "an age without end": (setting_with(ABSOLUTE_AGE=float("inf")), "E004", ["is inf"], ["None"]),
+    "an age on": (
+        setting_with(ABSOLUTE_AGE=True),
+        "E004",
+        ['"ABSOLUTE_AGE"] is bool, not a number'],
+        ["or None"],
+    ),
+    "an age of bytes": (setting_with(ABSOLUTE_AGE=b"60"), "E004", ["is bytes, not a"], ["None"]),
+    "an age in text": (
+        setting_with(ABSOLUTE_AGE="3600"),
+        "E004",
+        ["'3600', which is not the path of a function"],
+        ["called with (user)"],
+    ),
+    "an age of nothing": (
+        setting_with(ABSOLUTE_AGE="tests.rules.missing"),
+        "E004",
+        ["'tests.rules.missing', which cannot be imported"],
+        ["called with (user)"],
+    ),
+    "an age of a function without arguments": (
+        setting_with(ABSOLUTE_AGE="os.getpid"),
+        "E004",
+        ["cannot be called with (user)"],
+        ["called with (user)"],
+    ),
+    "a touch before": (
+        setting_with(TOUCH_INTERVAL=-1),
+        "E004",
+        ['"TOUCH_INTERVAL"] is -1, not a number from 0 on'],
+        ["such as 60, or 0"],
+    ),
+    "a touch never": (setting_with(TOUCH_INTERVAL=float("inf")), "E004", ["is inf"], ["or 0"]),
+    "a touch that is no number": (
+        setting_with(TOUCH_INTERVAL=float("nan")),
+        "E004",
+        ["is nan"],
+        ["or 0"],
+    ),
+    "no touch": (setting_with(TOUCH_INTERVAL=None), "E004", ["NoneType, not a"], ["or 0"]),
+    "a touch on": (setting_with(TOUCH_INTERVAL=True), "E004", ["bool, not a number"], ["or 0"]),
+    "a touch in text": (setting_with(TOUCH_INTERVAL="60"), "E004", ["str, not a"], ["or 0"]),
     "no shards": (
         setting_with(INDEX_SHARDS=0),
         "E004",
@@ -432,10 +488,13 @@ def test_all_problems_are_reported():
     ]
 
 
-@pytest.mark.parametrize("reserved", [{"ABSOLUTE_AGE": None}])
-def test_a_reserved_setting_that_changes_nothing(reserved):
-    """A reserved setting is accepted with the value that changes nothing."""
-    assert list(problems(setting_with(**reserved))) == []
+@pytest.mark.parametrize("age", [None, 1, 0.5, 3600, timedelta(hours=8), "tests.rules.per_user"])
+@pytest.mark.parametrize("interval", [0, 0.5, 60])
+def test_lifetimes(settings, age, interval):
+    """An age is a number, a timedelta, the path of a function or None; an interval is a number."""
+    settings.SESSION_REDIS = setting_with(ABSOLUTE_AGE=age, TOUCH_INTERVAL=interval)
+    assert (conf.current().absolute_age, conf.current().touch_interval) == (age, interval)
+    assert conf.current().keyspace.has_policies == (age is not None or interval > 0)
 
 
 @pytest.mark.parametrize("kind", [dict, OrderedDict, MappingProxyType])
@@ -467,8 +526,9 @@ def test_the_values_that_are_set(settings):
         "METADATA": False,
         "TRUSTED_PROXIES": ["::1", "10.0.0.0/8", "unix"],
         "WAIT_REPLICAS": 2,
-        "ABSOLUTE_AGE": None,
         "INDEX_SHARDS": 16,
+        "ABSOLUTE_AGE": 3600,
+        "TOUCH_INTERVAL": 60,
     }
     assert conf.current() == Conf(
         HERE,
@@ -479,6 +539,8 @@ def test_the_values_that_are_set(settings):
         trusted_proxies=["::1", "10.0.0.0/8", "unix"],
         wait_replicas=2,
         index_shards=16,
+        absolute_age=3600,
+        touch_interval=60,
     )
 
 

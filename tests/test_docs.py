@@ -80,7 +80,7 @@ def test_python_can_be_read(page):
         ast.parse(f"{code}def test(): ..." if code.startswith("@override_settings") else code)
 
 
-SHOP = {"shop.tenants": {"key_prefix": str}, "shop.sessions": {"cap": abs}}
+SHOP = {"shop.tenants": {"key_prefix": str}, "shop.sessions": {"cap": abs, "longest": abs}}
 
 
 @every_page
@@ -197,12 +197,6 @@ def test_the_defaults_of_options(timeouts_of_a_site):
     }
     low, high = pools.BACKOFF["base"], pools.BACKOFF["cap"]
     assert documented["`retry`"] == f"{pools.RETRIES} retries, {low} to {high} seconds apart"
-
-
-def test_reserved_settings():
-    """The names that are kept for later are named."""
-    text = section(SETTINGS, "## Reserved names")
-    assert set(re.findall("`([A-Z_]+)`", text)) == problems.RESERVED.keys()
 
 
 def test_what_production_needs():
@@ -534,6 +528,7 @@ FLOORS = (
         "sizes",
     },
     {
+        "callables",
         "conf",
         "problems",
         "callables",
@@ -551,6 +546,8 @@ FLOORS = (
     {"clients"},
     {"registry", "testing_runs", "testing_leftovers"},
     {
+        "ages",
+        "lifetimes",
         "engine",
         "policies",
         "capping",

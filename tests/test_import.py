@@ -17,7 +17,8 @@ LUA = sorted((PACKAGE / "storage" / "scripts").glob("*.lua"))
 # These are put in front of other scripts, so they have no KEYS, ARGV and result of their own.
 SHARED = {
     *("calls", "forget", "gone", "list", "margins", "markers", "moved", "ranks", "relist"),
-    *("allowed", "announce", "cap", "expiring", "field_ttls", "rules", "user", "write"),
+    *("allowed", "announce", "cap", "expiring", "field_ttls", "lifetimes", "rules", "user"),
+    "write",
     *("delete_listed", "renew"),  # the first parts of delete.lua and save.lua
 }
 

@@ -125,16 +125,22 @@ def test_outcomes():
     assert outcome(1) is True
     assert outcome(0) is False
     assert outcome([b"refused", b"lacks:a", b"x"]) == Refused("lacks:a", ("x",))
-    assert outcome([b"written", b"ended", b"id", b"7"]) == Written((("id", "7"),))
-    assert bool(Written(())) is True
+    assert outcome(10**12) == Written(at=10**12)
+    assert outcome([b"written", b"ended", b"", b"id", b"7"]) == Written((("id", "7"),))
+    assert outcome([b"written", b"ended", b"5", b"id", b"7"]) == Written((("id", "7"),), at=5)
+    assert bool(Written()) is True
 
 
-@pytest.mark.parametrize("reply", [[], [b"refused"], [b"written"], [b"ended"], [b"adopted", b"a"]])
-def test_other_replies(reply):
+@pytest.mark.parametrize("said", ["written", "adopted"])
+@pytest.mark.parametrize(
+    "rest", [[], [b"a"], [b"ended"], [b"ended", b"id", b"7"], [b"ended", b"5", b"id"]]
+)
+def test_other_replies(said, rest):
     """A reply of another shape is not taken for an answer."""
-    for read in (outcome, adoption._adopted):
-        with pytest.raises(WrongShape):
-            read(reply)
+    for reply in ([], [b"refused"], [b"ended"], [said.encode(), *rest]):
+        for read in (outcome, adoption._adopted):
+            with pytest.raises(WrongShape):
+                read(reply)
 
 
 def test_the_same_check_in_python():

@@ -115,6 +115,42 @@ def visit_through_phases(
 
 
 @job
+def save_unchanged(session_key: str, times: int) -> int:
+    """Save a session so often without a change. Returns how many of the saves were sent."""
+    from sessions_redis.engine import SessionStore
+
+    sent = 0
+    for _ in range(times):
+        session = SessionStore(session_key)
+        session.get("color")
+        session.save()
+        sent += session._has_written
+    return sent
+
+
+@job
+def begin_anew(session_key: str, times: int) -> str:
+    """Sign in so often under this key, as ``login()`` tells it. Returns the last end in Redis."""
+    from django.contrib.auth.models import User
+    from django.contrib.auth.signals import user_logged_in
+    from django.http import HttpRequest
+
+    from sessions_redis.engine import SessionStore
+
+    user_logged_in.disconnect(dispatch_uid="update_last_login")  # this process has no database
+    request, end = HttpRequest(), ""
+    for _ in range(times):
+        request.session = session = SessionStore(session_key)
+        session.get("color")
+        user_logged_in.send(User, request=request, user=User())
+        session.save()
+        stored = session.inspect()
+        assert stored is not None
+        end = max(end, stored.fields["@ends"])
+    return end
+
+
+@job
 def sign_in(user: str, times: int) -> list[str]:
     """Let a user sign in so often. Returns the session keys."""
     from sessions_redis.engine import SessionStore

@@ -38,6 +38,7 @@ E030 Sessions cannot move in from ``FORMER_ENGINE``.
 W031 ``FORMER_ENGINE_SHARED`` is set without ``FORMER_ENGINE``.
 E032 ``sessions_redis.moving_out`` has no ``NEXT_ENGINE``, or one that cannot be used.
 W033 ``NEXT_ENGINE`` is set where it has no effect.
+E034 ``TOUCH_INTERVAL`` is more than half of ``SESSION_COOKIE_AGE``.
 E035 ``MAX_SESSIONS_PER_USER`` is set, but no indexes are kept.
 E038 ``BIND_TO`` is set where it has no effect.
 E039 ``END_ON_PASSWORD_CHANGE`` is set without the session middleware that it needs.
@@ -65,6 +66,7 @@ from sessions_redis.checks import (
     caches,
     cluster,
     events,
+    lifetimes,
     moving,
     network,
     next_engine,
@@ -104,6 +106,7 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         *binding.problems(conf.current()),
         *serialization.problems_of_keys(conf.current()),
         *account_changes.problems(conf.current()),
+        *lifetimes.problems(conf.current()),
     ]  # fmt: skip
     return [*found, *serialization.problems()]
 

@@ -13,7 +13,7 @@ from itertools import chain
 from time import monotonic, time
 from typing import Any
 
-from sessions_redis import capping
+from sessions_redis import capping, lifetimes
 from sessions_redis.clients import perform, run_all
 from sessions_redis.former import FormerStore, Found
 from sessions_redis.keys import Key
@@ -158,8 +158,9 @@ class Move:
 def _ruled(keyspace: Keyspace, changes: Changes) -> Changes:
     if not keyspace.has_policies:
         return changes
-    rules = capping.at_once(capping.rules(keyspace, changes.user))
-    return changes._replace(rules=rules)
+    aged = capping.at_once(lifetimes.move_in(changes.user or ""))
+    capped = capping.at_once(capping.rules(keyspace, changes.user))
+    return changes._replace(rules=aged | capped)
 
 
 def _pieces(ready: Sequence[Ready]) -> Iterator[list[Ready]]:

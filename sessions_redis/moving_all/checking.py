@@ -6,13 +6,14 @@ the time when each of them expires.
 """
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any
 
 from sessions_redis.clients import perform, run
 from sessions_redis.moving_all.counts import Counts
 from sessions_redis.storage import commands, layouts, listings, moves
 from sessions_redis.storage.commands import WrongType
-from sessions_redis.storage.entries import UPDATED, USER, is_time
+from sessions_redis.storage.entries import ENDS, UPDATED, USER, is_moment, is_time
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.moves import Moved
 from sessions_redis.storage.steps import Steps
@@ -58,7 +59,9 @@ def _kind(keyspace: Keyspace, one: Moved) -> Steps[str]:
     if fields is None or isinstance(fields, WrongType):
         return "gone"
     is_same = moves.digest_of(fields) == one.digest and _user(fields) == one.user
-    later = now + left - one.expires
+    ends = fields.get(ENDS)
+    latest = int(ends) / 1000 if is_moment(ends) else inf
+    later = now + left - min(one.expires, latest)
     # The time of a save is in whole seconds. One in the second of the move shows by the lifetime,
     # which begins anew with it.
     if not (_was_saved(fields, one) or later > TOLERANCE):

@@ -16,7 +16,7 @@ from sessions_redis.storage.commands import milliseconds, writing
 from sessions_redis.storage.entries import COPIED
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.replies import WrongShape
-from sessions_redis.storage.rules import Written, ended_in
+from sessions_redis.storage.rules import Written
 from sessions_redis.storage.steps import Command, Steps, script_command
 
 # Milliseconds for which a note says what became of a session: longer than any request takes.
@@ -133,7 +133,7 @@ def _adopted(reply: Any) -> Adoption | Written:
     said = texts(reply)
     if said[:2] != ("adopted", "ended"):
         raise WrongShape("expected the reply to an adoption, got other text")
-    return Written(ended_in(said))
+    return Written.and_ended(said[2:])
 
 
 def is_signed_out(keyspace: Keyspace, id: str, user: str, saved: int | None) -> Command[bool]:

@@ -15,16 +15,13 @@ from sessions_redis.storage.changes import NOTHING_ASKED, Changes
 from sessions_redis.storage.entries import CREATED, NOTHING
 from sessions_redis.storage.events import EXPIRED, LOGGED_OUT
 from sessions_redis.storage.keyspaces import Keyspace
-from sessions_redis.storage.replies import WrongShape
+from sessions_redis.storage.replies import EARLIEST, WrongShape
 from sessions_redis.storage.rules import Outcome, Refused
 from sessions_redis.storage.steps import Argument, Command, script_command
 
 # No session lives longer than 300 years. A larger number could not be stored exactly: Redis counts
 # milliseconds since 1970, and Lua's numbers are exact to 53 bits.
 MAX_TTL = 300 * 365 * 86400
-
-# No server has been running since before 2001. Milliseconds since 1970.
-EARLIEST = 10**12
 
 # PTTL returns -2 if a key does not exist, -1 if it never expires.
 GONE = -2

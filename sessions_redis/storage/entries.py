@@ -25,8 +25,13 @@ LOCK = b"@lock"  # the token of its holder, and until when it holds, in millisec
 SALT = b"@salt"  # what the session's encrypted entries are bound to
 SIGNED_IN = b"@signed-in"  # with a cap in a Cluster: when it got its user, in milliseconds
 EXPIRING = b"@expiring"  # the names of fields that expire by themselves, see `expiring`
+ENDS = b"@ends"  # when it ends at the latest, in milliseconds since 1970, or "never"
+RENEWED = b"@renewed"  # when its time to live was set, in milliseconds since 1970
 METADATA = frozenset(
-    {CREATED, UPDATED, USER, SEEN, LISTED, IP, AGENT, COPIED, LOCK, SALT, SIGNED_IN, EXPIRING}
+    {
+        *(CREATED, UPDATED, USER, SEEN, LISTED, IP, AGENT, COPIED, LOCK, SALT, SIGNED_IN, EXPIRING),
+        *(ENDS, RENEWED),
+    }
 )
 
 # django.contrib.auth.SESSION_KEY: the entry that holds the primary key of the session's user.
@@ -137,6 +142,11 @@ def is_metadata(name: bytes) -> bool:
 def is_time(text: bytes | None) -> TypeGuard[bytes]:
     """Whether a field holds epoch seconds. Twelve digits may be later than Python's last date."""
     return text is not None and text.isdigit() and len(text) < 12
+
+
+def is_moment(text: bytes | None) -> TypeGuard[bytes]:
+    """Whether a field holds epoch milliseconds."""
+    return text is not None and text.isdigit() and len(text) < 15
 
 
 def is_key(name: bytes) -> bool:

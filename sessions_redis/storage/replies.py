@@ -11,6 +11,9 @@ from typing import Any, NoReturn
 # Integers in Redis have 64 bits.
 LEAST, MOST = -(2**63), 2**63 - 1
 
+# No server has been running since before 2001. Milliseconds since 1970.
+EARLIEST = 10**12
+
 
 class WrongShape(Exception):  # noqa: N818 - named for what the reply has
     """

@@ -4,7 +4,7 @@ Rules: what policies ask of a write. The server checks them in the same step. Pu
 ``expects:<field>`` wants the session to have this field with this value; ``lacks:<field>`` wants it
 to have no such field. ``lock`` wants the holder with this token to have the session's lock.
 ``bytes`` is the most that the session's entries may take. rules.lua explains them. ``cap`` limits
-how many sessions the user has, as cap.lua explains.
+how many sessions the user has, as cap.lua explains. The others have constants here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ from sessions_redis.storage import replies
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.entries import LOCK, SALT, is_metadata
 from sessions_redis.storage.keyspaces import Keyspace
+from sessions_redis.storage.replies import EARLIEST
 from sessions_redis.storage.steps import Argument
 
 EXPECTS, LACKS = "expects:", "lacks:"
@@ -27,6 +28,13 @@ NAMED, LONGEST_NAME = 5, 100
 # which sessions ended.
 CAP, CAP_POLICY, CAP_CHANNEL = "cap", "cap_policy", "cap_channel"
 END_OLDEST, REFUSE = "end_oldest", "refuse"
+
+# When the session ends at the latest: lifetimes.lua explains these rules. A write to a session that
+# has reached its end is refused by `ENDS_AT`.
+BEGINS, AGES, ENDS_AT, RENEWS = "begins", "ages", "ends", "renews"
+
+# What they say of a session without such an end.
+NEVER = "never"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +68,36 @@ class Refused:
 @dataclass(frozen=True, slots=True)
 class Written:
     """
-    The write was done, and ended other sessions. It counts as true.
+    The write was done. It counts as true.
 
-    ``ended``: their ids and users.
+    ``ended``: the ids and users of other sessions that it ended. ``at``: when it was done, in ms
+    since 1970, if it had rules about lifetimes.
     """
 
-    ended: tuple[tuple[str, str], ...]
+    ended: tuple[tuple[str, str], ...] = ()
+    at: int | None = None
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> "Written | bool":
+        """From the texts that a script answers after saying that it is done: the time, or none."""
+        return cls(at=_time(texts[0])) if texts else True
+
+    @classmethod
+    def and_ended(cls, texts: Sequence[str]) -> "Written":
+        """From what a script answers after ``ended``: the time or ``""``, then ids and users."""
+        if not texts:
+            raise replies.WrongShape("expected what a write ended, got nothing")
+        at, *ended = texts
+        return cls(tuple(replies.pairs(ended)), _time(at) if at else None)
 
 
-# What a write answers: whether it was done, and what it ended, or which rule refused it.
+# What a write answers: whether it was done, and perhaps when and what it ended; or which rule
+# refused it.
 Outcome = bool | Written | Refused
+
+
+def _time(text: str) -> int:
+    return replies.decimal(text.encode())
 
 
 def capping(keyspace: Keyspace, cap: int, policy: str) -> dict[str, Argument]:
@@ -93,17 +121,14 @@ def _name(rule: str) -> Argument:
 
 
 def outcome(reply: Any) -> Outcome:
-    """The reply of a script that writes: 1, 0, what it ended, or a refusal."""
+    """The reply of a script that writes: 1, 0, the time, what it ended, or a refusal."""
+    if type(reply) is int and reply >= EARLIEST:
+        return Written(at=replies.number(reply))
     if type(reply) is not list:
         return replies.flag(reply)
     if reply[:2] == [b"written", b"ended"]:
-        return Written(ended_in([*map(replies.text, reply)]))
+        return Written.and_ended([*map(replies.text, reply[2:])])
     return refused(reply)
-
-
-def ended_in(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """The ids and users in such a reply, after its first two words."""
-    return tuple(replies.pairs(list(texts[2:])))
 
 
 def refused(reply: list[Any]) -> Refused:
@@ -177,6 +202,20 @@ def once_copied(rules: Mapping[str, Argument]) -> dict[str, Argument]:
 
 def without_cap(rules: Mapping[str, Argument]) -> dict[str, Argument]:
     return {name: value for name, value in rules.items() if not name.startswith(CAP)}
+
+
+def milliseconds_to_list(ttl_ms: int, rules: Mapping[str, Argument]) -> int:
+    """For how long to list a session that is saved to live ``ttl_ms``, under these rules."""
+    begins = rules.get(BEGINS, NEVER)
+    return ttl_ms if begins == NEVER else min(ttl_ms, int(begins))
+
+
+def of_a_copy(rules: Mapping[str, Argument], ends: bytes | None) -> dict[str, Argument]:
+    """The rules for a copy of a session that has a field `entries.ENDS`, or none."""
+    kept = once_copied(rules)
+    if ends is not None and BEGINS not in kept:
+        kept[ENDS_AT] = ends
+    return kept
 
 
 def _kind_and_field(name: str) -> tuple[str, bytes]:

@@ -82,19 +82,30 @@ def _fence(keyspace: Keyspace, id: str, user: str) -> Command[bool]:
     return script_command(scripts.ACROSS_FENCE, keys, (user, TOMBSTONE), replies.flag)
 
 
-def kept(keyspace: Keyspace, id: str, user: str, rules: Mapping[str, Argument]) -> Steps[Outcome]:
-    """End the oldest sessions of ``user`` beyond the cap, now that the session ``id`` is theirs."""
+def kept(
+    keyspace: Keyspace,
+    id: str,
+    user: str,
+    rules: Mapping[str, Argument],
+    done: Outcome = True,  # noqa: FBT002 - what the write answered
+) -> Steps[Outcome]:
+    """
+    End the oldest sessions of ``user`` beyond the cap, now that the session ``id`` is theirs.
+
+    Returns what the write answered (``done``), and what this ended.
+    """
     if CAP not in rules or rules.get(CAP_POLICY) == REFUSE or not user or not keyspace.indexed:
-        return True
+        return done
     found: _Sessions = yield from _sessions(keyspace, user, id)
     # All requests have to end the same sessions. So the order depends only on what is stored. A
     # session that signs in at the same moment as others may end itself.
     oldest_first = sorted(found.live, key=lambda one: (found.live[one], one))
     beyond = len(oldest_first) + found.unseen - int(rules[CAP])
     if beyond <= 0:
-        return True
+        return done
     steps = ending.end_of_user(keyspace, user, oldest_first[:beyond], REASON)
-    return Written(tuple((yield from _ended(steps))))
+    at = done.at if isinstance(done, Written) else None
+    return Written(tuple((yield from _ended(steps))), at)
 
 
 def _ended(steps: EndingSteps) -> Steps[list[tuple[str, str]]]:

@@ -14,14 +14,23 @@ from sessions_redis.storage.across_slots.listing import Listed, at_session
 from sessions_redis.storage.across_slots.writing import put_within_cap, relist
 from sessions_redis.storage.changes import Changes
 from sessions_redis.storage.commands import Taken, milliseconds
-from sessions_redis.storage.entries import CREATED, EXPIRING, LISTED, UPDATED, USER, is_metadata
+from sessions_redis.storage.entries import (
+    CREATED,
+    ENDS,
+    EXPIRING,
+    LISTED,
+    RENEWED,
+    UPDATED,
+    USER,
+    is_metadata,
+)
 from sessions_redis.storage.events import EXPIRED
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.rules import (
     Outcome,
     Refused,
-    Written,
-    once_copied,
+    milliseconds_to_list,
+    of_a_copy,
     refusal,
     without_cap,
 )
@@ -37,6 +46,7 @@ FORMER, AHEAD = b"@former", b"@ahead"
 # Metadata that does not move to the copy: it gets its own.
 NOT_COPIED = {
     CREATED, UPDATED, USER, LISTED, FORMER, AHEAD, EXPIRING, b"@lowered", b"@frozen", b"@next",
+    ENDS, RENEWED,
 }  # fmt: skip
 
 
@@ -64,15 +74,15 @@ def cycle(
         if isinstance(said, Refused):
             yield _thaw(keyspace, old_id, new_id)
             return said
+        if not isinstance(said, str):
+            return said
         if said == "taken":
             yield _thaw(keyspace, old_id, new_id)
         if said in ("taken", "thawed"):
             # Another request may be ending what was under this id, and remove it from the indexes.
             return Taken
-        if isinstance(said, Written):
-            return said
         if said != "busy":
-            return said == "left"
+            return False
         yield listing.pause(waited)
         waited += 1
 
@@ -98,8 +108,8 @@ def _moved(
     changes: Changes,
     expected: str,
     first: Sequence[Command[Any]],
-) -> Steps[str | Written | Refused]:
-    ttl_ms, known = milliseconds(ttl), Listed()
+) -> Steps[str | Outcome]:
+    ttl_ms, known = milliseconds_to_list(milliseconds(ttl), changes.rules), Listed()
     user = expected if changes.user is None else changes.user
     asked: list[Command[Any]] = []
     if keyspace.indexed:
@@ -147,7 +157,7 @@ def _moved(
             awaits_replicas=True,
         )  # fmt: skip
         yield listing.delisting(keyspace, [(new_id, real)])
-    return done if isinstance(done, Written) and left == "left" else str(left)
+    return done if left == "left" else str(left)
 
 
 def _freeze(keyspace: Keyspace, old_id: str, new_id: str, ttl_ms: int) -> Command[tuple[Any, ...]]:
@@ -193,7 +203,7 @@ def _copied(
     }
     changed, rules = expiring.of_copy(changes, fields, left)
     written = {**kept, **changed, FORMER: old_id.encode()}
-    return Changes(written, user=user, rules=once_copied(rules))
+    return Changes(written, user=user, rules=of_a_copy(rules, fields.get(ENDS)))
 
 
 def create_beside(
@@ -205,7 +215,8 @@ def create_beside(
     The session beside which it is created knows of the new one before that is there, so ending all
     sessions of a user ends both, or leaves a tombstone that prevents the new one.
     """
-    ttl_ms, known, id, waited = milliseconds(ttl), Listed(), cycled_id, 0
+    ttl_ms = milliseconds_to_list(milliseconds(ttl), changes.rules)
+    known, id, waited = Listed(), cycled_id, 0
     if keyspace.indexed and ttl_ms > 0:
         known = yield from listing.enlist(keyspace, new_id, changes.user or "", ttl_ms)
     while True:

@@ -19,7 +19,7 @@ from sessions_redis.storage.commands import (
 )
 from sessions_redis.storage.events import EXPIRED
 from sessions_redis.storage.keyspaces import Keyspace
-from sessions_redis.storage.rules import Outcome, Refused
+from sessions_redis.storage.rules import Outcome, Refused, Written, milliseconds_to_list
 from sessions_redis.storage.scripts import Script
 from sessions_redis.storage.steps import Argument, Command, Steps, script_command
 
@@ -41,7 +41,7 @@ def create(
 
     ``first``: commands to send along, before the session is there.
     """
-    ttl_ms, known = milliseconds(ttl), Listed()
+    ttl_ms, known = milliseconds_to_list(milliseconds(ttl), changes.rules), Listed()
     if keyspace.indexed and ttl_ms > 0:
         asked = listing.enlisting(keyspace, id, changes.user or "", ttl_ms)
         answers = yield [*asked, *first]
@@ -71,7 +71,9 @@ def put_within_cap(
         yield listing.delisting(keyspace, [(id, user)])
         return refused
     done = yield from put(keyspace, id, ttl, changes, known, created, is_new=is_new)
-    return (yield from capping.kept(keyspace, id, user, asked)) if done and known.until else done
+    if done and known.until:
+        return (yield from capping.kept(keyspace, id, user, asked, done))
+    return done
 
 
 def put(
@@ -104,9 +106,10 @@ def put(
             refused: Refused = more[0]
             return refused
         if said != "list":
-            return bool(said == "created")
+            return Written.of(more) if said == "created" else False
         attempt += 1
-        user, ttl_ms = changes.user or "", milliseconds(ttl)
+        user = changes.user or ""
+        ttl_ms = milliseconds_to_list(milliseconds(ttl), changes.rules)
         known = yield from listing.enlist(keyspace, id, user, ttl_ms, more[0], attempt)
 
 
@@ -122,7 +125,8 @@ def save(
 
     ``first``: commands to send along if the indexes have to list it.
     """
-    ttl_ms, known, user, lowered, attempt, waited = milliseconds(ttl), Listed(), "", "0", 0, 0
+    ttl_ms = milliseconds_to_list(milliseconds(ttl), changes.rules)
+    known, user, lowered, attempt, waited = Listed(), "", "0", 0, 0
     if ttl_ms <= 0:
         return (yield from delete(keyspace, id, EXPIRED, only_sessions=True)) is not None
     if keyspace.indexed and changes.user is not None:
@@ -161,13 +165,14 @@ def save(
     if signs_in:
         said, *more = more
     if said == "lower":
-        user, until, ahead, wanted = more
+        user, until, ahead, wanted, *more = more
         yield listing.lowering(keyspace, id, user, Listed(until, ahead), wanted)
     if said == "gone" and known.until:
         yield listing.delisting(keyspace, [(id, user)])
-    if signs_in:
-        return (yield from capping.kept(keyspace, id, user, changes.rules))
-    return bool(said != "gone")
+    if said == "gone":
+        return False
+    done = Written.of(more)
+    return (yield from capping.kept(keyspace, id, user, changes.rules, done)) if signs_in else done
 
 
 def _not_written(keyspace: Keyspace, id: str, user: str, refused: Refused) -> Steps[Refused]:

@@ -32,7 +32,7 @@ def _script(*names: str) -> Script:
 
 
 _RULES = ("expiring", "field_ttls", "rules")
-_WRITING = ("margins", "calls", "list", *_RULES, "announce", "cap", "write")
+_WRITING = ("margins", "calls", "list", *_RULES, "announce", "cap", "lifetimes", "write")
 
 CREATE = _script(*_WRITING, "create")
 CREATE_BESIDE = _script(*_WRITING, "user", "markers", "create_beside")
@@ -74,7 +74,7 @@ def _across(*names: str) -> Script:
     return _script(*(n.removeprefix("/") if n[0] == "/" else f"across_slots/{n}" for n in names))
 
 
-_PUTTING = ("/calls", "/expiring", "/field_ttls", "/rules", "put")
+_PUTTING = ("/calls", "/expiring", "/field_ttls", "/rules", "/lifetimes", "expiry", "put")
 
 ACROSS_CREATE = _across(*_PUTTING, "create")
 ACROSS_SAVE = _across("/margins", "least_margin", *_PUTTING, "save")
@@ -95,6 +95,6 @@ ENLIST = _across("/calls", "scores", "enlist")
 RELIST = _across("/calls", "scores", "relist")
 LOWER = _across("/calls", "lower")
 DELIST = _across("/calls", "delist")
-ACROSS_ADOPT = _across("/calls", "/moved", *_PUTTING[1:], "adopt")
+ACROSS_ADOPT = _across(*_PUTTING, "/moved", "adopt")
 WITHDRAW = _across("/calls", "withdraw")
 ACROSS_FENCE = _across("/calls", "fence")

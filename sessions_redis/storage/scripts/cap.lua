@@ -48,10 +48,10 @@ local function beyond_cap(rules, key, id, new_id, user, index, users, now)
   return {ended = others, keys = keys, strangers = strangers, indexes = indexes}
 end
 
--- Ends sessions, and removes members that are no sessions of this user. Returns {'written', 'ended', an
--- id, the user, and so on}.
+-- Ends sessions, and removes members that are no sessions of this user. Returns {'written', 'ended', '', an
+-- id, the user, and so on}. The empty text is for the time in ms, as write.lua says.
 local function end_beyond(over, rules, user)
-  local said = {'written', 'ended'}
+  local said = {'written', 'ended', ''}
   if #over.keys > 0 then
     redis.call('UNLINK', unpack(over.keys))
     for _, name in ipairs(over.indexes) do on('ZREM', name, unpack(over.ended)) end

@@ -6,18 +6,24 @@
 do
   local key, index, id = KEYS[1], KEYS[2], ARGV[1]
   local ttl = tonumber(ARGV[3])
-  -- A save of encrypted entries mostly has this rule, and no other. Other rules are for save.lua.
+  -- A save of encrypted entries mostly has the first of these rules, and no other. With
+  -- TOUCH_INTERVAL, a save mostly has the second. Other rules are for save.lua.
   local salted = ARGV[7] == '2' and ARGV[8] == 'expects:@salt'
-  local after = salted and 10 or 8  -- the place of how many fields to remove
+  local renews = ARGV[7] == '2' and ARGV[8] == 'renews'
+  local after = (salted or renews) and 10 or 8  -- the place of how many fields to remove
   local removed = tonumber(ARGV[after])
-  local found = redis.pcall('HMGET', key, '@created', '@user', '@listed')
+  local found = redis.pcall('HMGET', key, '@created', '@user', '@listed', '@ends')
   local time = redis.pcall('TIME')
   local user = found[2] or ''
   local is_usual = found[1] and time[1] and #ARGV <= 1000
     and ARGV[4] == '0' and (ARGV[5] == '0' or ARGV[6] == user)
-    and (ARGV[7] == '0' or salted and redis.pcall('HGET', key, '@salt') == ARGV[9])
-  local at
-  if is_usual then at = time[1] * 1000 + math.floor(time[2] / 1000) + ttl end
+    and (ARGV[7] == '0' or renews or salted and redis.pcall('HGET', key, '@salt') == ARGV[9])
+  local now, at
+  if is_usual then
+    now = time[1] * 1000 + math.floor(time[2] / 1000)
+    ttl = math.min(ttl, (tonumber(found[4]) or math.huge) - now)
+    at, is_usual = now + ttl, ttl > 0
+  end
 
   if is_usual and index then
     local longer = (tonumber(found[3]) or 0) - at
@@ -39,12 +45,18 @@ do
       is_usual = is_known and is_allowed
     end
   end
-  if is_usual
-    and type(redis.pcall('HSET', key, '@updated', time[1], unpack(ARGV, after + 1 + removed)))
-      == 'number'
-  then
-    if removed > 0 then redis.call('HDEL', key, unpack(ARGV, after + 1, after + removed)) end
-    redis.call('PEXPIREAT', key, string.format('%.0f', at))
-    return 1
+  if is_usual then
+    local written
+    if renews then
+      written = redis.pcall('HSET', key, '@updated', time[1], '@renewed', string.format('%.0f', now),
+        unpack(ARGV, after + 1 + removed))
+    else
+      written = redis.pcall('HSET', key, '@updated', time[1], unpack(ARGV, after + 1 + removed))
+    end
+    if type(written) == 'number' then
+      if removed > 0 then redis.call('HDEL', key, unpack(ARGV, after + 1, after + removed)) end
+      redis.call('PEXPIREAT', key, string.format('%.0f', at))
+      return renews and now or 1
+    end
   end
 end

@@ -16,11 +16,13 @@ end
 -- Writes what ARGV says from `first` on: ttl in ms, '1' if fields that are not given are removed,
 -- '1' if the user is given, the user, rules as rules.lua says, how many fields to remove, those
 -- fields, then fields and values in turn. KEYS[1] is the session. If it gets a new name, `moved_to`
--- is {key, id}. `was`: its user before; nil for a session that is created. `replaced`: the user of a
--- session of this name that it replaces; nil if there is none.
--- Returns 1; {'written', 'ended', …} as cap.lua says, if that ended other sessions; or {'refused', a
--- rule, …} as rules.lua and cap.lua say, and nothing was written.
-local function write(id, was, moved_to, index, users, first, replaced)
+-- is {key, id}. `was`: its user before; nil for a session that is created. `held`: its field `@ends`.
+-- `created`: when it was created; nil for now. `replaced`: the user of a session of this name that it
+-- replaces; nil if there is none.
+-- Returns 1, or the time in ms if a rule of lifetimes.lua is given; {'written', 'ended', …} as cap.lua
+-- says, if that ended other sessions; or {'refused', a rule, …} as rules.lua, cap.lua and lifetimes.lua
+-- say, and nothing was written.
+local function write(id, was, moved_to, index, users, first, held, created, replaced)
   local key, ttl, new_id = KEYS[1], tonumber(ARGV[first]), id
   if moved_to then key, new_id = moved_to.key, moved_to.id end
   local user = was or ''
@@ -35,6 +37,9 @@ local function write(id, was, moved_to, index, users, first, replaced)
   local time = redis.pcall('TIME')
   if time.err then call('TIME') end  -- raises
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local latest, ends = latest_end(rules, held, created or time[1], now)
+  if latest and latest <= now then return {'refused', 'ends', ends or held} end
+  if latest then ttl = math.min(ttl, latest - now) end
   local over
   if rules.cap and index ~= '' and user ~= '' and user ~= was and user ~= replaced then
     over = beyond_cap(rules, KEYS[1], id, new_id, user, index, users, now)
@@ -54,7 +59,7 @@ local function write(id, was, moved_to, index, users, first, replaced)
     local listed = list(id, new_id, was, user, index, users, now, ttl)
     ARGV[last + 1], ARGV[last + 2], last = '@listed', listed, last + 2
   end
-  local said = over and end_beyond(over, rules, user) or 1
+  local said = over and end_beyond(over, rules, user)
 
   if replaced then redis.call('DEL', key) end
   if moved_to then
@@ -76,10 +81,14 @@ local function write(id, was, moved_to, index, users, first, replaced)
   if user ~= '' and user ~= was then
     ARGV[last + 1], ARGV[last + 2], last = '@user', user, last + 2
   end
-  if not was then ARGV[last + 1], ARGV[last + 2], last = '@created', time[1], last + 2 end
+  if not was then ARGV[last + 1], ARGV[last + 2], last = '@created', created or time[1], last + 2 end
+  last = append_lifetime(ARGV, last, rules, ends or not was and held, now)
   ARGV[last + 1], ARGV[last + 2], last = '@updated', time[1], last + 2
   in_chunks('HSET', key, ARGV, after + 1 + removed, last)
   if lifetimes then set_lifetimes(lifetimes, key) end
   redis.call('PEXPIREAT', key, string.format('%.0f', now + ttl))
+  local at = (ends or rules.renews) and now
+  if not over then return at or 1 end
+  if at then said[3] = string.format('%.0f', at) end
   return said
 end

@@ -9,21 +9,23 @@
 --   or {'list', the time in ms when it expires}: list it first.
 
 local key, moved = KEYS[1], KEYS[2]
-local found = on('HMGET', key, '@created', '@copied')
+local found = on('HMGET', key, '@created', '@copied', '@ends')
 if found[1] and not is_outdated(key, found[2], moved, ARGV[4]) then return {'there'} end
 if not found[1] and call('EXISTS', key) == 1 or is_refused(moved, ARGV[4] == '') then return {'refused'} end
 local now, seconds = clock()
-local listed, at = tonumber(ARGV[1]), now + tonumber(ARGV[5])
-if at <= now then return {'refused'} end
+local listed, created = tonumber(ARGV[1]), ARGV[3] == '' and seconds or ARGV[3]
 local rules, after = rules_at(9)
+local at, ends = expiry(rules, found[3], created, now, tonumber(ARGV[5]))
+if at <= now then return {'refused'} end
 if listed and listed < at then return {'list', string.format('%.0f', at)} end
-local more = {'@created', ARGV[3] == '' and seconds or ARGV[3]}
+local more = {'@created', created}
 if listed then more[3], more[4] = '@listed', ARGV[1] end
 if ARGV[2] ~= '' then more[#more + 1], more[#more + 2] = '@ahead', ARGV[2] end
 note_sign_in(rules, next_user(nil, 5), nil, now, more)
 local lasts = ARGV[4]
 if lasts ~= '' then need_note(moved) end
 if found[1] then call('DEL', key) end
-put(nil, 5, rules, after, now, seconds, more, {})
+append_lifetime(more, #more, rules, ends or found[3], now)
+put(nil, 5, rules, after, at, seconds, more, {})
 if lasts ~= '' then note(moved, 'became', 'adopted', lasts) end
 return {'adopted'}

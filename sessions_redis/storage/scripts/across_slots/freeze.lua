@@ -8,13 +8,14 @@
 
 local FROZEN = 10000
 local key, next = KEYS[1], ARGV[1]
-local found = on('HMGET', key, '@created', '@user', '@frozen', '@next', '@expiring')
+local found = on('HMGET', key, '@created', '@user', '@frozen', '@next', '@expiring', '@ends')
 if not found[1] then return {'gone'} end
 local now = clock()
 if found[3] and tonumber(found[3]) > now and found[4] ~= next then return {'busy'} end
 need('PEXPIRE', key)
 need('HGETALL', key)
 local left = call('PTTL', key)
+local most = math.min(tonumber(ARGV[2]), math.max(1, (tonumber(found[6]) or math.huge) - now))
 call('HSET', key, '@frozen', string.format('%.0f', now + FROZEN), '@next', next)
 local expiring = {}
 if found[5] then
@@ -24,5 +25,5 @@ if found[5] then
   end
 end
 -- It must not outlive its copy, which leads to it if this request fails later.
-if left < 0 or left > tonumber(ARGV[2]) then redis.call('PEXPIRE', key, ARGV[2]) end
+if left < 0 or left > most then redis.call('PEXPIRE', key, string.format('%.0f', most)) end
 return {'frozen', found[1], found[2] or '', redis.call('HGETALL', key), expiring}

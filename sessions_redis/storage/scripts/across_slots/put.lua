@@ -31,11 +31,12 @@ end
 
 -- Writes what ARGV says from `first` on: ttl in ms, '1' if fields that are not given are removed,
 -- '1' if the user is given, the user, rules as rules.lua says, and from `after` on how many fields to
--- remove, those fields, then fields and values in turn. `rules`: the caller has checked them.
+-- remove, those fields, then fields and values in turn. `rules`: the caller has checked them. `at`: when
+-- the session expires, in ms.
 -- `was`: its user before; nil for a session that is created. `more`: fields of metadata and values in
 -- turn, to write as well; `less`: fields of metadata to remove.
-local function put(was, first, rules, after, now, seconds, more, less)
-  local key, ttl, user = KEYS[1], tonumber(ARGV[first]), next_user(was, first)
+local function put(was, first, rules, after, at, seconds, more, less)
+  local key, user = KEYS[1], next_user(was, first)
   local replaces = was and ARGV[first + 1] == '1'
   local removed, last = tonumber(ARGV[after]), #ARGV
   local lifetimes = lifetimes_in(rules, key)
@@ -62,5 +63,5 @@ local function put(was, first, rules, after, now, seconds, more, less)
   for i = 1, #more do ARGV[last + i] = more[i] end
   in_chunks('HSET', key, ARGV, after + 1 + removed, last + #more)
   if lifetimes then set_lifetimes(lifetimes, key) end
-  redis.call('PEXPIREAT', key, string.format('%.0f', now + ttl))
+  redis.call('PEXPIREAT', key, string.format('%.0f', at))
 end

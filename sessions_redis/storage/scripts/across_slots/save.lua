@@ -8,10 +8,11 @@
 --   time}: nothing was written either, list it first;
 --   {'saved'}; or {'lower', its user, until when its indexes list it, how many ms longer each of them
 --   does, until when they shall}: it was saved. Before these two comes 'signed in', if the session got
---   another user, and there is a cap.
+--   another user, and there is a cap. After them comes the time in ms if a rule of lifetimes.lua is
+--   given.
 
 local key, SHORTER = KEYS[1], '@lowered'
-local found = on('HMGET', key, '@created', '@user', '@listed', '@ahead', '@frozen', SHORTER)
+local found = on('HMGET', key, '@created', '@user', '@listed', '@ahead', '@frozen', SHORTER, '@ends')
 if not found[1] then return {'gone'} end
 local now, seconds = clock()
 local is_thawed = found[5]
@@ -21,7 +22,10 @@ local refused = refusal(rules, key, ARGV[7] == '1', after)
 if refused then return refused end
 local was = found[2] or ''
 local ttl, user, more, less = tonumber(ARGV[6]), next_user(was, 6), {}, {}
-local at, answer = now + ttl, {'saved'}
+local at, ends = expiry(rules, found[7], found[1], now, ttl)
+if at <= now then return {'refused', 'ends', ends or found[7]} end
+ttl = at - now
+local answer = {'saved'}
 if ARGV[1] == '1' then
   local listed, ahead, lowered = tonumber(found[3]) or 0, found[4] or '', found[6] or '0'
   -- The request that froze it has failed, perhaps after it had removed the session from its indexes.
@@ -46,5 +50,6 @@ end
 -- Then the caller looks how many sessions the user has.
 if note_sign_in(rules, user, was, now, more) then table.insert(answer, 1, 'signed in') end
 if is_thawed then less[#less + 1], less[#less + 2] = '@frozen', '@next' end
-put(was, 6, rules, after, now, seconds, more, less)
-return answer
+append_lifetime(more, #more, rules, ends, now)
+put(was, 6, rules, after, at, seconds, more, less)
+return answered(answer, rules, ends, now)
