@@ -31,6 +31,7 @@ SECTIONS = (
     "outage",
     "scale",
     "server",
+    "policies",
     "cluster",
 )
 

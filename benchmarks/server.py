@@ -52,13 +52,13 @@ def _round(place: Place, round_number: int, number: int, samples: Samples) -> No
         for engine in in_turn(MEASURED, round_number):
             with place.active(engine):
                 for action in ACTIONS:
-                    taken = _Taken(client)
+                    taken = Taken(client)
                     Block(engine, action, "small", around=taken).seconds(number)
                     row = _row(action.name, place.words)
                     samples.add(row, engine.name, taken.seconds / number)
 
 
-class _Taken:
+class Taken:
     """The processor time that the server takes within, in ``seconds``."""
 
     seconds = 0.0

@@ -72,8 +72,6 @@ def copy(store: StoreBase, id: str | None, user_pk: str) -> StoreSteps[dict[str,
     """The rules for a session that begins with the entries of this one, and ends when it does."""
     asked = yield from go_on(store, id, user_pk)
     held, age = _held(store, id), asked.pop(AGES, None)
-    if BEGINS in asked:
-        return asked
     if ENDS in held:
         asked[ENDS_AT] = held[ENDS]
     elif age is not None:

@@ -76,14 +76,16 @@ def test_all_at_once(moves_in, age):
     assert counts.of("same").number == 2
 
 
-def test_all_at_once_without_a_limit(moves_in):
-    """With TOUCH_INTERVAL alone, a session moves in with the time of its renewal."""
+def test_without_a_limit(moves_in):
+    """With TOUCH_INTERVAL alone, sessions move in with the time of their renewal."""
     moves_in(ABSOLUTE_AGE=None)
-    session = old(color="red")
-    serializer = made(session.serializer)
+    one, other = old(color="red"), old(color="red")
+    one.load()
+    serializer = made(one.serializer)
     for _ in Move(former.of(FORMER), conf.current().keyspace, serializer).batches(10, Pace()):
         pass
-    assert {"@renewed", "@ends"} & session.inspect().fields.keys() == {"@renewed"}
+    for session in (one, other):
+        assert {"@renewed", "@ends"} & session.inspect().fields.keys() == {"@renewed"}
 
 
 def test_while_it_is_shared(moves_in, call):  # noqa: F811
