@@ -222,28 +222,32 @@ class CreatingStore(ExpiringStore):
     def get_expiry_age(self, **kwargs: Any) -> int:
         """As Django's, or the time until the end that ``ABSOLUTE_AGE`` gives the session."""
         age: int = super().get_expiry_age(**kwargs)
-        return _age_until(self._perform(self._known_end()), age, **kwargs)
+        return _age_until(self._known_end(), age, **kwargs)
 
     async def aget_expiry_age(self, **kwargs: Any) -> int:
         age: int = await super().aget_expiry_age(**kwargs)
-        return _age_until(await self._aperform(self._known_end()), age, **kwargs)
+        return _age_until(await self._aknown_end(), age, **kwargs)
 
     def get_expiry_date(self, **kwargs: Any) -> datetime:
         """As Django's, or the end that ``ABSOLUTE_AGE`` gives the session."""
         date: datetime = super().get_expiry_date(**kwargs)
-        return _not_after(date, self._perform(self._known_end()))
+        return _not_after(date, self._known_end())
 
     async def aget_expiry_date(self, **kwargs: Any) -> datetime:
         date: datetime = await super().aget_expiry_date(**kwargs)
-        return _not_after(date, await self._aperform(self._known_end()))
+        return _not_after(date, await self._aknown_end())
 
     def _capped(self, id: str, age: float) -> float:
         return _age_until(lifetimes.ends_at(self, id), age)
 
-    def _known_end(self) -> StoreSteps[float | None]:
-        if not hasattr(self, "_entries"):
-            return None
-        return (yield from lifetimes.known_end(self))
+    # For an expiry that is given, nothing is loaded, and the session does not count as accessed.
+
+    def _known_end(self) -> float | None:
+        return self._perform(lifetimes.known_end(self)) if hasattr(self, "_entries") else None
+
+    async def _aknown_end(self) -> float | None:
+        steps = lifetimes.known_end(self)
+        return await self._aperform(steps) if hasattr(self, "_entries") else None
 
     def _metadata(self, keyspace: Keyspace) -> Mapping[bytes, bytes]:
         """The metadata of a new hash."""

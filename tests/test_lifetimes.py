@@ -644,6 +644,7 @@ def test_the_age_without_loading():
     session = SessionStore(begun().session_key)
     assert session.get_expiry_age(expiry=2 * AGE) == 2 * AGE
     assert not hasattr(session, "_entries")
+    assert not session.accessed
 
 
 def test_dates_without_time_zones(settings):
