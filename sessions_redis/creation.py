@@ -1,10 +1,8 @@
 """How a session begins in Redis: under a new key, and perhaps in place of another session."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from math import ceil
 from time import monotonic, time
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from django.contrib.sessions.backends.base import CreateError
 
@@ -12,7 +10,7 @@ from sessions_redis import binding, conf, lifetimes, moving_in, notices, policie
 from sessions_redis.calls import Call, StoreSteps
 from sessions_redis.clock import server_clock
 from sessions_redis.exceptions import GONE, SessionGone
-from sessions_redis.expiring import ExpiringStore
+from sessions_redis.expiry import AgingStore
 from sessions_redis.keys import Key, random_key
 from sessions_redis.policies import Write
 from sessions_redis.storage import layouts, shard_counts
@@ -26,8 +24,6 @@ from sessions_redis.storage.steps import Command, Steps
 
 T = TypeVar("T")
 
-N = TypeVar("N", int, float)
-
 
 def shards_to_note(keyspace: Keyspace, age: float) -> list[Command[int]]:
     """The command that notes ``INDEX_SHARDS`` in Redis, if it is due. Mostly none."""
@@ -35,24 +31,6 @@ def shards_to_note(keyspace: Keyspace, age: float) -> list[Command[int]]:
         return []
     now = int(time() * 1000)
     return shard_counts.to_note(keyspace, now, now + int((age + margin(age)) * 1000))
-
-
-def _age_until(
-    end: float | None, age: N, modification: datetime | None = None, **_options: Any
-) -> N | int:
-    """
-    The ``age`` of a session, or the seconds until its ``end``, which are never less than one here.
-
-    This process may know the server's time badly, and only the server decides.
-    """
-    if end is None:
-        return age
-    now = server_clock.now() if modification is None else modification.timestamp()
-    return min(age, max(1, ceil(end - now)))
-
-
-def _not_after(date: datetime, end: float | None) -> datetime:
-    return date if end is None else min(date, datetime.fromtimestamp(end, date.tzinfo))
 
 
 class Predecessor:
@@ -70,7 +48,7 @@ class Predecessor:
         self.is_replaced = False
 
 
-class CreatingStore(ExpiringStore):
+class CreatingStore(AgingStore):
     """A session store that creates sessions."""
 
     # Set while cycle_key() runs methods that a subclass overrides.
@@ -88,15 +66,6 @@ class CreatingStore(ExpiringStore):
 
     async def _anew_key(self) -> Key:
         return Key(await self._aget_new_session_key())
-
-    def _age(self) -> StoreSteps[int]:
-        if self._is_overridden("get_expiry_age", "aget_expiry_age"):
-            age: int = yield Call("get_expiry_age")
-            return age
-        # None of this needs a round trip once the session is loaded. get_expiry_age() looks at the
-        # clock, which takes time, even if there is nothing to compare it with.
-        expiry = self.get("_session_expiry")
-        return super().get_expiry_age(expiry=expiry) if expiry else self.get_session_cookie_age()
 
     def _created(self, new: Key, predecessor: Predecessor | None) -> StoreSteps[bool]:
         """Store the session under the key ``new``. ``False`` if that key is taken."""
@@ -216,38 +185,6 @@ class CreatingStore(ExpiringStore):
             fields = lifetimes.recorded(self, former_id or id, changes.rules)
             changes = changes._replace(written={**changes.written, **fields})
         super()._record_written(id, changes, former_id)
-
-    # A session's end, as far as this store knows it
-
-    def get_expiry_age(self, **kwargs: Any) -> int:
-        """As Django's, or the time until the end that ``ABSOLUTE_AGE`` gives the session."""
-        age: int = super().get_expiry_age(**kwargs)
-        return _age_until(self._known_end(), age, **kwargs)
-
-    async def aget_expiry_age(self, **kwargs: Any) -> int:
-        age: int = await super().aget_expiry_age(**kwargs)
-        return _age_until(await self._aknown_end(), age, **kwargs)
-
-    def get_expiry_date(self, **kwargs: Any) -> datetime:
-        """As Django's, or the end that ``ABSOLUTE_AGE`` gives the session."""
-        date: datetime = super().get_expiry_date(**kwargs)
-        return _not_after(date, self._known_end())
-
-    async def aget_expiry_date(self, **kwargs: Any) -> datetime:
-        date: datetime = await super().aget_expiry_date(**kwargs)
-        return _not_after(date, await self._aknown_end())
-
-    def _capped(self, id: str, age: float) -> float:
-        return _age_until(lifetimes.ends_at(self, id), age)
-
-    # For an expiry that is given, nothing is loaded, and the session does not count as accessed.
-
-    def _known_end(self) -> float | None:
-        return self._perform(lifetimes.known_end(self)) if hasattr(self, "_entries") else None
-
-    async def _aknown_end(self) -> float | None:
-        steps = lifetimes.known_end(self)
-        return await self._aperform(steps) if hasattr(self, "_entries") else None
 
     def _metadata(self, keyspace: Keyspace) -> Mapping[bytes, bytes]:
         """The metadata of a new hash."""

@@ -547,6 +547,7 @@ FLOORS = (
     {"registry", "testing_runs", "testing_leftovers"},
     {
         "ages",
+        "expiry",
         "lifetimes",
         "engine",
         "policies",
