@@ -528,10 +528,8 @@ FLOORS = (
         "sizes",
     },
     {
-        "callables",
         "conf",
         "problems",
-        "callables",
         "next_engines",
         "user_agents",
         "key_prefixes",
