@@ -92,7 +92,7 @@ class StoreBase(SessionBase):
         if mapping is getattr(self, "_entries", None):
             return
         self._entries = mapping if isinstance(mapping, dict) else dict(mapping)
-        self._known, self._lifetimes, self._has_expiring = UNKNOWN, NO_LIFETIMES, False
+        self._known, self._lifetimes, self._has_expiring = UNKNOWN, {}, False
         if isinstance(mapping, Entries):
             self._has_expiring = EXPIRING in mapping.fields
             if mapping.known and mapping.mark is self._mark:
