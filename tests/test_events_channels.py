@@ -21,6 +21,9 @@ CODE = blocks(text_of("docs/events.md"), "python")
 (SITE,) = [block for block in CODE if "class ChatConsumer" in block]
 CLOSED = {"type": "websocket.close", "code": 4401}
 
+# channels closes old connections to the database. Its thread may have one, from another test.
+pytestmark = pytest.mark.django_db
+
 
 @pytest.fixture(autouse=True)
 def session_redis(settings, session_redis):
