@@ -22,6 +22,7 @@ MATRIX = """
 | list                      | no   | yes   | yes           | no     | yes          | yes       |
 | page to end a session     | no   | no    | no            | yes    | no           | no        |
 | find by session key       | no   | yes   | yes           | yes    | yes          | yes       |
+| largest sessions          | no   | yes   | yes           | no     | yes          | yes       |
 | session                   | no   | names | values        | no     | names        | values    |
 | session, short address    | no   | names | values        | no     | names        | values    |
 | history                   | no   | yes   | yes           | no     | yes          | yes       |
@@ -105,6 +106,9 @@ class Visit:
         response = self.client.post(url("find"), {"session_key": "no such key"})
         assert self.get("find").status_code == response.status_code
         return {403: "no", 302: "yes"}[response.status_code]
+
+    def largest_sessions(self):
+        return self.shows(self.get("largest"), self.id[:8])
 
     def session(self):
         return self.values(self.get("change", self.id))
@@ -235,5 +239,6 @@ def test_who_is_not_staff(page):
 def test_every_address_is_in_the_table():
     """The section has no pages that the table leaves out."""
     names = {pattern.name for pattern in admin.site.get_model_admin(Session).get_urls()}
-    pages = {"changelist", "add", "change", "delete", "history", "find", "end_all", "end_others"}
+    ending = {"delete", "end_all", "end_others"}
+    pages = {"changelist", "add", "change", "history", "find", "largest"} | ending
     assert names == {f"sessions_redis_session_{page}" for page in pages} | {None}

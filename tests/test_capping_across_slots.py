@@ -12,7 +12,7 @@ from sessions_redis.clients import perform, run
 from sessions_redis.exceptions import SessionStoreUnavailable
 from sessions_redis.storage import layouts
 from sessions_redis.storage.changes import Changes
-from sessions_redis.storage.commands import Taken
+from sessions_redis.storage.commands import Taken, exists
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.rules import Refused, capping
 from sessions_redis.storage.steps import GiveUp, Pause, Undoable
@@ -157,3 +157,23 @@ def test_sessions_from_before_the_cap(keyspace, raw, live):
     ]
     assert ended == [((id, "7"),) for id in (ids[1], ids[2], ids[0])]
     assert live() == CAP
+
+
+@pytest.mark.parametrize("cap", [1, 2])
+def test_a_session_beside_one_that_ends(keyspace, live, cap):
+    """
+    A login that was sent twice begins a second session. It stays when the first one ends.
+
+    ``cap``: 1 ends the first one then; 2 ends it with the next login.
+    """
+    changes, first, copy, second = login(keyspace, "end_oldest", cap), new_id(), new_id(), new_id()
+    assert perform(layouts.create(keyspace, first, 600, changes)) is True
+    assert perform(layouts.cycle(keyspace, first, copy, 600, changes, "7"))
+    assert perform(layouts.create_beside(keyspace, first, b"7", second, 600, changes))
+    assert run(exists(keyspace, second)) is True
+    assert live() == cap
+    for _ in range(cap - 1):
+        assert perform(layouts.create(keyspace, new_id(), 600, changes))
+    assert run(exists(keyspace, second)) is True
+    assert run(exists(keyspace, copy)) is False
+    assert live() == cap

@@ -136,8 +136,14 @@ def _end_batch(
     tombstone: int | str,
     spared: set[str],
     counts: Sequence[int],
+    *,
+    ends_besides: bool = True,
 ) -> EndingSteps:
-    """End sessions, and follow where cycling moves them."""
+    """
+    End sessions, and follow where cycling moves them.
+
+    ``ends_besides``: also the sessions that were created beside them.
+    """
     asked, seen, hidden, formers = list(ids), {*ids, *spared}, set[str](), set[str]()
     while asked:
         answers = yield [
@@ -169,7 +175,7 @@ def _end_batch(
         prevented: list[Command[Any]] = []
         if what == KEY:
             prevented = [_end(keyspace, one, NOTHING, TOMBSTONE) for one in besides]
-        else:
+        elif ends_besides:
             following += besides
         asked = [one for one in dict.fromkeys(following) if one and one not in seen]
         seen.update(asked)
@@ -194,11 +200,13 @@ def _reported(
 
 
 def end_of_user(keyspace: Keyspace, user: str, ids: Sequence[str], reason: str) -> EndingSteps:
-    """End those of these sessions that ``user`` still has."""
+    """End those of these sessions that ``user`` still has. Those beside them are not too many."""
     counts = yield from _counts(keyspace)
     for start in range(0, len(ids), END_BATCH_SIZE):
         batch = ids[start : start + END_BATCH_SIZE]
-        yield from _end_batch(keyspace, reason, batch, _of(user), "", set(), counts)
+        yield from _end_batch(
+            keyspace, reason, batch, _of(user), "", set(), counts, ends_besides=False
+        )
 
 
 def end_all(keyspace: Keyspace, user: str, spared_id: str = "", reason: str = ENDED) -> EndingSteps:
