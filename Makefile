@@ -21,17 +21,18 @@ run: $(INSTALLED)
 	$(BIN)/python manage.py demoadmin
 	$(BIN)/python manage.py runserver 127.0.0.1:$(PORT)
 
-# In two processes, each with a server of its own. With ARGS, which are those of pytest, in one:
+# In three processes, each with a server of its own: on two cores, because some tests wait. With ARGS,
+# which are those of pytest, in one process:
 # ARGS="tests/test_races.py -s" shows the figures of the races.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 2 --dist worksteal)
+	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses 3 --dist worksteal)
 
 # The same tests, with a report of the lines that they run. It takes 1.5 times as long. The tests run
 # every line of the package and of the tests. On Python 3.11, the report misses a few lines of tests
 # after a task was cancelled, because that interpreter stops tracing there.
 coverage: $(INSTALLED)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(or $(ARGS),--numprocesses 2 --dist worksteal)
+	$(BIN)/coverage run -m pytest $(or $(ARGS),--numprocesses 3 --dist worksteal)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

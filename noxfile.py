@@ -210,7 +210,7 @@ def run(session: nox.Session, corner: Corner) -> None:
     if not corner.hiredis:
         session.run(*pip, "uninstall", "--yes", "hiredis", external=True)
     session.run(python, "-c", VERSIONS, external=True)
-    tests = session.posargs or ["-q", "-n", "2", "--dist", "worksteal", *corner.tests]
+    tests = session.posargs or ["-q", "-n", "3", "--dist", "worksteal", *corner.tests]
     session.run(python, "-m", "pytest", *tests, env=corner.environment, external=True)
 
 
