@@ -7,8 +7,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import redis
+from django.test import override_settings
 
-from benchmarks.actions import CREATE, READ, READ_AND_CYCLE, READ_AND_TOUCH, REQUEST
+from benchmarks.actions import CREATE, LOGOUT, READ, READ_AND_CYCLE, READ_AND_TOUCH, REQUEST
 from benchmarks.bench import Bench, Table
 from benchmarks.blocks import Block
 from benchmarks.engines import OURS, CannotMeasureError, at
@@ -16,7 +17,7 @@ from benchmarks.round_trips import Traffic
 from benchmarks.samples import Samples, in_turn
 from benchmarks.server import Taken
 
-ACTIONS = (READ, REQUEST, READ_AND_TOUCH, CREATE, READ_AND_CYCLE)
+ACTIONS = (READ, REQUEST, READ_AND_TOUCH, CREATE, READ_AND_CYCLE, LOGOUT)
 
 # Operations of a block.
 NUMBER = 300
@@ -25,10 +26,13 @@ NUMBER_IN_A_HURRY = 100
 
 @dataclass(frozen=True)
 class Policy:
-    """``name``: its column. ``session_redis``: the settings that turn it on."""
+    """
+    ``name``: its column. ``session_redis`` and ``settings``: what turns it on.
+    """
 
     name: str
     session_redis: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 OFF = Policy("none")
@@ -39,6 +43,15 @@ POLICIES = (
     Policy("TOUCH_INTERVAL", {"TOUCH_INTERVAL": 60}),
     Policy("TOUCH_INTERVAL, save due", {"TOUCH_INTERVAL": 1e-6}),
     Policy("both, save due", {"ABSOLUTE_AGE": 86_400, "TOUCH_INTERVAL": 1e-6}),
+    # All sessions of a block have one user, and none of them may end.
+    Policy("MAX_SESSIONS_PER_USER", {"MAX_SESSIONS_PER_USER": 1000}),
+    Policy("MAX_SESSION_BYTES", {"MAX_SESSION_BYTES": 1_000_000}),
+    Policy("EVENTS", {"EVENTS": True}),
+    Policy(
+        "encryption",
+        {"ENCRYPTION_KEYS": ["0d" * 32]},
+        {"SESSION_SERIALIZER": "sessions_redis.serializers.EncryptedJSONSerializer"},
+    ),
 )
 
 # The busy page: requests a second, seconds, and the interval.
@@ -64,6 +77,7 @@ def measure(bench: Bench) -> list[Table]:
 
 def _enter(stack: ExitStack, bench: Bench, policy: Policy) -> None:
     stack.enter_context(at(bench.redis_url, **policy.session_redis))
+    stack.enter_context(override_settings(**policy.settings))
     stack.enter_context(OURS.active())
 
 
