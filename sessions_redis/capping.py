@@ -72,6 +72,17 @@ def _loaded(user_pk: str) -> Any:
         return None
 
 
+def cap_of(user_pk: str) -> int | None:
+    """How many sessions this user may have. ``None``: any number. May query the database."""
+    cap: Any = conf.current().max_sessions_per_user
+    return at_once(_asked(cap, user_pk)) if isinstance(cap, str) else cap
+
+
+def _asked(path: str, user_pk: str) -> StoreSteps[int | None]:
+    cap: int | None = yield CapOf(path, user_pk)
+    return cap
+
+
 def rules(
     keyspace: Keyspace, user_pk: str | None, user: Any = None
 ) -> StoreSteps[dict[str, Argument]]:

@@ -2,6 +2,8 @@
 Tests the admin section "Sessions": the list, a session's page, and the form that finds a session.
 """
 
+from datetime import UTC, datetime
+
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
@@ -10,6 +12,7 @@ from django.core.management import call_command
 from django.test import Client
 from django.views.debug import ExceptionReporter
 
+from sessions_redis import registry
 from sessions_redis.engine import SessionStore
 from sessions_redis.models import Session
 from sessions_redis.storage.commands import session_id
@@ -101,6 +104,44 @@ def test_what_a_session_is_bound_to(admin_client, settings, raw, prefix, names, 
     raw.hdel(f"{prefix}:{id}", "@ip", "@agent")
     text = text_of(admin_client.get(url("change", id)))
     assert ("Bound to: nothing yet Created:" in text) == bool(names)
+
+
+def test_when_a_session_ends_in_any_case(admin_client, settings, raw, prefix):
+    """The page of a session with an absolute end shows it. Other pages do not mention one."""
+    id = signed_in()
+    assert "even if it is in use" not in text_of(admin_client.get(url("change", id)))
+    raw.hset(f"{prefix}:{id}", "@ends", 4_070_908_800_500)
+    text = text_of(admin_client.get(url("change", id)))
+    assert "Ends, even if it is in use: Jan. 1, 2099, midnight" in text
+    assert registry.find(id).ends == datetime(2099, 1, 1, tzinfo=UTC)
+    raw.hset(f"{prefix}:{id}", "@ends", "never")
+    assert "even if it is in use" not in text_of(admin_client.get(url("change", id)))
+    assert registry.find(id).ends is None
+
+
+def one_or_many(user):
+    return 1 if user.username == "ada" else None
+
+
+@pytest.mark.parametrize(
+    ("cap", "shown"),
+    [
+        (None, None),
+        (3, "This user may have 3 sessions at a time."),
+        ("tests.test_admin.one_or_many", "This user may have 1 session at a time."),
+    ],
+)
+def test_how_many_sessions_a_user_may_have(admin_client, settings, ada, cap, shown):
+    """The list of one user's sessions says how many that user may have."""
+    settings.SESSION_REDIS = {**settings.SESSION_REDIS, "MAX_SESSIONS_PER_USER": cap}
+    signed_in(ada)
+    text = text_of(admin_client.get(f"{url()}?user={ada.pk}"))
+    assert shown is None or shown in text
+    assert ("This user may have" in text) == (shown is not None)
+    assert "This user may have" not in text_of(admin_client.get(url()))
+    signed_in(User.objects.create_user("bob"))
+    text = text_of(admin_client.get(f"{url()}?user={User.objects.get(username='bob').pk}"))
+    assert ("This user may have" in text) == isinstance(cap, int)
 
 
 def test_devices():

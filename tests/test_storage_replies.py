@@ -110,11 +110,16 @@ ANSWERS = {
     "metadata": (
         listings.metadata(KEYSPACE, "a"),
         [
-            ([b"1", b"x", b"7", None, None, None], Metadata(1, 1, "7", None, None)),
-            ([b"1", b"2", b"", None, None, b"3"], Metadata(1, 2, None, None, None, 3)),
-            ([b"1", b"2", None, None, None, b"-3"], Metadata(1, 2, None, None, None)),
-            ([None] * 6, None),
-            ([None, b"1", b"7", None, None, b"1"], None),
+            ([b"1", b"x", b"7", None, None, None, None], Metadata(1, 1, "7", None, None)),
+            (
+                [b"1", b"2", None, None, None, None, b"5999"],
+                Metadata(1, 2, None, None, None, ends=5),
+            ),
+            ([b"1", b"2", None, None, None, None, b"never"], Metadata(1, 2, None, None, None)),
+            ([b"1", b"2", b"", None, None, b"3", b"-1"], Metadata(1, 2, None, None, None, 3)),
+            ([b"1", b"2", None, None, None, b"-3", None], Metadata(1, 2, None, None, None)),
+            ([None] * 7, None),
+            ([None, b"1", b"7", None, None, b"1", b"1"], None),
         ],
     ),
     "ttl": (listings.ttl(KEYSPACE, "a"), [(1500, 1.5), (-1, float("inf")), (-2, -0.002)]),

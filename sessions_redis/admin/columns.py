@@ -108,6 +108,15 @@ class ColumnsAdmin(SessionModelAdmin):
     def expires_exactly(self, session: Session) -> str:
         return exactly(session.expires)
 
+    @admin.display(description=gettext_lazy("ends, even if it is in use"))
+    def ends_exactly(self, session: Session) -> str:
+        return exactly(ends_of(session) or NEVER)
+
+
+def ends_of(session: Session) -> datetime | None:
+    """When it ends even if it is in use; ``None`` if it does not, or has ended."""
+    return None if session.live is None else session.live.ends
+
 
 def exactly(moment: datetime) -> str:
     """Format a time in the site's time zone, even with ``USE_TZ = False``."""

@@ -13,7 +13,7 @@ from django.urls import URLPattern, path
 from sessions_redis import conf
 from sessions_redis.admin import entries, users
 from sessions_redis.admin.activity import LOOKED_AT
-from sessions_redis.admin.columns import ColumnsAdmin
+from sessions_redis.admin.columns import ColumnsAdmin, ends_of
 from sessions_redis.admin.ending_others import EndingOthersAdmin
 from sessions_redis.admin.filters import ActivityFilter, ExpiryFilter, SignedInFilter, UserFilter
 from sessions_redis.admin.finding import FindingAdmin
@@ -22,6 +22,7 @@ from sessions_redis.admin.largest import LargestAdmin
 from sessions_redis.admin.listing import SEVERAL_USERS_LIMIT, Listing
 from sessions_redis.admin.outage import with_failure_page
 from sessions_redis.admin.viewers import Viewer
+from sessions_redis.capping import cap_of
 from sessions_redis.models import Session
 from sessions_redis.registry import finding
 
@@ -41,7 +42,7 @@ class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingOthersAdmin, LargestAdmin):
         "whole_id", "user", "device", "user_agent", "ip", "created_exactly", "saved_exactly",
         "active_exactly", "expires_exactly", "expires_in",
     )  # fmt: skip
-    readonly_fields = (*fields, "bound_to")
+    readonly_fields = (*fields, "bound_to", "ends_exactly")
 
     class Media:
         css = {"all": ("sessions_redis/admin.css",)}
@@ -116,6 +117,7 @@ class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingOthersAdmin, LargestAdmin):
             shown = context["cl"].result_list
             if listing.selection.users and len(listing.selection.users) == 1 and shown:
                 context |= self._ending_all(request, shown[0])
+                context["user_cap"] = cap_of(listing.selection.users[0])
         return response
 
     @with_failure_page
@@ -131,7 +133,8 @@ class SessionAdmin(ColumnsAdmin, FindingAdmin, EndingOthersAdmin, LargestAdmin):
     def get_fields(self, request: HttpRequest, obj: Session | None = None) -> Any:
         at = self.fields.index("ip") + 1
         bound = ("bound_to",) if conf.current().bind_to else ()
-        return (*self.fields[:at], *bound, *self.fields[at:])
+        ends = ("ends_exactly",) if obj is not None and ends_of(obj) else ()
+        return (*self.fields[:at], *bound, *self.fields[at:], *ends)
 
     def render_change_form(
         self, request: HttpRequest, context: Context, *args: Any, **kwargs: Any

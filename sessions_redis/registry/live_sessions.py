@@ -40,7 +40,8 @@ class LiveSession:
     the function in ``KEY_PREFIX`` returned when the session was read; ``None`` without a function.
     ``seen``: when that middleware last noted that the session is in use, or ``None``.
     ``last_active``: the later of ``updated`` and ``seen``; `NOT_KNOWN` if both are damaged. A time
-    that is still to come is damaged.
+    that is still to come is damaged. ``ends``: when the session ends even if it is in use, by
+    ``ABSOLUTE_AGE``; ``None`` if it does not.
     """
 
     id: str
@@ -53,6 +54,7 @@ class LiveSession:
     tenant: str | None = field(default=None, repr=False)
     seen: datetime | None = None
     last_active: datetime = NOT_KNOWN
+    ends: datetime | None = None
 
     def _entries(self) -> Steps[list[StoredEntry]]:
         keyspace = conf.keyspace_in(self.tenant)
@@ -130,6 +132,7 @@ def session_of(
         tenant,
         _moment(metadata.seen) if metadata.seen else None,
         _moment(max(past, default=0)),
+        _moment(metadata.ends) if metadata.ends else None,
     )
 
 

@@ -14,7 +14,17 @@ from typing import Any
 
 from sessions_redis.storage import replies, scripts
 from sessions_redis.storage.commands import GONE
-from sessions_redis.storage.entries import AGENT, CREATED, IP, SEEN, UPDATED, USER, is_time
+from sessions_redis.storage.entries import (
+    AGENT,
+    CREATED,
+    ENDS,
+    IP,
+    SEEN,
+    UPDATED,
+    USER,
+    is_moment,
+    is_time,
+)
 from sessions_redis.storage.events import ENDED
 from sessions_redis.storage.keyspaces import Keyspace
 from sessions_redis.storage.steps import Argument, Command, script_command
@@ -90,7 +100,8 @@ class Metadata:
     """
     A live session's metadata as stored. Times in epoch seconds; ``None``: not known.
 
-    ``seen``: when it was last noted that the session is in use, 0 if never.
+    ``seen``: when it was last noted that the session is in use, 0 if never. ``ends``: when it ends
+    even if it is in use, 0 if it does not, or that is not known.
     """
 
     created: int
@@ -99,6 +110,7 @@ class Metadata:
     ip: str | None
     user_agent: str | None
     seen: int = 0
+    ends: int = 0
 
 
 def margin(lifetime: float) -> float:
@@ -336,7 +348,7 @@ def now() -> Command[float]:
 
 def metadata(keyspace: Keyspace, id: str) -> Command[Metadata | None]:
     """``None`` if there is no such session."""
-    fields = (CREATED, UPDATED, USER, IP, AGENT, SEEN)
+    fields = (CREATED, UPDATED, USER, IP, AGENT, SEEN, ENDS)
     return Command(
         ("HMGET", keyspace.session(id), *fields), _metadata, read_wrong_type=lambda: None
     )
@@ -377,8 +389,8 @@ def _number_or_none(reply: Any) -> int | None:
 
 
 def _metadata(reply: Any) -> Metadata | None:
-    values = [None if one is None else replies.raw(one) for one in replies.listing(reply, 6)]
-    created, updated, user, ip, agent, seen = values
+    values = [None if one is None else replies.raw(one) for one in replies.listing(reply, 7)]
+    created, updated, user, ip, agent, seen, ends = values
     if created is None:
         return None
     began = _seconds(created)
@@ -389,6 +401,7 @@ def _metadata(reply: Any) -> Metadata | None:
         _metadata_text(ip),
         _metadata_text(agent),
         _seconds(seen),
+        int(ends) // 1000 if is_moment(ends) else 0,
     )
 
 
