@@ -285,7 +285,7 @@ def test_scores_beyond_all_times(client, ada, good, raw, prefix, score):
 
 
 # Any bytes in a hash.
-field_values = st.lists(st.none() | st.binary(max_size=20), min_size=6, max_size=6)
+field_values = st.lists(st.none() | st.binary(max_size=20), min_size=7, max_size=7)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -298,7 +298,7 @@ def test_any_metadata(values, pttl, now):
     if metadata is not None:
         found = session_of("0" * 32, metadata, now, listings.ttl(asked, "0" * 32).read(pttl))
         times = (found.created, found.updated, found.expires, found.last_active)
-        for moment in (*times, found.seen or found.created):
+        for moment in (*times, found.seen or found.created, found.ends or found.created):
             assert moment.astimezone(timezone(timedelta(hours=14))).year >= 1970
         assert str(Session.of(found)).isprintable()
 
