@@ -41,7 +41,9 @@ class Failures:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if isinstance(error, SessionStoreUnavailable) or not is_outage(error):
+        # A generator can be closed while an error is handled that is not its own.
+        is_over = isinstance(error, GeneratorExit | SessionStoreUnavailable)
+        if is_over or not is_outage(error):
             return
         raise SessionStoreUnavailable(
             f"The store of the session engine {self.path} is unavailable: {_reason(error)}"

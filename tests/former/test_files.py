@@ -244,3 +244,14 @@ def test_nothing_is_left_of_a_session_that_cannot_be_written(store, directory, k
     with pytest.raises(TypeError):
         store.create(key, {"value": object()}, 10)
     assert list(directory.iterdir()) == []
+
+
+def test_a_listing_that_is_left_while_something_else_fails(store, directory):
+    """A listing that is closed takes no error of others for an outage of its own store."""
+    written(number=1)
+    batches = store.batches(1)
+    assert len(next(batches)) == 1
+    try:
+        (directory / "missing").read_text()
+    except FileNotFoundError:
+        batches.close()
