@@ -38,8 +38,10 @@ def test_the_largest_sessions(viewer, raw, prefix):
     assert "(yours)" in text
     assert "MAX_SESSION_BYTES" not in text
     for id in (small, large, middle):
-        size = filesizeformat(raw.memory_usage(f"{prefix}:{id}", samples=0))
-        assert f"{id[:8]} user 7 {size}".replace("\xa0", " ") in text
+        # A hash that the server moves to a larger table takes some bytes more meanwhile.
+        taken = raw.memory_usage(f"{prefix}:{id}", samples=0)
+        sizes = {filesizeformat(taken + more).replace("\xa0", " ") for more in range(-64, 65, 16)}
+        assert any(f"{id[:8]} user 7 {size}" in text for size in sizes)
     assert url("change", large) in page.content.decode()
     assert viewer.get(url("change", large)).status_code == 200
     assert page.content.decode().count("<a href=") > 3

@@ -191,12 +191,14 @@ def test_the_largest_sessions(raw, prefix):
     """The largest sessions of the sample are named, with what they take in Redis."""
     ids = [started(str(number), photo="x" * 5_000 * number) for number in range(7)]
     sizes = [raw.memory_usage(f"{prefix}:{id}", samples=0) for id in ids]
-    of_all = [{"id": id, "bytes": size} for id, size in zip(ids, sizes, strict=True)]
-    assert figures()["largest"] == of_all[::-1]
+    # A hash that the server moves to a larger table takes some bytes more meanwhile.
+    largest = figures()["largest"]
+    assert [one["id"] for one in largest] == ids[::-1]
+    assert [one["bytes"] for one in largest] == pytest.approx(sizes[::-1], abs=64)
     title, *lines = run("sessionstats").split("\n\n")[2].splitlines()
     assert title == "largest sessions of 7 sampled"
     assert [line.split()[0] for line in lines] == ids[:1:-1]
-    assert lines[0].endswith(shown_size(sizes[6]))
+    assert lines[0].endswith(tuple(shown_size(sizes[6] + more) for more in range(-64, 65, 16)))
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
