@@ -207,6 +207,24 @@ def test_slow_cycling_begins_again(site):
     assert site.do(layouts.cycle(site.keyspace, id, new_id(), 600, VISIT, "1")) is True
 
 
+def test_ended_while_cycling(site):
+    """
+    If the session was ended while it was cycled, what begins in its place gets another id.
+
+    The request that ended it may remove the first one from the indexes later.
+    """
+    id, copy = site.session(VISIT), new_id()
+    steps = layouts.cycle(site.keyspace, id, copy, 600, LOGIN, "")
+    answer = site.begin(steps, 2)
+    ending = layouts.end(site.keyspace, id)
+    ended = site.begin(ending, 2)  # both are gone, and the copy is still listed
+    assert not site.fields(copy)
+    assert site.finish(steps, answer) is Taken
+    site.finish(ending, ended)
+    assert site.do(layouts.cycle(site.keyspace, id, new_id(), 600, LOGIN, "")) is False
+    assert site.lists(copy) == [False] * 3
+
+
 def test_user_changed_before_cycling(site):
     """If another request signed the user in, the copy is listed under that user."""
     id, copy = site.session(VISIT), new_id()

@@ -43,6 +43,10 @@ MARKED = 60_000
 
 FORMER, AHEAD = b"@former", b"@ahead"
 
+# If a session is gone when it leaves its name, another request has ended it, and may still remove its
+# copy from the indexes. So no session may begin under that new id.
+LATE = {"gone": "late"}
+
 # Metadata that does not move to the copy: it gets its own.
 NOT_COPIED = {
     CREATED, UPDATED, USER, LISTED, FORMER, AHEAD, EXPIRING, b"@lowered", b"@frozen", b"@next",
@@ -78,7 +82,7 @@ def cycle(
             return said
         if said == "taken":
             yield _thaw(keyspace, old_id, new_id)
-        if said in ("taken", "thawed"):
+        if said in ("taken", "thawed", "late"):
             # Another request may be ending what was under this id, and remove it from the indexes.
             return Taken
         if said != "busy":
@@ -157,7 +161,7 @@ def _moved(
             awaits_replicas=True,
         )  # fmt: skip
         yield listing.delisting(keyspace, [(new_id, real)])
-    return done if left == "left" else str(left)
+    return done if left == "left" else LATE.get(left, left)
 
 
 def _freeze(keyspace: Keyspace, old_id: str, new_id: str, ttl_ms: int) -> Command[tuple[Any, ...]]:
