@@ -43,8 +43,8 @@ MARKED = 60_000
 
 FORMER, AHEAD = b"@former", b"@ahead"
 
-# If a session is gone when it leaves its name, another request has ended it, and may still remove its
-# copy from the indexes. So no session may begin under that new id.
+# If a session is gone when it leaves its name, another request has ended it. That one may still
+# remove its copy from the indexes, so no session may begin under the new id.
 LATE = {"gone": "late"}
 
 # Metadata that does not move to the copy: it gets its own.
