@@ -18,7 +18,7 @@ def age_for(user: Any) -> str:
     """
     How long a session of this user may live: ms in text, or `NEVER`.
 
-    Raises ``ImproperlyConfigured`` if the site's function returns anything that is no such time.
+    Raises ``ImproperlyConfigured`` if the site's function returns anything else than a time.
     """
     setting = conf.current().absolute_age
     if not isinstance(setting, str):

@@ -68,7 +68,7 @@ def _loaded(user_pk: str) -> Any:
     users = get_user_model()
     try:
         return users._default_manager.filter(pk=users._meta.pk.to_python(user_pk)).first()
-    except ValidationError:  # this is no primary key
+    except ValidationError:  # this is not a primary key
         return None
 
 

@@ -1,8 +1,8 @@
 """
 Listens to a channel of Redis, on a connection of its own, which opens again after it was lost.
 
-Whoever publishes does not wait for listeners, and Redis keeps nothing for a listener that is away.
-So a listener hears whenever it has begun to listen again: it may have missed messages before.
+A process that publishes does not wait for listeners, and Redis keeps no message for later. So a
+listener hears whenever it has begun to listen again: it may have missed messages before.
 """
 
 import asyncio
